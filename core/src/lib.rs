@@ -1,0 +1,9 @@
+//! What the broker *means*: formats, arithmetic and state machines.
+//!
+//! Pure and deterministic. Nothing here does I/O, reads a clock, starts a thread or draws a random number; time and
+//! random bits come in as arguments. Dependencies point one way: the server performs what this crate decides.
+
+pub mod base;
+pub mod limits;
+
+pub use corelane_protocol as protocol;

@@ -1,0 +1,31 @@
+//! Every bound of the system, in one place, with the relations between them checked when this compiles.
+//!
+//! A queue, cache, list or timeout without a name here is a defect. Names end in their unit and `_MAX`.
+
+/// Partitions that one CreateTopics request may ask for in all, as in Kafka.
+pub const CREATE_TOPICS_PARTITIONS_MAX: usize = 10_000;
+
+/// Partitions that one DescribeTopicPartitions answer lists (`max.request.partition.size.limit`).
+pub const DESCRIBE_PARTITIONS_MAX: usize = 2_000;
+
+/// Batches of one producer that are remembered in a partition to recognise a repeated one.
+pub const PRODUCER_BATCHES_MAX: usize = 5;
+
+/// Length of a topic name in bytes.
+pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+
+/// Bytes that one positioned write to the page cache covers; larger appends are cut, so that a shard is never
+/// longer in the kernel than this takes to copy.
+pub const APPEND_BYTES_MAX: usize = 256 * 1024;
+
+/// Messages that a mailbox between two shards holds; a full one stops reading the sockets that feed it.
+pub const MAILBOX_MESSAGES_MAX: usize = 1_024;
+
+/// Shards of one node: what a [`ShardId`](crate::base::ShardId) can number and a machine sensibly has.
+pub const SHARDS_MAX: usize = 1_024;
+
+/// Requests of one connection that may be in progress; one more is not read until the oldest is answered.
+pub const PIPELINE_REQUESTS_MAX: usize = 64;
+
+const _: () = assert!(SHARDS_MAX <= u16::MAX as usize);
+const _: () = assert!(MAILBOX_MESSAGES_MAX.is_power_of_two());

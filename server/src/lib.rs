@@ -1,0 +1,1 @@
+//! What the broker does: performs, on shards, sockets and files, what `corelane_core` decides.
