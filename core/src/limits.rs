@@ -27,5 +27,14 @@ pub const SHARDS_MAX: usize = 1_024;
 /// Requests of one connection that may be in progress; one more is not read until the oldest is answered.
 pub const PIPELINE_REQUESTS_MAX: usize = 64;
 
+/// Missing bytes from which a frame is received straight into its own buffer instead of through a shared one.
+pub const EXACT_RECEIVE_BYTES_MIN: usize = 32 * 1024;
+
+/// Time that a task may hold a shard before it yields, in microseconds.
+pub const TASK_BUDGET_US: u64 = 300;
+
+/// Connections of one shard.
+pub const CONNECTIONS_MAX: usize = 16 * 1024;
+
 const _: () = assert!(SHARDS_MAX <= u16::MAX as usize);
 const _: () = assert!(MAILBOX_MESSAGES_MAX.is_power_of_two());
