@@ -5,5 +5,6 @@
 
 pub mod base;
 pub mod limits;
+pub mod record;
 
 pub use corelane_protocol as protocol;

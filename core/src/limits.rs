@@ -18,6 +18,12 @@ pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 /// longer in the kernel than this takes to copy.
 pub const APPEND_BYTES_MAX: usize = 256 * 1024;
 
+/// Bytes that a compressed batch may open to where its records must be seen; more is refused.
+pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Records at fault that the answer to one refused batch lists.
+pub const RECORD_ERRORS_MAX: usize = 1_000;
+
 /// Messages that a mailbox between two shards holds; a full one stops reading the sockets that feed it.
 pub const MAILBOX_MESSAGES_MAX: usize = 1_024;
 

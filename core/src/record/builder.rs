@@ -1,0 +1,226 @@
+//! Making batches: for our own client, the metadata log, transaction markers and tests.
+
+use crate::base::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+use crate::record::batch::Batch;
+use crate::record::codec::{self, Codec, CodecError, Compression};
+use crate::record::header::{Attributes, BatchHeader, HEADER_BYTES, TimestampType};
+use crate::record::records::{Header, put_varint, put_varlong};
+
+/// What a batch says of itself besides its records.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchOptions {
+    /// Offset of the first record; a client sends 0.
+    pub base_offset: Offset,
+    /// Leadership of the append; a client sends −1.
+    pub leader_epoch: LeaderEpoch,
+    /// Codec and level of the payload.
+    pub compression: Compression,
+    /// Producer, −1 without idempotence.
+    pub producer_id: ProducerId,
+    /// Generation of the producer, −1 without idempotence.
+    pub producer_epoch: ProducerEpoch,
+    /// Sequence of the first record, −1 without idempotence.
+    pub base_sequence: Sequence,
+    /// Whether the records belong to a transaction.
+    pub transactional: bool,
+    /// Whether the records are marks, hidden from applications.
+    pub control: bool,
+}
+
+impl Default for BatchOptions {
+    fn default() -> Self {
+        Self {
+            base_offset: Offset(0),
+            leader_epoch: LeaderEpoch::NONE,
+            compression: Compression::default(),
+            producer_id: ProducerId::NONE,
+            producer_epoch: ProducerEpoch(-1),
+            base_sequence: Sequence(-1),
+            transactional: false,
+            control: false,
+        }
+    }
+}
+
+/// Collects records into one batch with consecutive offsets.
+#[derive(Clone, Debug)]
+pub struct BatchBuilder {
+    options: BatchOptions,
+    payload: Vec<u8>,
+    body: Vec<u8>,
+    count: i32,
+    base_timestamp: Timestamp,
+    max_timestamp: Timestamp,
+    log_append_time: Option<Timestamp>,
+}
+
+impl BatchBuilder {
+    /// An empty batch.
+    #[must_use]
+    pub fn new(options: BatchOptions) -> Self {
+        Self {
+            options,
+            payload: Vec::new(),
+            body: Vec::new(),
+            count: 0,
+            base_timestamp: Timestamp::NONE,
+            max_timestamp: Timestamp::NONE,
+            log_append_time: None,
+        }
+    }
+
+    /// Gives all records the broker's append time instead of their own.
+    #[must_use]
+    pub fn log_append_time(mut self, at: Timestamp) -> Self {
+        self.log_append_time = Some(at);
+        self
+    }
+
+    /// Adds a record. Null keys and values are `None`.
+    pub fn append(&mut self, timestamp: Timestamp, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header<'_>]) {
+        if self.count == 0 {
+            self.base_timestamp = timestamp;
+        }
+        self.max_timestamp = self.max_timestamp.max(timestamp);
+        let body = &mut self.body;
+        body.clear();
+        body.push(0);
+        put_varlong(body, timestamp.0.wrapping_sub(self.base_timestamp.0));
+        put_varint(body, self.count);
+        put_nullable_bytes(body, key);
+        put_nullable_bytes(body, value);
+        put_varint(body, length_i32(headers.len()));
+        for header in headers {
+            put_nullable_bytes(body, Some(header.key));
+            put_nullable_bytes(body, header.value);
+        }
+        put_varint(&mut self.payload, length_i32(self.body.len()));
+        self.payload.extend_from_slice(&self.body);
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// Records so far.
+    #[must_use]
+    pub fn record_count(&self) -> i32 {
+        self.count
+    }
+
+    /// Bytes of the batch so far, before compression.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        HEADER_BYTES.saturating_add(self.payload.len())
+    }
+
+    /// Closes the batch.
+    ///
+    /// # Errors
+    /// The codec refuses its level, or the batch would be longer than its length field can say.
+    pub fn build(self) -> Result<Batch, CodecError> {
+        let options = self.options;
+        let payload = match options.compression.codec {
+            Codec::None => self.payload,
+            _ => codec::compress(options.compression, &self.payload)?,
+        };
+        let kind = self.log_append_time.map_or(TimestampType::CreateTime, |_| TimestampType::LogAppendTime);
+        let mut header = BatchHeader::empty();
+        header.set_position(options.base_offset, options.leader_epoch);
+        header.set_attributes(
+            Attributes::default()
+                .with_codec(options.compression.codec)
+                .with_timestamp_type(kind)
+                .with_transactional(options.transactional)
+                .with_control(options.control),
+        );
+        header.set_timestamps(self.base_timestamp, self.log_append_time.unwrap_or(self.max_timestamp));
+        header.set_producer(options.producer_id, options.producer_epoch, options.base_sequence);
+        header.set_record_count(self.count);
+        if !header.set_payload_bytes(payload.len()) {
+            return Err(CodecError::TooLarge { limit_bytes: usize::try_from(i32::MAX).unwrap_or(usize::MAX) });
+        }
+        header.set_crc(crc32c::crc32c_append(header.covered_crc(), &payload));
+        Ok(Batch::assemble(header, &payload))
+    }
+}
+
+/// What a control record marks: the second half of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ControlType {
+    /// A transaction was aborted.
+    Abort,
+    /// A transaction was committed.
+    Commit,
+    /// A quorum has a new leader.
+    LeaderChange,
+    /// First record of a snapshot.
+    SnapshotHeader,
+    /// Last record of a snapshot.
+    SnapshotFooter,
+    /// Version of the quorum's own protocol.
+    KraftVersion,
+    /// Voters of the quorum.
+    KraftVoters,
+}
+
+impl ControlType {
+    const ALL: [(i16, Self); 7] = [
+        (0, Self::Abort),
+        (1, Self::Commit),
+        (2, Self::LeaderChange),
+        (3, Self::SnapshotHeader),
+        (4, Self::SnapshotFooter),
+        (5, Self::KraftVersion),
+        (6, Self::KraftVoters),
+    ];
+
+    /// The type that the key of a control record names; `None` if it is too short or names none.
+    #[must_use]
+    pub fn of_key(key: &[u8]) -> Option<Self> {
+        let id = i16::from_be_bytes(*key.get(2..4)?.first_chunk()?);
+        Self::ALL.into_iter().find_map(|(number, kind)| (number == id).then_some(kind))
+    }
+
+    /// The key of a control record of this type: version 0, then the type.
+    #[must_use]
+    pub fn key(self) -> [u8; 4] {
+        let id = Self::ALL.into_iter().find_map(|(number, kind)| (kind == self).then_some(number)).unwrap_or(-1);
+        let [high, low] = id.to_be_bytes();
+        [0, 0, high, low]
+    }
+}
+
+/// The batch that ends a transaction: one control record of the producer.
+///
+/// # Errors
+/// None in practice; the batch is small and uncompressed.
+pub fn end_transaction_marker(
+    options: BatchOptions,
+    kind: ControlType,
+    coordinator_epoch: i32,
+    at: Timestamp,
+) -> Result<Batch, CodecError> {
+    let mut builder = BatchBuilder::new(BatchOptions {
+        transactional: true,
+        control: true,
+        base_sequence: Sequence(-1),
+        compression: Compression::default(),
+        ..options
+    });
+    let [a, b, c, d] = coordinator_epoch.to_be_bytes();
+    builder.append(at, Some(&kind.key()), Some(&[0, 0, a, b, c, d]), &[]);
+    builder.build()
+}
+
+fn put_nullable_bytes(into: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    match bytes {
+        None => put_varint(into, -1),
+        Some(bytes) => {
+            put_varint(into, length_i32(bytes.len()));
+            into.extend_from_slice(bytes);
+        }
+    }
+}
+
+/// Our own callers bound records far below 2 GiB; a longer one is our defect, and must not become a short one.
+fn length_i32(length: usize) -> i32 {
+    i32::try_from(length).expect("a record that we make is below 2 GiB")
+}

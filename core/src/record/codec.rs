@@ -1,0 +1,225 @@
+//! The four compression codecs, with a bound on what they may produce.
+//!
+//! Sizes that a stream declares about itself are the client's word and decide nothing but an early refusal: output
+//! grows as it is produced and stops at the caller's limit.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+
+/// Codec of a batch's payload, bits 0–2 of its attributes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Codec {
+    /// Not compressed.
+    #[default]
+    None,
+    /// RFC 1952; several members may follow each other.
+    Gzip,
+    /// The framed stream of snappy-java; one raw block is accepted as well.
+    Snappy,
+    /// LZ4 frame format.
+    Lz4,
+    /// RFC 8878; several frames may follow each other (KIP-110).
+    Zstd,
+}
+
+/// Codec and how hard it tries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compression {
+    /// Codec.
+    pub codec: Codec,
+    /// Level in the codec's own scale; `None` is the codec's default. Snappy has none, and our LZ4 has one only.
+    pub level: Option<i32>,
+}
+
+/// Why a payload could not be opened or made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodecError {
+    /// The attributes name a codec that does not exist.
+    UnknownCodec,
+    /// The stream is broken, or ends early.
+    Corrupt,
+    /// The stream holds more than the caller allows.
+    TooLarge {
+        /// What was allowed.
+        limit_bytes: usize,
+    },
+}
+
+impl fmt::Display for CodecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownCodec => f.write_str("unknown compression codec"),
+            Self::Corrupt => f.write_str("the compressed data are damaged"),
+            Self::TooLarge { limit_bytes } => write!(f, "the compressed data hold more than {limit_bytes} bytes"),
+        }
+    }
+}
+
+impl std::error::Error for CodecError {}
+
+impl Codec {
+    /// The codec with this number in the attributes.
+    #[must_use]
+    pub const fn from_id(id: i16) -> Option<Self> {
+        match id {
+            0 => Some(Self::None),
+            1 => Some(Self::Gzip),
+            2 => Some(Self::Snappy),
+            3 => Some(Self::Lz4),
+            4 => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+
+    /// Its number in the attributes.
+    #[must_use]
+    pub const fn id(self) -> i16 {
+        match self {
+            Self::None => 0,
+            Self::Gzip => 1,
+            Self::Snappy => 2,
+            Self::Lz4 => 3,
+            Self::Zstd => 4,
+        }
+    }
+
+    /// Its name in configurations and on command lines.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// Opens `compressed`, which holds at most `limit_bytes`.
+///
+/// # Errors
+/// The stream is broken or holds more.
+pub fn decompress(codec: Codec, compressed: &[u8], limit_bytes: usize) -> Result<Vec<u8>, CodecError> {
+    match codec {
+        Codec::None if compressed.len() > limit_bytes => Err(CodecError::TooLarge { limit_bytes }),
+        Codec::None => Ok(compressed.to_vec()),
+        Codec::Gzip => read_bounded(flate2::bufread::MultiGzDecoder::new(compressed), limit_bytes),
+        Codec::Snappy => snappy::decompress(compressed, limit_bytes),
+        Codec::Lz4 => read_bounded(lz4_flex::frame::FrameDecoder::new(compressed), limit_bytes),
+        Codec::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(compressed).map_err(|_| CodecError::Corrupt)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|_| CodecError::Corrupt)?;
+            read_bounded(decoder, limit_bytes)
+        }
+    }
+}
+
+/// Compresses `plain`.
+///
+/// # Errors
+/// [`CodecError::Corrupt`] if the codec refuses its level or input, which none does for the levels that
+/// configurations allow.
+pub fn compress(compression: Compression, plain: &[u8]) -> Result<Vec<u8>, CodecError> {
+    let corrupt = |_| CodecError::Corrupt;
+    match compression.codec {
+        Codec::None => Ok(plain.to_vec()),
+        Codec::Gzip => {
+            let level = compression.level.and_then(|level| u32::try_from(level).ok()).filter(|level| *level <= 9);
+            let level = level.map_or_else(flate2::Compression::default, flate2::Compression::new);
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
+            encoder.write_all(plain).map_err(corrupt)?;
+            encoder.finish().map_err(corrupt)
+        }
+        Codec::Snappy => snappy::compress(plain),
+        Codec::Lz4 => {
+            // Kafka's reader takes independent blocks only, and allocates by the block size.
+            let frame = lz4_flex::frame::FrameInfo::new()
+                .block_mode(lz4_flex::frame::BlockMode::Independent)
+                .block_size(lz4_flex::frame::BlockSize::Max64KB);
+            let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(frame, Vec::new());
+            encoder.write_all(plain).map_err(corrupt)?;
+            encoder.finish().map_err(|_| CodecError::Corrupt)
+        }
+        Codec::Zstd => zstd::stream::encode_all(plain, compression.level.unwrap_or(0)).map_err(corrupt),
+    }
+}
+
+/// Largest window that a zstd stream may ask for, as a power of two: 128 MiB, which level 22 needs. It is address
+/// space; memory follows what is really decoded.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
+fn read_bounded(stream: impl Read, limit_bytes: usize) -> Result<Vec<u8>, CodecError> {
+    let over = u64::try_from(limit_bytes).unwrap_or(u64::MAX).saturating_add(1);
+    let mut plain = Vec::new();
+    match stream.take(over).read_to_end(&mut plain) {
+        Ok(_) if plain.len() > limit_bytes => Err(CodecError::TooLarge { limit_bytes }),
+        Ok(_) => Ok(plain),
+        Err(error) => {
+            debug_assert!(error.kind() != io::ErrorKind::Interrupted);
+            Err(CodecError::Corrupt)
+        }
+    }
+}
+
+/// Snappy as Java clients frame it: 16 bytes of head, then blocks with their length in front.
+mod snappy {
+    use super::CodecError;
+
+    /// Magic, then version 1 and least compatible version 1.
+    const HEAD: [u8; 16] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1];
+    const MAGIC_BYTES: usize = 8;
+    const BLOCK_BYTES: usize = 32 * 1024;
+    /// No element of the format makes more than 64 bytes out of two, so a larger claim is a lie.
+    const EXPANSION_MAX: usize = 32;
+
+    pub(super) fn decompress(compressed: &[u8], limit_bytes: usize) -> Result<Vec<u8>, CodecError> {
+        let mut plain = Vec::new();
+        let magic = HEAD.get(..MAGIC_BYTES).unwrap_or_default();
+        if !compressed.starts_with(magic) {
+            append_block(&mut plain, compressed, limit_bytes)?;
+            return Ok(plain);
+        }
+        let mut rest = compressed;
+        while !rest.is_empty() {
+            // Streams that were concatenated repeat the head; Java's reader skips it, whatever its versions.
+            if rest.starts_with(magic) {
+                rest = rest.get(HEAD.len()..).ok_or(CodecError::Corrupt)?;
+                continue;
+            }
+            let (length, after) = rest.split_first_chunk().ok_or(CodecError::Corrupt)?;
+            let length = usize::try_from(i32::from_be_bytes(*length)).map_err(|_| CodecError::Corrupt)?;
+            let (block, after) = after.split_at_checked(length).ok_or(CodecError::Corrupt)?;
+            append_block(&mut plain, block, limit_bytes)?;
+            rest = after;
+        }
+        Ok(plain)
+    }
+
+    fn append_block(plain: &mut Vec<u8>, block: &[u8], limit_bytes: usize) -> Result<(), CodecError> {
+        let claimed = snap::raw::decompress_len(block).map_err(|_| CodecError::Corrupt)?;
+        if claimed > block.len().saturating_mul(EXPANSION_MAX) {
+            return Err(CodecError::Corrupt);
+        }
+        if claimed > limit_bytes.saturating_sub(plain.len()) {
+            return Err(CodecError::TooLarge { limit_bytes });
+        }
+        let start = plain.len();
+        plain.resize(start.saturating_add(claimed), 0);
+        let room = plain.get_mut(start..).unwrap_or_default();
+        let made = snap::raw::Decoder::new().decompress(block, room).map_err(|_| CodecError::Corrupt)?;
+        if made == claimed { Ok(()) } else { Err(CodecError::Corrupt) }
+    }
+
+    pub(super) fn compress(plain: &[u8]) -> Result<Vec<u8>, CodecError> {
+        let mut compressed = HEAD.to_vec();
+        let mut encoder = snap::raw::Encoder::new();
+        for block in plain.chunks(BLOCK_BYTES) {
+            let block = encoder.compress_vec(block).map_err(|_| CodecError::Corrupt)?;
+            let length = i32::try_from(block.len()).map_err(|_| CodecError::Corrupt)?;
+            compressed.extend_from_slice(&length.to_be_bytes());
+            compressed.extend_from_slice(&block);
+        }
+        Ok(compressed)
+    }
+}
