@@ -1,0 +1,338 @@
+//! The writer: small fields into one growing buffer, payloads as slices of their own.
+
+use bytes::{Bytes, BytesMut};
+
+use super::{EncodeError, EncodeErrorKind, KafkaString};
+
+/// Payloads from this length on are passed on as they are; below it a copy costs less than one more slice to send.
+pub const SPLICE_BYTES_MIN: usize = 1024;
+
+/// Longest string on the wire, in bytes.
+const STRING_BYTES_MAX: usize = 0x7fff;
+
+/// Gathers an encoded value as a list of slices.
+///
+/// `flexible` says in which of its two forms a length is written, as for [`Reader`](super::Reader).
+#[derive(Debug, Default)]
+pub struct Writer {
+    /// Everything small, in order.
+    small: BytesMut,
+    /// Payloads, each with the length of `small` before it; these lengths never decrease.
+    spliced: Vec<(usize, Bytes)>,
+    spliced_bytes: usize,
+    field: &'static str,
+}
+
+impl Writer {
+    /// An empty writer.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty writer with room for `bytes` of small fields.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { small: BytesMut::with_capacity(bytes), ..Self::default() }
+    }
+
+    /// A writer that starts with room for a frame's size, which [`into_frame`](Self::into_frame) fills in.
+    #[must_use]
+    pub fn frame() -> Self {
+        let mut writer = Self::with_capacity(256);
+        writer.i32(0);
+        writer
+    }
+
+    /// Bytes written so far, payloads included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.small.len() + self.spliced_bytes
+    }
+
+    /// Whether nothing was written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What was written, as slices in order; none is empty.
+    #[must_use]
+    pub fn into_slices(self) -> Vec<Bytes> {
+        let mut rest = self.small.freeze();
+        let mut slices = Vec::with_capacity(2 * self.spliced.len() + 1);
+        let mut cut = 0;
+        for (position, payload) in self.spliced {
+            if position > cut {
+                slices.push(rest.split_to(position - cut));
+                cut = position;
+            }
+            slices.push(payload);
+        }
+        if !rest.is_empty() {
+            slices.push(rest);
+        }
+        slices
+    }
+
+    /// What was written since [`frame`](Self::frame), with the frame's size in front, as slices in order.
+    ///
+    /// # Errors
+    /// The frame is beyond `i32::MAX` bytes.
+    pub fn into_frame(mut self) -> Result<Vec<Bytes>, EncodeError> {
+        let length = self.len().saturating_sub(4);
+        let size = i32::try_from(length).map_err(|_| self.error(EncodeErrorKind::TooLong { length }))?;
+        if let Some(prefix) = self.small.first_chunk_mut::<4>() {
+            *prefix = size.to_be_bytes();
+        }
+        Ok(self.into_slices())
+    }
+
+    /// What was written, as one run of bytes; copies if there are payloads.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        if self.spliced.is_empty() {
+            return self.small.freeze();
+        }
+        let mut whole = BytesMut::with_capacity(self.len());
+        for slice in self.into_slices() {
+            whole.extend_from_slice(&slice);
+        }
+        whole.freeze()
+    }
+
+    /// Names the field that is written next, for errors.
+    #[inline]
+    pub fn field(&mut self, field: &'static str) -> &mut Self {
+        self.field = field;
+        self
+    }
+
+    /// The error `kind` in the field that was named last.
+    #[cold]
+    #[must_use]
+    pub fn error(&self, kind: EncodeErrorKind) -> EncodeError {
+        EncodeError { kind, field: self.field }
+    }
+
+    /// One bit of truth in a byte.
+    #[inline]
+    pub fn bool(&mut self, value: bool) {
+        self.i8(i8::from(value));
+    }
+
+    /// Sixteen raw bytes of an identity.
+    #[inline]
+    pub fn uuid(&mut self, value: &[u8; 16]) {
+        self.small.extend_from_slice(value);
+    }
+
+    /// Bytes as they are, without a length; copied.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.small.extend_from_slice(bytes);
+    }
+
+    /// An unsigned integer in groups of seven bits, lowest first.
+    #[inline]
+    pub fn unsigned_varint(&mut self, value: u32) {
+        let (groups, length) = varint_groups(u64::from(value));
+        self.small.extend(groups.iter().take(length));
+    }
+
+    /// A signed 32-bit integer in zigzag form, as records have it.
+    #[inline]
+    pub fn varint(&mut self, value: i32) {
+        self.unsigned_varint(((value << 1) ^ (value >> 31)).cast_unsigned());
+    }
+
+    /// A signed 64-bit integer in zigzag form, as records have it.
+    #[inline]
+    pub fn varlong(&mut self, value: i64) {
+        let (groups, length) = varint_groups(((value << 1) ^ (value >> 63)).cast_unsigned());
+        self.small.extend(groups.iter().take(length));
+    }
+
+    /// Text.
+    ///
+    /// # Errors
+    /// More than 32767 bytes.
+    pub fn string(&mut self, text: &str, flexible: bool) -> Result<(), EncodeError> {
+        let length = text.len();
+        if length > STRING_BYTES_MAX {
+            return Err(self.error(EncodeErrorKind::TooLong { length }));
+        }
+        if flexible {
+            self.compact_length(length)?;
+        } else {
+            self.i16(i16::try_from(length).map_err(|_| self.error(EncodeErrorKind::TooLong { length }))?);
+        }
+        self.raw(text.as_bytes());
+        Ok(())
+    }
+
+    /// Text or null.
+    ///
+    /// # Errors
+    /// More than 32767 bytes.
+    pub fn nullable_string(&mut self, text: Option<&KafkaString>, flexible: bool) -> Result<(), EncodeError> {
+        match text {
+            Some(text) => self.string(text, flexible),
+            None if flexible => {
+                self.unsigned_varint(0);
+                Ok(())
+            }
+            None => {
+                self.i16(-1);
+                Ok(())
+            }
+        }
+    }
+
+    /// Opaque bytes or record batches: from [`SPLICE_BYTES_MIN`] on, a slice of their own.
+    ///
+    /// # Errors
+    /// More than `i32::MAX` bytes.
+    pub fn bytes(&mut self, bytes: &Bytes, flexible: bool) -> Result<(), EncodeError> {
+        self.array_length(bytes.len(), flexible)?;
+        self.splice(bytes);
+        Ok(())
+    }
+
+    /// Opaque bytes, record batches, or null.
+    ///
+    /// # Errors
+    /// More than `i32::MAX` bytes.
+    pub fn nullable_bytes(&mut self, bytes: Option<&Bytes>, flexible: bool) -> Result<(), EncodeError> {
+        match bytes {
+            Some(bytes) => self.bytes(bytes, flexible),
+            None => {
+                self.null_array(flexible);
+                Ok(())
+            }
+        }
+    }
+
+    /// Bytes as they are, without a length: from [`SPLICE_BYTES_MIN`] on, a slice of their own.
+    pub fn splice(&mut self, bytes: &Bytes) {
+        if bytes.len() < SPLICE_BYTES_MIN {
+            self.raw(bytes);
+        } else {
+            self.spliced.push((self.small.len(), bytes.clone()));
+            self.spliced_bytes += bytes.len();
+        }
+    }
+
+    /// The number of elements that follow.
+    ///
+    /// # Errors
+    /// More than `i32::MAX`.
+    pub fn array_length(&mut self, length: usize, flexible: bool) -> Result<(), EncodeError> {
+        if flexible {
+            return self.compact_length(length);
+        }
+        let length = i32::try_from(length).map_err(|_| self.error(EncodeErrorKind::TooLong { length }))?;
+        self.i32(length);
+        Ok(())
+    }
+
+    /// Null in place of an array or of bytes.
+    pub fn null_array(&mut self, flexible: bool) {
+        if flexible {
+            self.unsigned_varint(0);
+        } else {
+            self.i32(-1);
+        }
+    }
+
+    /// The byte before a nullable struct.
+    pub fn presence(&mut self, present: bool) {
+        self.i8(if present { 1 } else { -1 });
+    }
+
+    /// One tagged field (KIP-482): tag, size, and what `value` writes.
+    ///
+    /// # Errors
+    /// What `value` says, or a field beyond `i32::MAX` bytes.
+    pub fn tagged_field(
+        &mut self,
+        tag: u32,
+        value: impl FnOnce(&mut Self) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
+        self.unsigned_varint(tag);
+        let start = self.small.len();
+        let length_before = self.len();
+        let spliced_before = self.spliced.len();
+        value(self)?;
+        // The size is known only now and comes first: what was written moves up by its one to five bytes.
+        let length = self.len() - length_before;
+        let size = u32::try_from(length).map_err(|_| self.error(EncodeErrorKind::TooLong { length }))?;
+        let end = self.small.len();
+        self.unsigned_varint(size);
+        let size_bytes = self.small.len() - end;
+        if let Some(written) = self.small.get_mut(start..) {
+            written.rotate_right(size_bytes);
+        }
+        for (position, _) in self.spliced.iter_mut().skip(spliced_before) {
+            *position += size_bytes;
+        }
+        Ok(())
+    }
+
+    /// A length written as one more than it is, so that 0 can be null.
+    fn compact_length(&mut self, length: usize) -> Result<(), EncodeError> {
+        let too_long = EncodeErrorKind::TooLong { length };
+        match i32::try_from(length) {
+            Ok(length) => self.unsigned_varint(length.cast_unsigned() + 1),
+            Err(_) => return Err(self.error(too_long)),
+        }
+        Ok(())
+    }
+}
+
+/// Groups of seven bits, lowest first, all but the last marked; and how many there are.
+fn varint_groups(mut value: u64) -> ([u8; 10], usize) {
+    let mut groups = [0; 10];
+    let mut length = 0;
+    for group in &mut groups {
+        let [low, ..] = value.to_le_bytes();
+        value >>= 7;
+        length += 1;
+        if value == 0 {
+            *group = low & 0x7f;
+            break;
+        }
+        *group = low | 0x80;
+    }
+    (groups, length)
+}
+
+macro_rules! big_endian {
+    ($($(#[$meta:meta])* $name:ident),* $(,)?) => {
+        impl Writer {
+            $(
+                $(#[$meta])*
+                #[inline]
+                pub fn $name(&mut self, value: $name) {
+                    self.small.extend_from_slice(&value.to_be_bytes());
+                }
+            )*
+        }
+    };
+}
+
+big_endian!(
+    /// A signed byte.
+    i8,
+    /// A signed 16-bit integer.
+    i16,
+    /// A signed 32-bit integer.
+    i32,
+    /// A signed 64-bit integer.
+    i64,
+    /// An unsigned 16-bit integer.
+    u16,
+    /// An unsigned 32-bit integer.
+    u32,
+    /// A 64-bit floating-point number.
+    f64,
+);
