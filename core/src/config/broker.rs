@@ -1,0 +1,386 @@
+//! The broker's own settings: read from its file and the command line, checked, and turned into values.
+
+use super::broker_table::BROKER;
+use super::definition::{Effect, elements, find, nearest, normalize};
+use super::listener::Listener;
+use super::properties::{Place, Setting};
+use crate::base::NodeId;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A setting that cannot be accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Where it was given.
+    pub place: Place,
+    /// What is wrong, and how to mend it.
+    pub message: String,
+}
+
+impl ConfigError {
+    pub(super) fn new(place: Place, message: String) -> Self {
+        Self { place, message }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.message)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// A setting that was accepted and that the user should know does not act.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Where it was given.
+    pub place: Place,
+    /// What does not act, and why.
+    pub message: String,
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.message)
+    }
+}
+
+/// The settings of one broker. The default is that of an empty file.
+#[derive(Clone, Debug)]
+pub struct BrokerConfig {
+    set: BTreeMap<String, (String, Place)>,
+
+    // Who this is.
+    /// This broker's id (`node.id`).
+    pub node_id: NodeId,
+    /// Its rack (`broker.rack`).
+    pub rack: Option<String>,
+
+    // Where clients reach it.
+    /// Endpoints to open (`listeners`), without the controller's.
+    pub listeners: Vec<Listener>,
+    /// What clients are told (`advertised.listeners`), one for each of `listeners`; an empty host stands for the
+    /// machine's own name.
+    pub advertised: Vec<Listener>,
+
+    // Where it keeps its data.
+    /// The data directory (`log.dirs`, `log.dir`).
+    pub log_dir: String,
+
+    // Topics.
+    /// Partitions of a topic that does not say (`num.partitions`).
+    pub num_partitions: i32,
+    /// Replicas of a topic that does not say (`default.replication.factor`).
+    pub default_replication_factor: i16,
+    /// Naming an unknown topic creates it (`auto.create.topics.enable`).
+    pub auto_create_topics: bool,
+    /// Topics can be deleted (`delete.topic.enable`).
+    pub delete_topics: bool,
+
+    // Bounds.
+    /// Bytes of the largest request (`socket.request.max.bytes`).
+    pub request_max_bytes: u32,
+    /// Bytes of the largest answer to a fetch (`fetch.max.bytes`).
+    pub fetch_max_bytes: u32,
+    /// Fetch sessions that are kept (`max.incremental.fetch.session.cache.slots`).
+    pub fetch_sessions_max: u32,
+    /// Milliseconds after its last write that an idempotent producer is remembered (`producer.id.expiration.ms`).
+    pub producer_id_expiration_ms: i64,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        match Self::from_settings(&[]) {
+            Ok((config, _)) => config,
+            Err(errors) => unreachable!("the defaults are not valid: {errors:?}"),
+        }
+    }
+}
+
+/// Names that Kafka 3 had or that belong to plug-ins, with what to do about them.
+const KNOWN_ELSEWHERE: &[(&str, &str)] = &[
+    ("zookeeper.connect", "there is no ZooKeeper; remove the line"),
+    ("zookeeper.connection.timeout.ms", "there is no ZooKeeper; remove the line"),
+    ("inter.broker.protocol.version", "Kafka 4 removed it; remove the line"),
+    ("log.message.format.version", "Kafka 4 removed it; remove the line"),
+    (
+        "log.message.timestamp.difference.max.ms",
+        "Kafka 4 replaced it by log.message.timestamp.before.max.ms and .after.max.ms",
+    ),
+    ("port", "use listeners=PLAINTEXT://host:port"),
+    ("host.name", "use listeners=PLAINTEXT://host:port"),
+    ("advertised.host.name", "use advertised.listeners=PLAINTEXT://host:port"),
+    ("advertised.port", "use advertised.listeners=PLAINTEXT://host:port"),
+    ("super.users", "authorization is not there yet; remove the line"),
+    ("allow.everyone.if.no.acl.found", "authorization is not there yet; remove the line"),
+];
+
+impl BrokerConfig {
+    /// Checks `settings`, a later one of the same name taking the place of an earlier one, and derives the values.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the order of the settings.
+    pub fn from_settings(settings: &[Setting]) -> Result<(Self, Vec<Notice>), Vec<ConfigError>> {
+        let mut reader = Reader::default();
+        for setting in settings {
+            reader.take(setting);
+        }
+        let config = reader.build();
+        if reader.errors.is_empty() { Ok((config, reader.notices)) } else { Err(reader.errors) }
+    }
+
+    /// Value of `name` if the file or the command line sets it, as Kafka would show it.
+    #[must_use]
+    pub fn set(&self, name: &str) -> Option<&str> {
+        self.set.get(name).map(|(value, _)| value.as_str())
+    }
+
+    /// Value of `name`, set or default; none if it is null or unknown.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.set(name).or_else(|| find(BROKER, name).and_then(|definition| definition.default))
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    set: BTreeMap<String, (String, Place)>,
+    notices: Vec<Notice>,
+    errors: Vec<ConfigError>,
+}
+
+impl Reader {
+    /// Checks one setting by itself and keeps it.
+    fn take(&mut self, setting: &Setting) {
+        let Setting { name, value, place } = setting;
+        let mut fail = |message| self.errors.push(ConfigError::new(place.clone(), message));
+        let Some(definition) = find(BROKER, name) else {
+            return fail(unknown(name));
+        };
+        let value = match definition.check(value) {
+            Ok(value) => value,
+            Err(expected) => return fail(format!("{name}={value}: must be {expected}")),
+        };
+        let default = definition.default.map(|text| normalize(definition, text));
+        let notice = match definition.effect {
+            Effect::Acts => None,
+            Effect::Idle(reason) => Some(reason),
+            Effect::DefaultOnly if default.as_deref().unwrap_or_default() == value => {
+                Some("this version does not implement it; the value is Kafka's default")
+            }
+            Effect::DefaultOnly => {
+                let accepted = default.map_or(String::new(), |text| format!(", or set it to its default {text}"));
+                return fail(format!("{name}: this version does not implement it; remove the line{accepted}"));
+            }
+        };
+        if let Some(reason) = notice {
+            self.notices.push(Notice { place: place.clone(), message: format!("{name} does not act: {reason}") });
+        }
+        if let Some((_, earlier)) = self.set.insert(name.clone(), (value, place.clone())) {
+            if matches!((&earlier, place), (Place::File { .. }, Place::File { .. })) {
+                let message = format!("{name} is set again; the value given at {earlier} is dropped");
+                self.notices.push(Notice { place: place.clone(), message });
+            }
+        }
+    }
+
+    fn text(&self, name: &str) -> &str {
+        match self.set.get(name) {
+            Some((value, _)) => value,
+            None => find(BROKER, name).and_then(|definition| definition.default).unwrap_or_default(),
+        }
+    }
+
+    fn number(&self, name: &str) -> i64 {
+        self.text(name).parse().unwrap_or_default()
+    }
+
+    fn bytes(&self, name: &str) -> u32 {
+        u32::try_from(self.number(name)).unwrap_or_default()
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.text(name) == "true"
+    }
+
+    fn fail(&mut self, name: &str, message: String) {
+        let place = self.set.get(name).map_or(Place::BuiltIn, |(_, place)| place.clone());
+        self.errors.push(ConfigError::new(place, format!("{name}: {message}")));
+    }
+
+    fn notice(&mut self, name: &str, message: String) {
+        let place = self.set.get(name).map_or(Place::BuiltIn, |(_, place)| place.clone());
+        self.notices.push(Notice { place, message });
+    }
+
+    /// Checks what concerns several settings, and derives the values.
+    fn build(&mut self) -> BrokerConfig {
+        let node_id = self.node_id();
+        self.check_roles(node_id);
+        let (listeners, advertised) = self.listeners();
+        let log_dir = self.log_dir();
+        let default_replication_factor = i16::try_from(self.number("default.replication.factor")).unwrap_or_default();
+        if default_replication_factor != 1 {
+            self.fail(
+                "default.replication.factor",
+                "this broker runs alone and keeps one replica; set it to 1".to_owned(),
+            );
+        }
+        BrokerConfig {
+            set: self.set.clone(),
+            node_id,
+            rack: self.set.get("broker.rack").map(|(rack, _)| rack.clone()),
+            listeners,
+            advertised,
+            log_dir,
+            num_partitions: i32::try_from(self.number("num.partitions")).unwrap_or(1),
+            default_replication_factor,
+            auto_create_topics: self.flag("auto.create.topics.enable"),
+            delete_topics: self.flag("delete.topic.enable"),
+            request_max_bytes: self.bytes("socket.request.max.bytes"),
+            fetch_max_bytes: self.bytes("fetch.max.bytes"),
+            fetch_sessions_max: self.bytes("max.incremental.fetch.session.cache.slots"),
+            producer_id_expiration_ms: self.number("producer.id.expiration.ms"),
+        }
+    }
+
+    /// `node.id`, or its older name `broker.id`, or 1 as in Kafka's own example file.
+    fn node_id(&mut self) -> NodeId {
+        let given = |name: &str| self.set.contains_key(name).then(|| self.number(name));
+        let (node, broker) = (given("node.id"), given("broker.id").filter(|id| *id >= 0));
+        if let (Some(node), Some(broker)) = (node, broker) {
+            if node != broker {
+                self.fail("broker.id", format!("is {broker}, but node.id is {node}; remove broker.id"));
+            }
+        }
+        NodeId(i32::try_from(node.or(broker).unwrap_or(1)).unwrap_or(1))
+    }
+
+    /// This broker is its own controller, alone.
+    fn check_roles(&mut self, node_id: NodeId) {
+        let mut roles: Vec<&str> = elements(self.text("process.roles")).collect();
+        roles.sort_unstable();
+        if !roles.is_empty() && roles != ["broker", "controller"] {
+            self.fail("process.roles", "a single node is both; set it to broker,controller".to_owned());
+        }
+        let voters: Vec<String> = elements(self.text("controller.quorum.voters")).map(str::to_owned).collect();
+        let alone = match voters.as_slice() {
+            [] => true,
+            [only] => only.split_once('@').is_some_and(|(id, _)| id.parse() == Ok(node_id.0)),
+            _ => false,
+        };
+        if !alone {
+            let message = format!("this node is the only controller; name it alone, as {node_id}@host:port");
+            self.fail("controller.quorum.voters", message);
+        }
+        if elements(self.text("controller.quorum.bootstrap.servers")).count() > 1 {
+            let message = "this node is the only controller; name one address".to_owned();
+            self.fail("controller.quorum.bootstrap.servers", message);
+        }
+    }
+
+    fn listeners(&mut self) -> (Vec<Listener>, Vec<Listener>) {
+        let controllers: Vec<String> =
+            elements(self.text("controller.listener.names")).map(str::to_ascii_uppercase).collect();
+        let (own, mut listeners): (Vec<_>, Vec<_>) =
+            self.parse_listeners("listeners").into_iter().partition(|listener| controllers.contains(&listener.name));
+        if let Some(controller) = own.first() {
+            let message = format!("listener {controller} is not opened: a single node talks to its controller inside");
+            self.notice("listeners", message);
+        }
+        if listeners.is_empty() && self.errors.is_empty() {
+            self.fail("listeners", "none is left for clients; add one like PLAINTEXT://localhost:9092".to_owned());
+        }
+        listeners.dedup();
+        self.check_security(&listeners);
+        let mut told = self.parse_listeners("advertised.listeners");
+        told.retain(|listener| !controllers.contains(&listener.name));
+        if let Some(wrong) = told.iter().find(|l| matches!(l.host.as_str(), "0.0.0.0" | "::")) {
+            self.fail("advertised.listeners", format!("{wrong} is no address that a client can connect to"));
+        }
+        if let Some(wrong) = told.iter().find(|l| listeners.iter().all(|own| own.name != l.name)) {
+            self.fail("advertised.listeners", format!("{wrong} names a listener that `listeners` does not have"));
+        }
+        let advertised = listeners
+            .iter()
+            .map(|own| match told.iter().find(|l| l.name == own.name) {
+                Some(listener) => listener.clone(),
+                None if matches!(own.host.as_str(), "0.0.0.0" | "::") => {
+                    Listener { host: String::new(), ..own.clone() }
+                }
+                None => own.clone(),
+            })
+            .collect();
+        if let Some((name, _)) = self.set.get("inter.broker.listener.name") {
+            if listeners.iter().all(|l| l.name != name.to_ascii_uppercase()) {
+                let message = format!("{name} is not among `listeners`");
+                self.fail("inter.broker.listener.name", message);
+            }
+        }
+        (listeners, advertised)
+    }
+
+    fn parse_listeners(&mut self, name: &str) -> Vec<Listener> {
+        let mut listeners: Vec<Listener> = Vec::new();
+        for text in elements(self.text(name)).map(str::to_owned).collect::<Vec<_>>() {
+            match Listener::parse(&text) {
+                Ok(listener) if listeners.iter().any(|l| l.name == listener.name) => {
+                    self.fail(name, format!("{} is named twice; give each listener a name of its own", listener.name));
+                }
+                Ok(listener) => listeners.push(listener),
+                Err(message) => self.fail(name, message),
+            }
+        }
+        listeners
+    }
+
+    /// Every listener that is opened is a plain one.
+    fn check_security(&mut self, listeners: &[Listener]) {
+        let map: BTreeMap<String, String> = elements(self.text("listener.security.protocol.map"))
+            .filter_map(|entry| entry.rsplit_once(':'))
+            .map(|(name, protocol)| (name.to_ascii_uppercase(), protocol.to_ascii_uppercase()))
+            .collect();
+        for listener in listeners {
+            match map.get(&listener.name).map(String::as_str) {
+                Some("PLAINTEXT") => {}
+                Some(protocol) => {
+                    let message = format!("{listener} asks for {protocol}; this version has PLAINTEXT only");
+                    self.fail("listeners", message);
+                }
+                None => {
+                    let message = format!(
+                        "{} has no protocol; add {}:PLAINTEXT to listener.security.protocol.map",
+                        listener, listener.name
+                    );
+                    self.fail("listeners", message);
+                }
+            }
+        }
+    }
+
+    fn log_dir(&mut self) -> String {
+        let name = if self.set.contains_key("log.dirs") { "log.dirs" } else { "log.dir" };
+        let mut directories = elements(self.text(name)).map(str::to_owned).collect::<Vec<_>>().into_iter();
+        let first = directories.next();
+        if first.is_none() {
+            self.fail(name, "name a directory for the data".to_owned());
+        } else if directories.next().is_some() {
+            self.fail(name, "this version keeps its data in one directory; name one".to_owned());
+        }
+        first.unwrap_or_default()
+    }
+}
+
+fn unknown(name: &str) -> String {
+    if let Some((_, remedy)) = KNOWN_ELSEWHERE.iter().find(|(known, _)| *known == name) {
+        return format!("{name}: {remedy}");
+    }
+    if name.starts_with("listener.name.") {
+        return format!("{name}: settings of a single listener are not there yet; remove the line");
+    }
+    match nearest(BROKER.iter().map(|definition| definition.name), name) {
+        Some(near) => format!("{name}: there is no setting of this name; did you mean {near}?"),
+        None => format!("{name}: there is no setting of this name"),
+    }
+}
