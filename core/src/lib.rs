@@ -6,6 +6,7 @@
 pub mod base;
 pub mod config;
 pub mod limits;
+pub mod log;
 pub mod record;
 
 pub use corelane_protocol as protocol;

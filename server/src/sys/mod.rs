@@ -127,7 +127,8 @@ pub trait Sys: Clone + Sized + 'static {
         missing: usize,
     ) -> impl Future<Output = (io::Result<usize>, BytesMut)> + 'static;
     /// Sends all of `slices` in order. One send at a time.
-    fn send(&self, connection: &Self::Connection, slices: Vec<Bytes>) -> impl Future<Output = io::Result<()>> + 'static;
+    fn send(&self, connection: &Self::Connection, slices: Vec<Bytes>)
+    -> impl Future<Output = io::Result<()>> + 'static;
     /// Sends `len` bytes of a file from `position`, in their place in the stream; the file must have them.
     fn send_file(
         &self,
@@ -172,7 +173,12 @@ pub trait Sys: Clone + Sized + 'static {
     fn truncate(&self, file: &Self::File, len: u64) -> impl Future<Output = io::Result<()>> + 'static;
     /// Reserves extents for `len` bytes from `position` without changing the file's length, off the shard. A file
     /// system that cannot is not an error.
-    fn reserve(&self, file: &Self::File, position: FilePosition, len: u64) -> impl Future<Output = io::Result<()>> + 'static;
+    fn reserve(
+        &self,
+        file: &Self::File,
+        position: FilePosition,
+        len: u64,
+    ) -> impl Future<Output = io::Result<()>> + 'static;
     /// Starts writing dirty pages of the range to the device and does not wait for them, off the shard.
     fn writeback(
         &self,
