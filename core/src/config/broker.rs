@@ -177,11 +177,11 @@ impl Reader {
         if let Some(reason) = notice {
             self.notices.push(Notice { place: place.clone(), message: format!("{name} does not act: {reason}") });
         }
-        if let Some((_, earlier)) = self.set.insert(name.clone(), (value, place.clone())) {
-            if matches!((&earlier, place), (Place::File { .. }, Place::File { .. })) {
-                let message = format!("{name} is set again; the value given at {earlier} is dropped");
-                self.notices.push(Notice { place: place.clone(), message });
-            }
+        if let Some((_, earlier)) = self.set.insert(name.clone(), (value, place.clone()))
+            && matches!((&earlier, place), (Place::File { .. }, Place::File { .. }))
+        {
+            let message = format!("{name} is set again; the value given at {earlier} is dropped");
+            self.notices.push(Notice { place: place.clone(), message });
         }
     }
 
@@ -249,10 +249,10 @@ impl Reader {
     fn node_id(&mut self) -> NodeId {
         let given = |name: &str| self.set.contains_key(name).then(|| self.number(name));
         let (node, broker) = (given("node.id"), given("broker.id").filter(|id| *id >= 0));
-        if let (Some(node), Some(broker)) = (node, broker) {
-            if node != broker {
-                self.fail("broker.id", format!("is {broker}, but node.id is {node}; remove broker.id"));
-            }
+        if let (Some(node), Some(broker)) = (node, broker)
+            && node != broker
+        {
+            self.fail("broker.id", format!("is {broker}, but node.id is {node}; remove broker.id"));
         }
         NodeId(i32::try_from(node.or(broker).unwrap_or(1)).unwrap_or(1))
     }
@@ -312,11 +312,11 @@ impl Reader {
                 None => own.clone(),
             })
             .collect();
-        if let Some((name, _)) = self.set.get("inter.broker.listener.name") {
-            if listeners.iter().all(|l| l.name != name.to_ascii_uppercase()) {
-                let message = format!("{name} is not among `listeners`");
-                self.fail("inter.broker.listener.name", message);
-            }
+        if let Some((name, _)) = self.set.get("inter.broker.listener.name")
+            && listeners.iter().all(|l| l.name != name.to_ascii_uppercase())
+        {
+            let message = format!("{name} is not among `listeners`");
+            self.fail("inter.broker.listener.name", message);
         }
         (listeners, advertised)
     }

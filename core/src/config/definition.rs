@@ -83,7 +83,7 @@ pub struct Definition {
     /// Values beyond what the type says.
     pub allowed: Allowed,
     /// Broker settings that supply a topic's default, the strongest first.
-    pub from_broker: &'static [&'static str],
+    pub inherits: &'static [&'static str],
     /// Whether it may change at run time.
     pub dynamic: Dynamic,
     /// Kafka hides it from DescribeConfigs.
@@ -115,7 +115,7 @@ impl Definition {
             kind,
             default: None,
             allowed: Allowed::Any,
-            from_broker: &[],
+            inherits: &[],
             dynamic: Dynamic::No,
             internal: false,
             since_4_4: false,
@@ -169,8 +169,8 @@ impl Definition {
         self.allow(Allowed::OffsetReset)
     }
 
-    pub(super) const fn from_broker(mut self, names: &'static [&'static str]) -> Self {
-        self.from_broker = names;
+    pub(super) const fn inherits(mut self, names: &'static [&'static str]) -> Self {
+        self.inherits = names;
         self
     }
 

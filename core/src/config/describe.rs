@@ -77,7 +77,7 @@ pub fn describe_topic(broker: &BrokerConfig, overrides: &TopicOverrides, wanted:
             if let Some(value) = overrides.get(name) {
                 synonyms.push(ConfigSynonym { name, value: Some(value.clone()), source: ConfigSource::Topic });
             }
-            for synonym in definition.from_broker {
+            for synonym in definition.inherits {
                 synonyms.extend(broker_synonyms(broker, synonym));
             }
             let source = match (overrides.contains_key(name), inherited(broker, name)) {

@@ -22,9 +22,7 @@ pub use describe::{ConfigRow, ConfigSource, ConfigSynonym, describe_broker, desc
 pub use group_table::{CLIENT_METRICS, GROUP};
 pub use listener::Listener;
 pub use properties::{Place, Setting, parse_override, parse_properties};
-pub use topic::{
-    CompressionType, InvalidTopicConfig, TimestampType, TopicConfig, TopicOverrides, validate_topic_config,
-};
+pub use topic::{InvalidTopicConfig, TopicConfig, TopicOverrides, validate_topic_config};
 pub use topic_table::TOPIC;
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::definition::find;
 use super::*;
 use crate::base::NodeId;
+use crate::record::{AppendRules, Codec, Compression, CompressionRule};
 
 fn settings(text: &str) -> Vec<Setting> {
     parse_properties("server.properties", text).unwrap()
@@ -60,7 +61,7 @@ fn every_row_is_in_order_and_its_default_is_valid() {
 #[test]
 fn every_topic_configuration_names_existing_broker_settings() {
     for row in TOPIC {
-        for name in row.from_broker {
+        for name in row.inherits {
             let synonym = find(BROKER, name).unwrap_or_else(|| panic!("{name}"));
             // A topic configuration that acts must not take its value from a broker setting that is refused or idle.
             if row.effect == Effect::Acts {
@@ -201,11 +202,12 @@ fn a_topic_takes_its_values_from_overrides_then_the_broker_then_kafka() {
     let (plain, _) = broker("");
     let config = TopicConfig::resolve(&plain, &TopicOverrides::new());
     assert_eq!(config.segment_bytes, 1 << 30);
+    assert_eq!(config.append_rules(), AppendRules::default());
     assert_eq!(config.segment_ms, 7 * 24 * 3_600_000);
     assert_eq!(config.max_message_bytes, 1_048_588);
     assert_eq!(config.flush_messages, i64::MAX);
     assert_eq!(config.timestamp_after_max_ms, 3_600_000);
-    assert_eq!(config.compression, CompressionType::Producer);
+    assert_eq!(config.compression, CompressionRule::Producer);
     assert!(!config.is_strict() && config.cleanup_delete && !config.cleanup_compact);
 
     let (set, _) = broker(
@@ -216,7 +218,7 @@ fn a_topic_takes_its_values_from_overrides_then_the_broker_then_kafka() {
     assert_eq!(config.segment_bytes, 2_000_000);
     assert_eq!(config.max_message_bytes, 600);
     assert_eq!(config.flush_ms, 9);
-    assert_eq!(config.compression, CompressionType::Zstd(7));
+    assert_eq!(config.compression, CompressionRule::Topic(Compression { codec: Codec::Zstd, level: Some(7) }));
     assert!(config.is_strict());
 
     let (both, _) =

@@ -3,6 +3,7 @@
 use super::broker::BrokerConfig;
 use super::definition::{Effect, find, nearest, normalize};
 use super::topic_table::TOPIC;
+use crate::record::{AppendRules, Codec, Compression, CompressionRule, TimestampType};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -46,32 +47,6 @@ pub fn validate_topic_config(name: &str, value: &str) -> Result<(), InvalidTopic
     )))
 }
 
-/// Codec that the batches of a topic are stored with (`compression.type`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CompressionType {
-    /// Each batch as the producer sent it.
-    Producer,
-    /// None.
-    Uncompressed,
-    /// gzip at this level; −1 is the codec's own default.
-    Gzip(i32),
-    /// snappy.
-    Snappy,
-    /// lz4 at this level.
-    Lz4(i32),
-    /// zstd at this level.
-    Zstd(i32),
-}
-
-/// Whose clock the timestamps of a topic come from (`message.timestamp.type`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimestampType {
-    /// The producer's.
-    CreateTime,
-    /// The broker's, at the append.
-    LogAppendTime,
-}
-
 /// The values that hold for one topic: its overrides, else the broker's settings, else Kafka's defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicConfig {
@@ -99,7 +74,7 @@ pub struct TopicConfig {
     /// How far in the future a producer's timestamp may lie (`message.timestamp.after.max.ms`).
     pub timestamp_after_max_ms: i64,
     /// Codec that batches are stored with (`compression.type` and its level).
-    pub compression: CompressionType,
+    pub compression: CompressionRule,
     /// Replicas in sync that acks=all needs (`min.insync.replicas`).
     pub min_insync_replicas: i32,
 
@@ -149,14 +124,7 @@ impl TopicConfig {
             },
             timestamp_before_max_ms: long("message.timestamp.before.max.ms"),
             timestamp_after_max_ms: long("message.timestamp.after.max.ms"),
-            compression: match text("compression.type").as_str() {
-                "uncompressed" => CompressionType::Uncompressed,
-                "gzip" => CompressionType::Gzip(int("compression.gzip.level")),
-                "snappy" => CompressionType::Snappy,
-                "lz4" => CompressionType::Lz4(int("compression.lz4.level")),
-                "zstd" => CompressionType::Zstd(int("compression.zstd.level")),
-                _ => CompressionType::Producer,
-            },
+            compression: compression_rule(&text("compression.type"), int),
             min_insync_replicas: int("min.insync.replicas"),
             flush_messages: long("flush.messages"),
             flush_ms: long("flush.ms"),
@@ -174,11 +142,38 @@ impl TopicConfig {
         Self::resolve(&BrokerConfig::default(), &TopicOverrides::new())
     }
 
+    /// What decides about an append.
+    #[must_use]
+    pub fn append_rules(&self) -> AppendRules {
+        AppendRules {
+            max_message_bytes: self.max_message_bytes.into(),
+            segment_bytes: self.segment_bytes.into(),
+            timestamp_type: self.timestamp_type,
+            timestamp_before_max_ms: self.timestamp_before_max_ms,
+            timestamp_after_max_ms: self.timestamp_after_max_ms,
+            compression: self.compression,
+            compacted: self.cleanup_compact,
+        }
+    }
+
     /// Every append is on disk before it is acknowledged or read.
     #[must_use]
     pub fn is_strict(&self) -> bool {
         self.flush_messages == 1
     }
+}
+
+/// Codec by its name in `compression.type`, with the level that belongs to it.
+fn compression_rule(name: &str, level: impl Fn(&str) -> i32) -> CompressionRule {
+    let (codec, level) = match name {
+        "uncompressed" => (Codec::None, None),
+        "gzip" => (Codec::Gzip, Some(level("compression.gzip.level")).filter(|level| *level != -1)),
+        "snappy" => (Codec::Snappy, None),
+        "lz4" => (Codec::Lz4, Some(level("compression.lz4.level"))),
+        "zstd" => (Codec::Zstd, Some(level("compression.zstd.level"))),
+        _ => return CompressionRule::Producer,
+    };
+    CompressionRule::Topic(Compression { codec, level })
 }
 
 /// Text of the value that holds for a topic.
@@ -193,7 +188,7 @@ pub(super) fn effective(broker: &BrokerConfig, overrides: &TopicOverrides, name:
 /// Text of the value that a topic inherits from the broker's own settings, converted to the topic's unit.
 pub(super) fn inherited(broker: &BrokerConfig, name: &str) -> Option<String> {
     find(TOPIC, name)?
-        .from_broker
+        .inherits
         .iter()
         .find_map(|synonym| broker.set(synonym).map(|value| in_milliseconds(synonym, value)))
 }
