@@ -7,6 +7,7 @@ pub mod base;
 pub mod config;
 pub mod limits;
 pub mod log;
+pub mod metadata;
 pub mod record;
 
 pub use corelane_protocol as protocol;

@@ -5,6 +5,15 @@
 /// Partitions that one CreateTopics request may ask for in all, as in Kafka.
 pub const CREATE_TOPICS_PARTITIONS_MAX: usize = 10_000;
 
+/// Records of one change of the cluster, which are one atomic batch of the metadata log; Kafka's limit too.
+pub const METADATA_CHANGE_RECORDS_MAX: usize = 10_000;
+
+/// Bytes of one batch of the metadata log. Kafka's followers of the log reserve as much for each read.
+pub const METADATA_BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Length of a setting's name or value in bytes: the longest text that Kafka reads back from its metadata log.
+pub const CONFIG_TEXT_BYTES_MAX: usize = i16::MAX as usize;
+
 /// Partitions that one DescribeTopicPartitions answer lists (`max.request.partition.size.limit`).
 pub const DESCRIBE_PARTITIONS_MAX: usize = 2_000;
 

@@ -1,0 +1,28 @@
+//! The cluster's metadata: what it is, how the log that says so is written and read, and who may change it how.
+//!
+//! Kafka's own record schemas and files (KRaft), so that its tools read our log and its brokers start on it. The state
+//! moves in one direction only: a decision looks at an image and returns records; the records go to the log and to
+//! the disk; applying them there gives the next image. No I/O here: the server performs what [`MetadataLog`] plans.
+
+mod apply;
+mod chunked;
+mod image;
+mod placement;
+mod records;
+mod refusal;
+mod topic_name;
+mod topics;
+
+pub use apply::{ApplyError, apply};
+pub use chunked::{ChunkedMap, MapChange};
+pub use image::{
+    BrokerEpoch, BrokerRegistration, ConfigOverrides, ConfigResource, ConfigResourceKind, Endpoint, MetadataImage,
+    MetadataPosition, Partition, PartitionEpoch, SupportedFeature, Topic, TopicChange, directory,
+};
+pub use records::{BrokerId, BrokerRegistrationChange, ControllerRegistration, MetadataRecord, PartitionChange};
+pub use refusal::{Refusal, RefusalKind};
+pub use topic_name::{METADATA_TOPIC_NAME, TopicNameError, check_topic_name};
+pub use topics::{
+    CreatedTopic, Decision, NewPartitions, NewTopic, TopicAnswer, TopicDefaults, TopicDeletion, TopicToDelete,
+    ValidateConfig, auto_create_topics, create_partitions, create_topics, delete_topics,
+};
