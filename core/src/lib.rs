@@ -9,5 +9,6 @@ pub mod limits;
 pub mod log;
 pub mod metadata;
 pub mod record;
+pub mod ring;
 
 pub use corelane_protocol as protocol;
