@@ -12,6 +12,8 @@
 //! between shards. None of them blocks the shard's thread on a device, save [`Sys::write_at`] while the page cache
 //! takes it, which is what makes an append cheap.
 
+pub mod glommio;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;

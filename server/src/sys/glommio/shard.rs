@@ -1,0 +1,351 @@
+//! One shard's state and its driver, the task that everything else on the shard is woken by.
+//!
+//! The driver takes a turn whenever the tasks that it woke have run: completions, timers, mail, finished jobs. When a
+//! turn woke nobody and no task ran since the last one, nothing on this shard can go on, and the driver sleeps in the
+//! shard's own ring until a completion, a doorbell or the next timer. So the executor never parks while tasks are
+//! runnable, and nothing waits for it to look at its own rings, which it does only between batches of up to 100 ms.
+//!
+//! One rule follows: wakers of these tasks are woken on their own shard. Other threads reach a shard by mail.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use corelane_core::base::{Monotonic, ShardId};
+
+use super::mailbox::Mailbox;
+use super::ring::{Cargo, Key, Landing, Ring};
+use super::watchdog::{Names, Pulse};
+use super::workers::{Outcome, Workers, lock};
+use super::{clock, file, panics};
+
+/// Times that what the tasks of an ending shard wait for is taken away; one may wait for another.
+const DISMISSAL_ROUNDS: u32 = 16;
+
+/// What the tasks of one shard share.
+pub(super) struct Shard {
+    pub(super) id: ShardId,
+    pub(super) mailbox: Mailbox,
+    pub(super) workers: Arc<Workers>,
+    pub(super) pulse: Arc<Pulse>,
+    names: Names,
+    pub(super) random: clock::Random,
+    pub(super) stall_guard: file::StallGuard,
+    ring: RefCell<Ring>,
+    /// Deadlines, in order; the number tells two at the same instant apart.
+    timers: RefCell<BTreeMap<(Monotonic, u64), Waker>>,
+    /// Tasks that let others go first.
+    breathers: RefCell<Vec<Waker>>,
+    /// Tasks that wait for a job of the helper threads, by the job's number.
+    jobs: RefCell<BTreeMap<u64, Option<Waker>>>,
+    finished: RefCell<Vec<u64>>,
+    /// Numbers timers and jobs.
+    next_number: Cell<u64>,
+    /// How often a task was polled.
+    polls: Cell<u64>,
+}
+
+impl Shard {
+    pub(super) fn new(id: ShardId, mailbox: Mailbox, workers: Arc<Workers>, pulse: Arc<Pulse>, ring: Ring) -> Rc<Self> {
+        Rc::new(Self {
+            id,
+            mailbox,
+            workers,
+            pulse,
+            names: Names::default(),
+            random: clock::Random::default(),
+            stall_guard: file::StallGuard::default(),
+            ring: RefCell::new(ring),
+            timers: RefCell::default(),
+            breathers: RefCell::default(),
+            jobs: RefCell::default(),
+            finished: RefCell::default(),
+            next_number: Cell::new(0),
+            polls: Cell::new(0),
+        })
+    }
+
+    /// Runs a task on this shard's executor.
+    pub(super) fn spawn(self: &Rc<Self>, name: &'static str, task: impl Future<Output = ()> + 'static) {
+        let shard = Rc::clone(self);
+        let name_index = self.names.index(name);
+        let watched = async move {
+            let mut task = pin!(task);
+            poll_fn(|context| {
+                shard.polls.set(shard.polls.get() + 1);
+                shard.pulse.enter(name_index);
+                let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context)));
+                shard.pulse.leave();
+                polled.unwrap_or_else(|panic| panics::abort(&format!("task {name} of shard {}", shard.id), &*panic))
+            })
+            .await;
+        };
+        glommio::spawn_local(watched).detach();
+    }
+
+    /// Drives the shard until `done`, and then lets go of the tasks that are left.
+    pub(super) async fn drive(self: Rc<Self>, done: impl Fn() -> bool) {
+        let mut polls_seen = 0;
+        poll_fn(|context| {
+            if done() {
+                return Poll::Ready(());
+            }
+            self.pulse.turn();
+            let woken = self.turn();
+            let ran = std::mem::replace(&mut polls_seen, self.polls.get()) != self.polls.get();
+            if !woken && !ran {
+                self.sleep();
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        // A task that waits is kept by its waker, and keeps the shard: without this neither would ever end.
+        let mut rounds = DISMISSAL_ROUNDS;
+        poll_fn(|context| {
+            self.dismiss();
+            rounds -= 1;
+            if rounds == 0 {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Drops every waker, so that tasks that wait for nothing else are dropped by the executor.
+    fn dismiss(&self) {
+        let operations = self.ring.borrow_mut().dismiss();
+        let timers = self.timers.take();
+        let breathers = self.breathers.take();
+        let jobs = self.jobs.take();
+        drop((operations, timers, breathers, jobs));
+        self.mailbox.dismiss();
+    }
+
+    /// Looks at everything once; whether any task was woken.
+    fn turn(&self) -> bool {
+        let mut woken = false;
+        if self.ring.borrow_mut().has_work() {
+            self.ring.borrow_mut().enter().expect("the shard's own ring can be entered");
+        }
+        woken |= self.land();
+        woken |= self.fire_timers();
+        woken |= self.mailbox.deliver();
+        woken |= self.finish_jobs();
+        let breathers = self.breathers.take();
+        woken |= !breathers.is_empty();
+        breathers.into_iter().for_each(Waker::wake);
+        woken
+    }
+
+    fn land(&self) -> bool {
+        let mut woken = false;
+        loop {
+            let landing = self.ring.borrow_mut().next();
+            let Some(landing) = landing else { return woken };
+            woken |= landing.waker.is_some();
+            finish(landing);
+        }
+    }
+
+    fn fire_timers(&self) -> bool {
+        if self.timers.borrow().is_empty() {
+            return false;
+        }
+        let now = clock::now();
+        let mut woken = false;
+        loop {
+            let due = {
+                let mut timers = self.timers.borrow_mut();
+                match timers.first_entry() {
+                    Some(first) if first.key().0 <= now => first.remove(),
+                    _ => return woken,
+                }
+            };
+            due.wake();
+            woken = true;
+        }
+    }
+
+    fn finish_jobs(&self) -> bool {
+        let mut finished = self.finished.take();
+        self.workers.finished(&mut finished);
+        let mut woken = false;
+        for number in finished.drain(..) {
+            let waker = self.jobs.borrow_mut().get_mut(&number).and_then(Option::take);
+            if let Some(waker) = waker {
+                waker.wake();
+                woken = true;
+            }
+        }
+        self.finished.replace(finished);
+        woken
+    }
+
+    /// Sleeps in the ring until there is something to look at.
+    fn sleep(&self) {
+        let doorbell = self.mailbox.doorbell(self.id);
+        doorbell.bell.arm();
+        // What was published before the bell was armed rang nobody.
+        if !self.mailbox.deliver() && !self.finish_jobs() {
+            let timeout = self
+                .timers
+                .borrow()
+                .first_key_value()
+                .map(|((due, _), _)| Duration::from_nanos(due.since_ns(clock::now())));
+            self.pulse.sleep();
+            self.ring.borrow_mut().wait(timeout).expect("the shard's own ring can be entered");
+            self.pulse.turn();
+        }
+        doorbell.bell.disarm();
+    }
+
+    fn number(&self) -> u64 {
+        self.next_number.replace(self.next_number.get() + 1)
+    }
+
+    /// Resolves at `due`.
+    pub(super) fn sleep_until(self: &Rc<Self>, due: Monotonic) -> Sleep {
+        Sleep { shard: Rc::clone(self), due, number: None }
+    }
+
+    /// Resolves in the shard's next turn, when completions, timers and mail have been looked at.
+    pub(super) fn breathe(self: &Rc<Self>) -> impl Future<Output = ()> + 'static {
+        let shard = Rc::clone(self);
+        let mut turns = None;
+        poll_fn(move |context| {
+            let now = shard.pulse.turns();
+            if *turns.get_or_insert(now) != now {
+                return Poll::Ready(());
+            }
+            shard.breathers.borrow_mut().push(context.waker().clone());
+            Poll::Pending
+        })
+    }
+
+    /// Runs `job` on a helper thread. It runs even if the future is dropped.
+    pub(super) fn work<T: Send + 'static>(self: &Rc<Self>, job: impl FnOnce() -> T + Send + 'static) -> Work<T> {
+        let number = self.number();
+        let outcome = Outcome::default();
+        self.jobs.borrow_mut().insert(number, None);
+        self.workers.submit(number, Arc::clone(&outcome), job);
+        Work { shard: Rc::clone(self), number, outcome }
+    }
+}
+
+/// Wakes and drops what a completion left; nothing of the shard is borrowed here, since both may run code of tasks.
+fn finish(landing: Landing) {
+    if let Some(waker) = landing.waker {
+        waker.wake();
+    }
+    drop(landing.unneeded);
+    drop(landing.abandoned);
+}
+
+/// An operation of the ring, awaited. Dropped early it goes on by itself until the kernel lets go of it.
+pub(super) struct Operation {
+    shard: Rc<Shard>,
+    key: Option<Key>,
+}
+
+impl Operation {
+    pub(super) fn start(shard: &Rc<Shard>, cargo: Cargo) -> Self {
+        let key = shard.ring.borrow_mut().start(cargo);
+        Self { shard: Rc::clone(shard), key: Some(key) }
+    }
+}
+
+impl Future for Operation {
+    type Output = (std::io::Result<u32>, Cargo);
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let key = self.key.expect("not polled again after it has resolved");
+        let landed = self.shard.ring.borrow_mut().poll(key, context.waker());
+        match landed {
+            Ok(output) => {
+                self.key = None;
+                Poll::Ready(output)
+            }
+            Err(old) => {
+                drop(old);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Operation {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            let landing = self.shard.ring.borrow_mut().abandon(key);
+            finish(landing);
+        }
+    }
+}
+
+/// Resolves at an instant.
+pub(super) struct Sleep {
+    shard: Rc<Shard>,
+    due: Monotonic,
+    number: Option<u64>,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if clock::now() >= self.due {
+            return Poll::Ready(());
+        }
+        let number = self.number.unwrap_or_else(|| self.shard.number());
+        self.number = Some(number);
+        let old = self.shard.timers.borrow_mut().insert((self.due, number), context.waker().clone());
+        drop(old);
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            let old = self.shard.timers.borrow_mut().remove(&(self.due, number));
+            drop(old);
+        }
+    }
+}
+
+/// A job of the helper threads, awaited.
+pub(super) struct Work<T> {
+    shard: Rc<Shard>,
+    number: u64,
+    outcome: Outcome<T>,
+}
+
+impl<T> Future for Work<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        // Registered first: a result that comes after the look below is announced to this waker.
+        let old = self.shard.jobs.borrow_mut().insert(self.number, Some(context.waker().clone()));
+        drop(old);
+        match lock(&self.outcome).take() {
+            Some(value) => Poll::Ready(value),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<T> Drop for Work<T> {
+    fn drop(&mut self) {
+        let old = self.shard.jobs.borrow_mut().remove(&self.number);
+        drop(old);
+    }
+}

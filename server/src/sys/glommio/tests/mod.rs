@@ -1,0 +1,46 @@
+//! The real world against real kernels: sockets over loopback, files in a temporary directory, two shards.
+//!
+//! `cargo test -p corelane-server sys`. Clients are plain blocking threads, so that nothing is tested by itself.
+
+mod network;
+
+use std::future::Future;
+use std::sync::mpsc;
+
+use super::{GlommioSys, run_shards};
+
+/// Cores for `shards` shards; all on the first if the machine has fewer.
+fn cores(shards: usize) -> Vec<usize> {
+    let available = std::thread::available_parallelism().map_or(1, usize::from);
+    (0..shards).map(|shard| shard % available).collect()
+}
+
+/// Runs one task on one shard and gives back what it returned.
+fn on_shard<Task, T>(task: impl FnOnce(GlommioSys) -> Task + Send + Clone + 'static) -> T
+where
+    Task: Future<Output = T> + 'static,
+    T: Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel();
+    run_shards(&cores(1), move |sys| {
+        let (task, sender) = (task.clone(), sender.clone());
+        async move {
+            let value = task(sys).await;
+            sender.send(value).expect("the test waits for it");
+        }
+    })
+    .expect("a shard starts");
+    receiver.recv().expect("the shard has sent it")
+}
+
+/// Waits on a shard for something that a test's thread will send.
+async fn received<T>(sys: &GlommioSys, receiver: &mpsc::Receiver<T>) -> T {
+    use crate::sys::Sys;
+    loop {
+        match receiver.try_recv() {
+            Ok(value) => return value,
+            Err(mpsc::TryRecvError::Empty) => sys.sleep_until(sys.now().plus_ms(1)).await,
+            Err(mpsc::TryRecvError::Disconnected) => panic!("the other thread has failed"),
+        }
+    }
+}
