@@ -20,6 +20,9 @@ pub const DESCRIBE_PARTITIONS_MAX: usize = 2_000;
 /// Batches of one producer that are remembered in a partition to recognise a repeated one.
 pub const PRODUCER_BATCHES_MAX: usize = 5;
 
+/// Producers that one partition remembers; one more makes it forget the one that wrote least recently.
+pub const PARTITION_PRODUCERS_MAX: usize = 10_000;
+
 /// Length of a topic name in bytes.
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 

@@ -14,6 +14,9 @@ pub mod index;
 pub mod meta_properties;
 pub mod names;
 pub mod partition_metadata;
+pub mod producers;
+pub mod read_plan;
+pub mod recovery;
 pub mod roll;
 
 pub use checkpoint::{OffsetCheckpoint, TextError};
@@ -23,4 +26,6 @@ pub use index::{IndexBuilder, IndexOptions, OffsetEntry, TimeEntry};
 pub use meta_properties::MetaProperties;
 pub use names::{PartitionDirectory, SegmentFile, SegmentFileKind};
 pub use partition_metadata::PartitionMetadata;
+pub use producers::{ProducerStates, ProducerVerdict};
+pub use recovery::{LogPlan, PreviousRun, SegmentFacts, SegmentPlan, SegmentScan};
 pub use roll::{RollReason, RollRules};

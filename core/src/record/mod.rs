@@ -10,6 +10,7 @@
 pub mod batch;
 pub mod builder;
 pub mod codec;
+pub mod control;
 pub mod header;
 pub mod records;
 pub mod search;
@@ -18,6 +19,7 @@ pub mod validate;
 pub use batch::{Batch, BatchError, Batches};
 pub use builder::{BatchBuilder, BatchOptions};
 pub use codec::{Codec, CodecError, Compression};
+pub use control::{ControlType, EndMarker};
 pub use header::{Attributes, BatchHeader, TimestampType};
 pub use records::{Header, Record, RecordError, Records};
 pub use validate::{AppendRules, CompressionRule, RecordRejection, ValidBatch, validate_produce};

@@ -1,0 +1,458 @@
+//! What each idempotent producer wrote last to a partition, so that a batch sent twice is stored once (KIP-98).
+//!
+//! A batch is checked and then taken note of at once, before it is written: batches are appended in groups, and one
+//! of a group must be judged with those before it in mind. If the write then fails the partition is fenced and this
+//! state thrown away with it, so nothing is ever undone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::base::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+use crate::limits::{PARTITION_PRODUCERS_MAX, PRODUCER_BATCHES_MAX};
+use crate::record::{BatchHeader, EndMarker};
+
+/// What is to be done with a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProducerVerdict {
+    /// It is the next one, or its producer has no sequence here.
+    Append,
+    /// It is stored already. Answered like the original, once the original is durable.
+    Duplicate {
+        /// First offset of the original.
+        base_offset: Offset,
+        /// Last offset of the original.
+        last_offset: Offset,
+        /// Largest timestamp of the original as stored.
+        timestamp: Timestamp,
+    },
+    /// It is refused.
+    Reject(ProducerRejection),
+}
+
+/// Why a batch is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProducerRejection {
+    /// A batch before this one is missing, or this one is older than those remembered.
+    OutOfOrderSequence {
+        /// Sequence that would have been accepted.
+        expected: Sequence,
+        /// Sequence of the batch.
+        found: Sequence,
+    },
+    /// A newer generation of the producer has written here.
+    InvalidProducerEpoch {
+        /// Generation that wrote last.
+        current: ProducerEpoch,
+        /// Generation of the batch.
+        found: ProducerEpoch,
+    },
+    /// A batch outside a transaction while the producer has one open here.
+    InvalidTransactionState,
+    /// As many producers as a partition remembers have a transaction open here.
+    TooManyProducers,
+}
+
+impl ProducerRejection {
+    /// Kafka's error code.
+    #[must_use]
+    pub const fn code(self) -> i16 {
+        match self {
+            Self::OutOfOrderSequence { .. } => 45,
+            Self::InvalidProducerEpoch { .. } => 47,
+            Self::InvalidTransactionState => 48,
+            // THROTTLING_QUOTA_EXCEEDED: clients try again later. Kafka knows no such limit.
+            Self::TooManyProducers => 89,
+        }
+    }
+}
+
+impl fmt::Display for ProducerRejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfOrderSequence { expected, found } => write!(f, "sequence {found} where {expected} is next"),
+            Self::InvalidProducerEpoch { current, found } => {
+                write!(f, "producer epoch {found} after epoch {current}")
+            }
+            Self::InvalidTransactionState => f.write_str("the producer has a transaction open in this partition"),
+            Self::TooManyProducers => f.write_str("too many producers have a transaction open in this partition"),
+        }
+    }
+}
+
+/// A stored batch of a producer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct StoredBatch {
+    last_sequence: Sequence,
+    last_offset: Offset,
+    offset_delta: i32,
+    timestamp: Timestamp,
+}
+
+impl StoredBatch {
+    fn base_offset(&self) -> Offset {
+        self.last_offset.plus(-i64::from(self.offset_delta))
+    }
+
+    fn base_sequence(&self) -> Sequence {
+        // Back across the wrap from the largest sequence to 0.
+        Sequence(self.last_sequence.0.wrapping_sub(self.offset_delta) & i32::MAX)
+    }
+}
+
+/// What a partition remembers of one producer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProducerEntry {
+    /// Its generation.
+    pub epoch: ProducerEpoch,
+    /// Epoch of the coordinator that ended its last transaction here; −1 is none.
+    pub coordinator_epoch: i32,
+    /// Largest timestamp of its last batch, or that of its last marker. Decides when it is forgotten.
+    pub last_timestamp: Timestamp,
+    /// First offset of its open transaction.
+    pub transaction_start: Option<Offset>,
+    /// Last offset that it or a marker of it took; −1 if a snapshot did not say.
+    last_written: Offset,
+    /// Its last batches of this epoch, oldest first.
+    batches: Vec<StoredBatch>,
+}
+
+impl ProducerEntry {
+    fn new(epoch: ProducerEpoch) -> Self {
+        Self {
+            epoch,
+            coordinator_epoch: -1,
+            last_timestamp: Timestamp::NONE,
+            transaction_start: None,
+            last_written: Offset(-1),
+            batches: Vec::new(),
+        }
+    }
+
+    /// Sequence of the last record of its last batch; −1 if it has none in this epoch.
+    #[must_use]
+    pub fn last_sequence(&self) -> Sequence {
+        self.batches.last().map_or(Sequence(-1), |batch| batch.last_sequence)
+    }
+
+    fn set_epoch(&mut self, epoch: ProducerEpoch) {
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.batches.clear();
+        }
+    }
+
+    fn remember(&mut self, batch: StoredBatch) {
+        if self.batches.len() >= PRODUCER_BATCHES_MAX {
+            self.batches.remove(0);
+        }
+        self.batches.push(batch);
+    }
+
+    fn find(&self, header: &BatchHeader) -> Option<&StoredBatch> {
+        if self.epoch != header.producer_epoch() {
+            return None;
+        }
+        let wanted = (header.base_sequence(), header.last_sequence());
+        self.batches.iter().find(|batch| (batch.base_sequence(), batch.last_sequence) == wanted)
+    }
+}
+
+/// The producers of one partition, at most [`PARTITION_PRODUCERS_MAX`]. Beyond that the one that wrote least
+/// recently is forgotten, unless it has a transaction open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProducerStates {
+    entries: BTreeMap<ProducerId, ProducerEntry>,
+    /// Producers without an open transaction by what they wrote last: who goes first when there are too many.
+    idle: BTreeSet<(Offset, ProducerId)>,
+    /// Open transactions by their first offset.
+    open: BTreeSet<(Offset, ProducerId)>,
+    /// Batches below this offset are in here already, out of a snapshot.
+    known_to: Offset,
+}
+
+impl ProducerStates {
+    /// No producers.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Producers remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// What is remembered of each producer.
+    pub fn iter(&self) -> impl Iterator<Item = (ProducerId, &ProducerEntry)> {
+        self.entries.iter().map(|(id, entry)| (*id, entry))
+    }
+
+    /// First offset of the oldest open transaction.
+    #[must_use]
+    pub fn first_open_transaction(&self) -> Option<Offset> {
+        self.open.first().map(|(offset, _)| *offset)
+    }
+
+    /// Judges a batch that passed [`validate_produce`](crate::record::validate_produce). [`append`](Self::append)
+    /// must follow at once if the verdict is to append.
+    #[must_use]
+    pub fn check(&self, batch: &BatchHeader) -> ProducerVerdict {
+        if !batch.has_producer() {
+            return ProducerVerdict::Append;
+        }
+        let Some(entry) = self.entries.get(&batch.producer_id()) else {
+            // Forgotten, or all its data are deleted: Kafka then takes any sequence (KIP-360).
+            return if self.open.len() >= PARTITION_PRODUCERS_MAX {
+                ProducerVerdict::Reject(ProducerRejection::TooManyProducers)
+            } else {
+                ProducerVerdict::Append
+            };
+        };
+        if let Some(original) = entry.find(batch) {
+            return ProducerVerdict::Duplicate {
+                base_offset: original.base_offset(),
+                last_offset: original.last_offset,
+                timestamp: original.timestamp,
+            };
+        }
+        match check_order(entry, batch) {
+            Ok(()) if entry.transaction_start.is_some() && !batch.attributes().is_transactional() => {
+                ProducerVerdict::Reject(ProducerRejection::InvalidTransactionState)
+            }
+            Ok(()) => ProducerVerdict::Append,
+            Err(rejection) => ProducerVerdict::Reject(rejection),
+        }
+    }
+
+    /// Takes note of a batch that is going to be stored at `base_offset` with `timestamp` as its largest.
+    pub fn append(&mut self, batch: &BatchHeader, base_offset: Offset, timestamp: Timestamp) {
+        if !batch.has_producer() {
+            return;
+        }
+        let offset_delta = batch.last_offset_delta();
+        let last_offset = base_offset.plus(i64::from(offset_delta));
+        self.update(batch.producer_id(), batch.producer_epoch(), |entry| {
+            entry.set_epoch(batch.producer_epoch());
+            entry.remember(StoredBatch { last_sequence: batch.last_sequence(), last_offset, offset_delta, timestamp });
+            entry.last_timestamp = timestamp;
+            entry.last_written = last_offset;
+            if batch.attributes().is_transactional() {
+                entry.transaction_start.get_or_insert(base_offset);
+            }
+        });
+    }
+
+    /// Takes note of a marker that is going to be stored at `offset` with `timestamp`.
+    pub fn end_transaction(&mut self, batch: &BatchHeader, marker: EndMarker, offset: Offset, timestamp: Timestamp) {
+        self.update(batch.producer_id(), batch.producer_epoch(), |entry| {
+            entry.set_epoch(batch.producer_epoch());
+            entry.coordinator_epoch = marker.coordinator_epoch;
+            entry.last_timestamp = timestamp;
+            entry.last_written = offset;
+            entry.transaction_start = None;
+        });
+    }
+
+    /// Takes note of a batch of the log, as it is stored, without judging it. `marker` is what a control batch says.
+    /// Batches that the snapshot knew are passed over, so a walk may begin before it.
+    pub fn replay(&mut self, stored: &BatchHeader, marker: Option<EndMarker>) {
+        if !stored.has_producer() || stored.base_offset() < self.known_to {
+            return;
+        }
+        match marker {
+            Some(marker) => self.end_transaction(stored, marker, stored.last_offset(), stored.max_timestamp()),
+            None if stored.attributes().is_control() => {}
+            None => self.append(stored, stored.base_offset(), stored.max_timestamp()),
+        }
+    }
+
+    /// Forgets producers whose last write is `expiration_ms` old (`producer.id.expiration.ms`), unless they have a
+    /// transaction open. Returns how many.
+    pub fn expire(&mut self, now: Timestamp, expiration_ms: i64) -> usize {
+        let is_expired = |entry: &ProducerEntry| {
+            entry.transaction_start.is_none() && now.0.saturating_sub(entry.last_timestamp.0) >= expiration_ms
+        };
+        let expired: Vec<_> = self.iter().filter(|(_, entry)| is_expired(entry)).map(|(id, _)| id).collect();
+        for id in &expired {
+            self.remove(*id);
+        }
+        expired.len()
+    }
+
+    fn update(&mut self, id: ProducerId, epoch: ProducerEpoch, change: impl FnOnce(&mut ProducerEntry)) {
+        let mut entry = match self.remove(id) {
+            Some(entry) => entry,
+            None => {
+                self.make_room();
+                ProducerEntry::new(epoch)
+            }
+        };
+        change(&mut entry);
+        self.insert(id, entry);
+    }
+
+    fn make_room(&mut self) {
+        while self.entries.len() >= PARTITION_PRODUCERS_MAX {
+            let Some((_, oldest)) = self.idle.first().copied() else { return };
+            self.remove(oldest);
+        }
+    }
+
+    fn insert(&mut self, id: ProducerId, entry: ProducerEntry) {
+        match entry.transaction_start {
+            Some(start) => self.open.insert((start, id)),
+            None => self.idle.insert((entry.last_written, id)),
+        };
+        self.entries.insert(id, entry);
+    }
+
+    fn remove(&mut self, id: ProducerId) -> Option<ProducerEntry> {
+        let entry = self.entries.remove(&id)?;
+        match entry.transaction_start {
+            Some(start) => self.open.remove(&(start, id)),
+            None => self.idle.remove(&(entry.last_written, id)),
+        };
+        Some(entry)
+    }
+}
+
+/// Whether a batch that is no duplicate follows what its producer wrote.
+fn check_order(entry: &ProducerEntry, batch: &BatchHeader) -> Result<(), ProducerRejection> {
+    let (current, found) = (entry.epoch, batch.producer_epoch());
+    if found < current {
+        return Err(ProducerRejection::InvalidProducerEpoch { current, found });
+    }
+    let expected = match entry.last_sequence() {
+        _ if found > current => Sequence(0),
+        Sequence(-1) => Sequence(0),
+        last => last.plus(1),
+    };
+    if batch.base_sequence() == expected || current == ProducerEpoch(-1) {
+        Ok(())
+    } else {
+        Err(ProducerRejection::OutOfOrderSequence { expected, found: batch.base_sequence() })
+    }
+}
+
+/// Version, checksum and count at the start of a snapshot file.
+const SNAPSHOT_HEAD_BYTES: usize = 10;
+/// Where the range covered by the checksum begins; it ends with the file.
+const SNAPSHOT_CHECKSUM_START: usize = 6;
+const SNAPSHOT_ENTRY_BYTES: usize = 46;
+const SNAPSHOT_VERSION: i16 = 1;
+
+/// Why a `.snapshot` file is not used. The next older one is, and the log from there on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotError {
+    /// Its size is not that of a whole number of entries, or not that of the number it names.
+    Size,
+    /// Its version is not known.
+    Version(i16),
+    /// Its checksum does not match.
+    Checksum,
+    /// It lists a producer twice.
+    DuplicateProducer(ProducerId),
+}
+
+impl fmt::Display for SnapshotError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Size => f.write_str("its size does not match its number of entries"),
+            Self::Version(version) => write!(f, "version {version} is not known"),
+            Self::Checksum => f.write_str("its checksum does not match"),
+            Self::DuplicateProducer(id) => write!(f, "producer {id} is listed twice"),
+        }
+    }
+}
+
+impl std::error::Error for SnapshotError {}
+
+impl ProducerStates {
+    /// The `.snapshot` file: version, CRC-32C of what follows, count, entries. Only the last batch of each producer
+    /// is in it.
+    #[must_use]
+    pub fn to_snapshot(&self) -> Bytes {
+        let size = SNAPSHOT_HEAD_BYTES.saturating_add(SNAPSHOT_ENTRY_BYTES.saturating_mul(self.entries.len()));
+        let mut covered = BytesMut::with_capacity(size);
+        covered.put_i32(i32::try_from(self.entries.len()).unwrap_or(i32::MAX));
+        for (id, entry) in &self.entries {
+            let none = StoredBatch { last_sequence: Sequence(-1), last_offset: Offset(-1), ..StoredBatch::default() };
+            let last = entry.batches.last().copied().unwrap_or(none);
+            covered.put_i64(id.0);
+            covered.put_i16(entry.epoch.0);
+            covered.put_i32(last.last_sequence.0);
+            covered.put_i64(last.last_offset.0);
+            covered.put_i32(last.offset_delta);
+            covered.put_i64(entry.last_timestamp.0);
+            covered.put_i32(entry.coordinator_epoch);
+            covered.put_i64(entry.transaction_start.map_or(-1, |offset| offset.0));
+        }
+        let mut file = BytesMut::with_capacity(size);
+        file.put_i16(SNAPSHOT_VERSION);
+        file.put_u32(crc32c::crc32c(&covered));
+        file.put_slice(&covered);
+        file.freeze()
+    }
+
+    /// The producers in a `.snapshot` file named by `known_to`. Of more than are remembered those that wrote last are
+    /// kept.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn from_snapshot(file: &[u8], known_to: Offset) -> Result<Self, SnapshotError> {
+        let (head, entries) = file.split_first_chunk::<SNAPSHOT_HEAD_BYTES>().ok_or(SnapshotError::Size)?;
+        let [v0, v1, c0, c1, c2, c3, n0, n1, n2, n3] = *head;
+        let version = i16::from_be_bytes([v0, v1]);
+        if version != SNAPSHOT_VERSION {
+            return Err(SnapshotError::Version(version));
+        }
+        if crc32c::crc32c(file.get(SNAPSHOT_CHECKSUM_START..).unwrap_or_default())
+            != u32::from_be_bytes([c0, c1, c2, c3])
+        {
+            return Err(SnapshotError::Checksum);
+        }
+        let (entries, []) = entries.as_chunks::<SNAPSHOT_ENTRY_BYTES>() else { return Err(SnapshotError::Size) };
+        if usize::try_from(i32::from_be_bytes([n0, n1, n2, n3])) != Ok(entries.len()) {
+            return Err(SnapshotError::Size);
+        }
+        let mut states = Self { known_to, ..Self::new() };
+        for bytes in entries {
+            let (id, entry) = decode_entry(bytes);
+            if states.entries.contains_key(&id) {
+                return Err(SnapshotError::DuplicateProducer(id));
+            }
+            states.make_room();
+            states.insert(id, entry);
+        }
+        Ok(states)
+    }
+}
+
+fn decode_entry(bytes: &[u8; SNAPSHOT_ENTRY_BYTES]) -> (ProducerId, ProducerEntry) {
+    use bytes::Buf as _;
+    let mut bytes = &bytes[..];
+    let id = ProducerId(bytes.get_i64());
+    let mut entry = ProducerEntry::new(ProducerEpoch(bytes.get_i16()));
+    let last_sequence = Sequence(bytes.get_i32());
+    let last_offset = Offset(bytes.get_i64());
+    let offset_delta = bytes.get_i32();
+    let timestamp = Timestamp(bytes.get_i64());
+    entry.coordinator_epoch = bytes.get_i32();
+    let transaction_start = Offset(bytes.get_i64());
+    entry.last_timestamp = timestamp;
+    entry.last_written = last_offset;
+    entry.transaction_start = (transaction_start >= Offset(0)).then_some(transaction_start);
+    if last_offset >= Offset(0) {
+        entry.remember(StoredBatch { last_sequence, last_offset, offset_delta, timestamp });
+    }
+    (id, entry)
+}
