@@ -244,6 +244,49 @@ impl Writer {
         }
     }
 
+    /// Elements, each written by `element`.
+    ///
+    /// # Errors
+    /// More than `i32::MAX` elements, or what `element` says.
+    pub fn array<T>(
+        &mut self,
+        elements: &[T],
+        flexible: bool,
+        mut element: impl FnMut(&mut Self, &T) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
+        self.array_length(elements.len(), flexible)?;
+        elements.iter().try_for_each(|value| element(self, value))
+    }
+
+    /// Elements, each written by `element`, or null.
+    ///
+    /// # Errors
+    /// More than `i32::MAX` elements, or what `element` says.
+    pub fn nullable_array<T>(
+        &mut self,
+        elements: Option<&Vec<T>>,
+        flexible: bool,
+        element: impl FnMut(&mut Self, &T) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
+        match elements {
+            Some(elements) => self.array(elements, flexible, element),
+            None => {
+                self.null_array(flexible);
+                Ok(())
+            }
+        }
+    }
+
+    /// Leaves out a field that this version lacks, if it has its default.
+    pub(crate) fn omit(&self, is_default: bool, version: i16) -> Result<(), EncodeError> {
+        if is_default { Ok(()) } else { Err(self.error(EncodeErrorKind::FieldNotInVersion { version })) }
+    }
+
+    /// The value of a field that must not be null in this version.
+    pub(crate) fn required<'a, T>(&self, value: Option<&'a T>) -> Result<&'a T, EncodeError> {
+        value.ok_or_else(|| self.error(EncodeErrorKind::UnexpectedNull))
+    }
+
     /// The byte before a nullable struct.
     pub fn presence(&mut self, present: bool) {
         self.i8(if present { 1 } else { -1 });

@@ -1,0 +1,57 @@
+//! Writes what the tests need of every message: how to draw a random value that a version can carry, and a list.
+
+use std::fmt::Write;
+
+use crate::emit::{ident, snake_case};
+use crate::model::{Field, Message, Struct, Type};
+
+/// Implementations of the tests' `Sample` trait, and the function `codecs` that lists all messages.
+pub(crate) fn all(messages: &[Message], records: &[Message]) -> String {
+    let mut out = String::new();
+    let mut list = String::new();
+    for (root, group) in [("messages", messages), ("records", records)] {
+        for message in group {
+            for item in &message.structs {
+                sample(&mut out, &format!("corelane_protocol::{root}::{}", snake_case(&message.name)), item);
+            }
+            let _ = writeln!(list, "        Codec::of::<corelane_protocol::{root}::{}>(),", message.name);
+        }
+    }
+    let _ =
+        writeln!(out, "/// Every message and record.\npub fn codecs() -> Vec<Codec> {{\n    vec![\n{list}    ]\n}}");
+    out
+}
+
+fn sample(out: &mut String, path: &str, item: &Struct) {
+    let _ = writeln!(out, "#[allow(unused_variables, clippy::field_reassign_with_default)]");
+    let _ = writeln!(out, "impl Sample for {path}::{} {{", item.name);
+    let _ = writeln!(out, "    fn sample(source: &mut Source, version: i16) -> Self {{");
+    let mutable = if item.fields.is_empty() { "" } else { "mut " };
+    let _ = writeln!(out, "        let {mutable}this = Self::default();");
+    for field in &item.fields {
+        let (min, max) = (field.versions.min, field.versions.max);
+        let _ = writeln!(
+            out,
+            "        if ({min}..={max}).contains(&version) {{ this.{} = {}; }}",
+            ident(field),
+            value(field)
+        );
+    }
+    let _ = writeln!(out, "        this\n    }}\n}}\n");
+}
+
+fn value(field: &Field) -> String {
+    let drawn = match &field.ty {
+        Type::Array(_) => "source.list(version)",
+        _ => "Sample::sample(source, version)",
+    };
+    match (field.nullable, &field.ty) {
+        (None, Type::Bytes) => "source.bytes()".to_owned(),
+        (None, _) => drawn.to_owned(),
+        (Some(nullable), ty) => {
+            let drawn = if *ty == Type::Bytes { "source.bytes()" } else { drawn };
+            let (min, max) = (nullable.min, nullable.max);
+            format!("if ({min}..={max}).contains(&version) && source.one_in(4) {{ None }} else {{ Some({drawn}) }}")
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Requests, responses and their headers, generated from `schema/`.
+//!
+//! Each is a struct that covers all its versions; the structs within it are in a module of its name.
+
+#![allow(clippy::field_reassign_with_default, clippy::single_match)]
+
+mod prelude {
+    pub(super) use std::ops::RangeInclusive;
+
+    pub(super) use bytes::Bytes;
+
+    pub(super) use crate::wire::{DecodeError, DecodeErrorKind, EncodeError, KafkaString, Reader, Writer};
+    pub(super) use crate::{ApiKey, Message, Request};
+}
+
+include!(concat!(env!("OUT_DIR"), "/messages.rs"));
