@@ -1,0 +1,309 @@
+// Drives franz-go for the tests: one JSON request a line comes in, one JSON answer a line goes out.
+//
+// The operations and their fields are those of harness/drivers.py. Every operation opens its own client, so that each
+// starts with nothing known about the cluster.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const operationTimeout = 60 * time.Second
+
+type header struct {
+	Key   string
+	Value []byte
+}
+
+// record is one record on the way in or out; []byte is base64 in JSON and nil is null.
+type record struct {
+	Partition int32    `json:"partition"`
+	Offset    int64    `json:"offset"`
+	Timestamp int64    `json:"timestamp"`
+	Key       []byte   `json:"key"`
+	Value     []byte   `json:"value"`
+	Headers   []header `json:"headers"`
+}
+
+type request struct {
+	Operation     string             `json:"operation"`
+	Broker        string             `json:"broker"`
+	Topic         string             `json:"topic"`
+	Partition     int32              `json:"partition"`
+	Records       []record           `json:"records"`
+	Codec         string             `json:"codec"`
+	Acks          int                `json:"acks"`
+	Idempotent    bool               `json:"idempotent"`
+	Start         int64              `json:"start"`
+	ReadCommitted bool               `json:"read_committed"`
+	Spec          string             `json:"spec"`
+	Timestamp     int64              `json:"timestamp"`
+	Partitions    int32              `json:"partitions"`
+	Replication   int16              `json:"replication"`
+	Configs       map[string]*string `json:"configs"`
+}
+
+type answer map[string]any
+
+func main() {
+	requests := bufio.NewReaderSize(os.Stdin, 1<<20)
+	answers := json.NewEncoder(os.Stdout)
+	for {
+		line, err := requests.ReadBytes('\n')
+		if err != nil {
+			return
+		}
+		var asked request
+		if err := json.Unmarshal(line, &asked); err != nil {
+			panic(err)
+		}
+		given, err := perform(asked)
+		if err != nil {
+			given = answer{"failure": err.Error()}
+			var kafkaError *kerr.Error
+			if errors.As(err, &kafkaError) {
+				given = answer{"error": kafkaError.Code, "message": err.Error()}
+			}
+		}
+		if err := answers.Encode(given); err != nil {
+			panic(err)
+		}
+	}
+}
+
+func perform(asked request) (answer, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), operationTimeout)
+	defer cancel()
+	switch asked.Operation {
+	case "produce":
+		return produce(ctx, asked)
+	case "consume":
+		return consume(ctx, asked)
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(asked.Broker))
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	switch asked.Operation {
+	case "list_offset":
+		return listOffset(ctx, admin, asked)
+	case "create_topic":
+		created, err := admin.CreateTopic(ctx, asked.Partitions, asked.Replication, asked.Configs, asked.Topic)
+		if err != nil {
+			return nil, err
+		}
+		return answer{"topic_id": created.ID.String()}, created.Err
+	case "delete_topic":
+		_, err := admin.DeleteTopic(ctx, asked.Topic)
+		return answer{}, err
+	case "create_partitions":
+		grown, err := admin.UpdatePartitions(ctx, int(asked.Partitions), asked.Topic)
+		if err != nil {
+			return nil, err
+		}
+		return answer{}, grown[asked.Topic].Err
+	case "describe_topic":
+		return describeTopic(ctx, client, asked.Topic)
+	case "list_topics":
+		topics, err := admin.ListTopics(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return answer{"topics": topics.Names()}, nil
+	case "describe_configs":
+		return describeConfigs(ctx, admin, asked.Topic)
+	}
+	return nil, fmt.Errorf("no operation %q", asked.Operation)
+}
+
+func produce(ctx context.Context, asked request) (answer, error) {
+	options := []kgo.Opt{
+		kgo.SeedBrokers(asked.Broker),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerBatchCompression(codecs[asked.Codec]),
+		kgo.RequiredAcks(acks[asked.Acks]),
+		kgo.ProducerLinger(5 * time.Millisecond),
+	}
+	if !asked.Idempotent {
+		options = append(options, kgo.DisableIdempotentWrite())
+	}
+	client, err := kgo.NewClient(options...)
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+
+	placed := make([][2]int64, len(asked.Records))
+	failures := make(chan error, len(asked.Records))
+	for index, given := range asked.Records {
+		sent := &kgo.Record{
+			Topic:     asked.Topic,
+			Partition: given.Partition,
+			Timestamp: time.UnixMilli(given.Timestamp),
+			Key:       given.Key,
+			Value:     given.Value,
+		}
+		for _, header := range given.Headers {
+			sent.Headers = append(sent.Headers, kgo.RecordHeader{Key: header.Key, Value: header.Value})
+		}
+		client.Produce(ctx, sent, func(acknowledged *kgo.Record, err error) {
+			placed[index] = [2]int64{int64(acknowledged.Partition), acknowledged.Offset}
+			failures <- err
+		})
+	}
+	for range asked.Records {
+		if err := <-failures; err != nil {
+			return nil, err
+		}
+	}
+	return answer{"placed": placed}, nil
+}
+
+var codecs = map[string]kgo.CompressionCodec{
+	"none":   kgo.NoCompression(),
+	"gzip":   kgo.GzipCompression(),
+	"snappy": kgo.SnappyCompression(),
+	"lz4":    kgo.Lz4Compression(),
+	"zstd":   kgo.ZstdCompression(),
+}
+
+var acks = map[int]kgo.Acks{-1: kgo.AllISRAcks(), 0: kgo.NoAck(), 1: kgo.LeaderAck()}
+
+// consume reads from the start offset to what is the end when it begins.
+func consume(ctx context.Context, asked request) (answer, error) {
+	isolation := kgo.ReadUncommitted()
+	if asked.ReadCommitted {
+		isolation = kgo.ReadCommitted()
+	}
+	client, err := kgo.NewClient(
+		kgo.SeedBrokers(asked.Broker),
+		kgo.FetchIsolationLevel(isolation),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{
+			asked.Topic: {asked.Partition: kgo.NewOffset().At(asked.Start)},
+		}),
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	ends, err := kadm.NewClient(client).ListEndOffsets(ctx, asked.Topic)
+	if err != nil {
+		return nil, err
+	}
+	end, found := ends.Lookup(asked.Topic, asked.Partition)
+	if !found || end.Err != nil {
+		return nil, fmt.Errorf("no end offset: %w", end.Err)
+	}
+
+	records := []record{}
+	for next := asked.Start; next < end.Offset; {
+		fetches := client.PollFetches(ctx)
+		if err := fetches.Err0(); err != nil {
+			return nil, err
+		}
+		for _, failure := range fetches.Errors() {
+			return nil, failure.Err
+		}
+		for _, got := range fetches.Records() {
+			next = got.Offset + 1
+			headers := []header{}
+			for _, each := range got.Headers {
+				headers = append(headers, header{each.Key, each.Value})
+			}
+			records = append(records, record{
+				got.Partition, got.Offset, got.Timestamp.UnixMilli(), got.Key, got.Value, headers,
+			})
+		}
+	}
+	return answer{"records": records}, nil
+}
+
+func listOffset(ctx context.Context, admin *kadm.Client, asked request) (answer, error) {
+	var listed kadm.ListedOffsets
+	var err error
+	switch asked.Spec {
+	case "earliest":
+		listed, err = admin.ListStartOffsets(ctx, asked.Topic)
+	case "latest":
+		listed, err = admin.ListEndOffsets(ctx, asked.Topic)
+	case "max_timestamp":
+		listed, err = admin.ListMaxTimestampOffsets(ctx, asked.Topic)
+	case "timestamp":
+		// kadm turns "no such record" into the end offset, so this asks by hand.
+		return listOffsetByTimestamp(ctx, admin, asked)
+	}
+	if err != nil {
+		return nil, err
+	}
+	found, _ := listed.Lookup(asked.Topic, asked.Partition)
+	return answer{"offset": found.Offset, "timestamp": found.Timestamp}, found.Err
+}
+
+func listOffsetByTimestamp(ctx context.Context, admin *kadm.Client, asked request) (answer, error) {
+	partition := kmsg.NewListOffsetsRequestTopicPartition()
+	partition.Partition = asked.Partition
+	partition.Timestamp = asked.Timestamp
+	topic := kmsg.NewListOffsetsRequestTopic()
+	topic.Topic = asked.Topic
+	topic.Partitions = append(topic.Partitions, partition)
+	list := kmsg.NewPtrListOffsetsRequest()
+	list.ReplicaID = -1
+	list.Topics = append(list.Topics, topic)
+
+	client, err := kgo.NewClient(kgo.SeedBrokers(asked.Broker))
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	listed, err := list.RequestWith(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	found := listed.Topics[0].Partitions[0]
+	return answer{"offset": found.Offset, "timestamp": found.Timestamp}, kerr.ErrorForCode(found.ErrorCode)
+}
+
+func describeTopic(ctx context.Context, client *kgo.Client, name string) (answer, error) {
+	topic := kmsg.NewMetadataRequestTopic()
+	topic.Topic = &name
+	metadata := kmsg.NewPtrMetadataRequest()
+	metadata.Topics = append(metadata.Topics, topic)
+	described, err := metadata.RequestWith(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	found := described.Topics[0]
+	if err := kerr.ErrorForCode(found.ErrorCode); err != nil {
+		return nil, err
+	}
+	return answer{"topic_id": kadm.TopicID(found.TopicID).String(), "partitions": len(found.Partitions)}, nil
+}
+
+func describeConfigs(ctx context.Context, admin *kadm.Client, topic string) (answer, error) {
+	described, err := admin.DescribeTopicConfigs(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	found, err := described.On(topic, nil)
+	if err != nil {
+		return nil, err
+	}
+	configs := map[string]*string{}
+	for _, config := range found.Configs {
+		configs[config.Key] = config.Value
+	}
+	return answer{"configs": configs}, found.Err
+}

@@ -1,0 +1,143 @@
+"""Fixtures and options of every test here; README.md says how to run them."""
+
+import os
+import shutil
+
+import pytest
+
+from harness.broker import KINDS, Broker, Corelane
+from harness.drivers import CLIENTS, Client
+from harness.paths import WORK
+
+CORELANE_KINDS = [kind for kind in KINDS if kind.startswith("corelane")]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--full", action="store_true", help="every cycle and combination, not only the default ones")
+    parser.addoption("--reference", action="store_true", help="run against Apache Kafka as well")
+    parser.addoption("--broker", action="append", choices=KINDS, help="run against these brokers only")
+
+
+def pytest_configure(config):
+    if not config.option.basetemp:
+        (WORK / "tmp").mkdir(parents=True, exist_ok=True)
+        config.option.basetemp = str(WORK / "tmp" / str(os.getpid()))
+
+
+def pytest_sessionfinish(session, exitstatus):
+    # Data of a failed run stays for inspection; that of earlier runs with the same process id is overwritten.
+    if exitstatus == 0:
+        shutil.rmtree(session.config.option.basetemp, ignore_errors=True)
+
+
+def broker_kinds(config) -> list[str]:
+    if config.option.broker:
+        return config.option.broker
+    return CORELANE_KINDS + (["kafka"] if config.option.reference else [])
+
+
+def pytest_generate_tests(metafunc):
+    if "broker_kind" in metafunc.fixturenames:
+        metafunc.parametrize("broker_kind", broker_kinds(metafunc.config), scope="session")
+    if "client" in metafunc.fixturenames:
+        metafunc.parametrize("client", CLIENTS, indirect=True, scope="session")
+    if "admin" in metafunc.fixturenames:
+        admins = [name for name, kind in CLIENTS.items() if hasattr(kind, "create_topic")]
+        metafunc.parametrize("admin", admins, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def full(request) -> bool:
+    return request.config.option.full
+
+
+class Brokers:
+    """Starts brokers for one module or test and ends them with it."""
+
+    def __init__(self, base):
+        self.base = base
+        self.started: list[Broker] = []
+
+    def create(self, kind: str, **settings) -> Broker:
+        """A broker on a new folder, not yet started."""
+        broker = KINDS[kind](self.base / f"broker-{len(self.started)}" / "data", settings)
+        if isinstance(broker, Corelane):
+            assert broker.binary.exists(), f"{broker.binary} is missing: cargo build --release -p corelane-tools"
+        self.started.append(broker)
+        return broker
+
+    def end(self) -> None:
+        problems = []
+        for broker in self.started:
+            try:
+                broker.end()
+            except AssertionError as problem:
+                problems.append(str(problem))
+        assert not problems, "\n".join(problems)
+
+
+@pytest.fixture(scope="module")
+def module_brokers(tmp_path_factory, request):
+    brokers = Brokers(tmp_path_factory.mktemp(request.module.__name__))
+    yield brokers
+    brokers.end()
+
+
+@pytest.fixture
+def brokers(tmp_path):
+    """For tests that start, stop and kill brokers themselves."""
+    brokers = Brokers(tmp_path)
+    yield brokers
+    brokers.end()
+
+
+@pytest.fixture(scope="module")
+def broker_of_module(module_brokers, broker_kind):
+    return module_brokers.create(broker_kind).start()
+
+
+@pytest.fixture
+def broker(broker_of_module):
+    """A running broker, shared by the tests of a module; a test that ends it fails, and the next finds it running."""
+    if not broker_of_module.is_alive():
+        broker_of_module.process = None
+        broker_of_module.start()
+    yield broker_of_module
+    assert broker_of_module.is_alive(), f"the broker died:\n{broker_of_module.output_tail()}"
+
+
+class Clients:
+    """Each client program is started once, when the first test asks for it."""
+
+    def __init__(self):
+        self.running: dict[str, Client] = {}
+
+    def __getitem__(self, name: str) -> Client:
+        if name not in self.running:
+            self.running[name] = CLIENTS[name]()
+        return self.running[name]
+
+
+@pytest.fixture(scope="session")
+def clients():
+    clients = Clients()
+    yield clients
+    for client in clients.running.values():
+        client.close()
+
+
+@pytest.fixture(scope="session")
+def client(clients, request) -> Client:
+    return clients[request.param]
+
+
+@pytest.fixture(scope="session")
+def admin(clients, request) -> Client:
+    return clients[request.param]
+
+
+@pytest.fixture
+def topic(request) -> str:
+    """A topic name of this test's own."""
+    safe = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
+    return f"{safe[:200]}-{os.urandom(4).hex()}"

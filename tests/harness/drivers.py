@@ -1,0 +1,430 @@
+"""Clients behind one interface, so that one test is told to each of them.
+
+confluent-kafka runs in this process; franz-go and Kafka's Java client are small programs (clients/franz, clients/java)
+that read operations as JSON lines; kcat is run once for each thing it does.
+"""
+
+import base64
+import json
+import re
+import select
+import subprocess
+import tempfile
+import time
+
+import confluent_kafka
+from confluent_kafka import admin as confluent_admin
+
+from harness.paths import KAFKA, TESTS, WORK
+from harness.records import Record
+
+OPERATION_SECONDS_MAX = 90
+CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
+
+
+class KafkaError(Exception):
+    """The broker refused, with Kafka's error number."""
+
+    def __init__(self, code: int, message: str = ""):
+        super().__init__(f"error {code}: {message}")
+        self.code = code
+
+
+class Client:
+    """What a test may ask of a client. `acks` is -1, 0 or 1; times are milliseconds since 1970."""
+
+    name: str
+    sets_timestamps = True
+
+    def produce(
+        self, broker: str, topic: str, records: list[Record], codec: str = "none", acks: int = -1,
+        idempotent: bool = False,
+    ) -> list[tuple[int, int]]:
+        """Writes the records and returns partition and offset of each."""
+        raise NotImplementedError
+
+    def consume(
+        self, broker: str, topic: str, partition: int, start: int = 0, read_committed: bool = False
+    ) -> list[Record]:
+        """Reads one assigned partition from an offset to its end."""
+        raise NotImplementedError
+
+    def list_offset(self, broker: str, topic: str, partition: int, spec: str | int) -> tuple[int, int]:
+        """Offset and timestamp for 'earliest', 'latest', 'max_timestamp', or a time; -1 and -1 if there is none."""
+        raise NotImplementedError
+
+    def can_express(self, record: Record) -> bool:
+        """Whether this client is able to write such a record at all."""
+        return True
+
+    def close(self) -> None:
+        pass
+
+
+class AdminClient(Client):
+    """A client that also administers topics. Refusals are raised as KafkaError."""
+
+    def create_topic(
+        self, broker: str, topic: str, partitions: int = -1, replication: int = -1,
+        configs: dict[str, str] | None = None,
+    ) -> None:
+        raise NotImplementedError
+
+    def delete_topic(self, broker: str, topic: str) -> None:
+        raise NotImplementedError
+
+    def create_partitions(self, broker: str, topic: str, partitions: int) -> None:
+        raise NotImplementedError
+
+    def describe_topic(self, broker: str, topic: str) -> dict:
+        """`topic_id` and the number of `partitions`."""
+        raise NotImplementedError
+
+    def list_topics(self, broker: str) -> list[str]:
+        raise NotImplementedError
+
+    def describe_configs(self, broker: str, topic: str) -> dict[str, str | None]:
+        raise NotImplementedError
+
+
+class Confluent(AdminClient):
+    name = "confluent-kafka"
+
+    def produce(self, broker, topic, records, codec="none", acks=-1, idempotent=False):
+        producer = confluent_kafka.Producer({
+            "bootstrap.servers": broker,
+            "compression.type": codec,
+            "acks": acks,
+            "enable.idempotence": idempotent,
+            "linger.ms": 5,
+            "message.timeout.ms": OPERATION_SECONDS_MAX * 1000,
+        })
+        placed: list[tuple[int, int] | None] = [None] * len(records)
+        failures = []
+
+        def on_delivery(index):
+            def deliver(error, message):
+                if error is not None:
+                    failures.append(error)
+                else:
+                    placed[index] = (message.partition(), message.offset())
+            return deliver
+
+        for index, record in enumerate(records):
+            producer.produce(
+                topic, record.value, record.key, partition=record.partition, timestamp=record.timestamp,
+                headers=list(record.headers), on_delivery=on_delivery(index),
+            )
+        assert producer.flush(OPERATION_SECONDS_MAX) == 0, "records left in the producer"
+        if failures:
+            raise KafkaError(failures[0].code(), failures[0].str())
+        return placed
+
+    def consume(self, broker, topic, partition, start=0, read_committed=False):
+        consumer = confluent_kafka.Consumer({
+            "bootstrap.servers": broker,
+            "group.id": "unused: partitions are assigned",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed" if read_committed else "read_uncommitted",
+            "auto.offset.reset": "error",
+            "fetch.wait.max.ms": 100,
+        })
+        records = []
+        try:
+            consumer.assign([confluent_kafka.TopicPartition(topic, partition, start)])
+            deadline = time.monotonic() + OPERATION_SECONDS_MAX
+            while True:
+                assert time.monotonic() < deadline, f"no end after {len(records)} records"
+                message = consumer.poll(1)
+                if message is None:
+                    continue
+                if message.error():
+                    if message.error().code() == confluent_kafka.KafkaError._PARTITION_EOF:
+                        return records
+                    raise KafkaError(message.error().code(), message.error().str())
+                kind, timestamp = message.timestamp()
+                records.append(Record(
+                    message.partition(), timestamp, message.key(), message.value(),
+                    tuple(message.headers() or ()), message.offset(),
+                ))
+        finally:
+            consumer.close()
+
+    def list_offset(self, broker, topic, partition, spec):
+        specs = {
+            "earliest": confluent_admin.OffsetSpec.earliest,
+            "latest": confluent_admin.OffsetSpec.latest,
+            "max_timestamp": confluent_admin.OffsetSpec.max_timestamp,
+        }
+        asked = specs[spec]() if isinstance(spec, str) else confluent_admin.OffsetSpec.for_timestamp(spec)
+        where = confluent_kafka.TopicPartition(topic, partition)
+        found = self._result(broker, lambda admin: admin.list_offsets({where: asked}))
+        return found.offset, found.timestamp
+
+    def create_topic(self, broker, topic, partitions=-1, replication=-1, configs=None):
+        new = confluent_admin.NewTopic(
+            topic, num_partitions=partitions, replication_factor=replication, config=configs or {}
+        )
+        self._result(broker, lambda admin: admin.create_topics([new]))
+
+    def delete_topic(self, broker, topic):
+        self._result(broker, lambda admin: admin.delete_topics([topic]))
+
+    def create_partitions(self, broker, topic, partitions):
+        new = confluent_admin.NewPartitions(topic, partitions)
+        self._result(broker, lambda admin: admin.create_partitions([new]))
+
+    def describe_topic(self, broker, topic):
+        names = confluent_kafka.TopicCollection([topic])
+        found = self._result(broker, lambda admin: admin.describe_topics(names))
+        return {"topic_id": str(found.topic_id), "partitions": len(found.partitions)}
+
+    def list_topics(self, broker):
+        return list(self._admin(broker).list_topics(timeout=OPERATION_SECONDS_MAX).topics)
+
+    def describe_configs(self, broker, topic):
+        resource = confluent_admin.ConfigResource(confluent_admin.ResourceType.TOPIC, topic)
+        found = self._result(broker, lambda admin: admin.describe_configs([resource]))
+        return {name: entry.value for name, entry in found.items()}
+
+    @staticmethod
+    def _admin(broker):
+        return confluent_admin.AdminClient({"bootstrap.servers": broker})
+
+    def _result(self, broker, ask):
+        # The name keeps the client alive: one that is collected never answers its futures.
+        admin = self._admin(broker)
+        (future,) = ask(admin).values()
+        try:
+            return future.result(OPERATION_SECONDS_MAX)
+        except confluent_kafka.KafkaException as refused:
+            error = refused.args[0]
+            raise KafkaError(error.code(), error.str()) from refused
+
+
+class JsonLines(AdminClient):
+    """A client in another language: a process that answers one JSON line for each that it reads."""
+
+    command: list[str]
+
+    def __init__(self):
+        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def close(self):
+        self.process.stdin.close()
+        assert self.process.wait(OPERATION_SECONDS_MAX) == 0
+
+    def _ask(self, operation, broker, **fields):
+        request = json.dumps({"operation": operation, "broker": broker, **fields})
+        self.process.stdin.write(request.encode() + b"\n")
+        self.process.stdin.flush()
+        ready, _, _ = select.select([self.process.stdout], [], [], OPERATION_SECONDS_MAX)
+        if not ready:
+            self.process.kill()
+            raise AssertionError(f"{self.name} did not answer {operation} within {OPERATION_SECONDS_MAX} s")
+        line = self.process.stdout.readline()
+        assert line, f"{self.name} ended during {operation}"
+        answer = json.loads(line)
+        if "failure" in answer:
+            raise AssertionError(f"{self.name}: {operation}: {answer['failure']}")
+        if answer.get("error"):
+            raise KafkaError(answer["error"], answer["message"])
+        return answer
+
+    def produce(self, broker, topic, records, codec="none", acks=-1, idempotent=False):
+        answer = self._ask(
+            "produce", broker, topic=topic, codec=codec, acks=acks, idempotent=idempotent,
+            records=[
+                {
+                    "partition": record.partition,
+                    "timestamp": record.timestamp,
+                    "key": to_base64(record.key),
+                    "value": to_base64(record.value),
+                    "headers": [{"Key": name, "Value": to_base64(value)} for name, value in record.headers],
+                }
+                for record in records
+            ],
+        )
+        return [tuple(place) for place in answer["placed"]]
+
+    def consume(self, broker, topic, partition, start=0, read_committed=False):
+        answer = self._ask(
+            "consume", broker, topic=topic, partition=partition, start=start, read_committed=read_committed
+        )
+        return [
+            Record(
+                got["partition"], got["timestamp"], from_base64(got["key"]), from_base64(got["value"]),
+                tuple((header["Key"], from_base64(header["Value"])) for header in got["headers"]), got["offset"],
+            )
+            for got in answer["records"]
+        ]
+
+    def list_offset(self, broker, topic, partition, spec):
+        kind, timestamp = (spec, 0) if isinstance(spec, str) else ("timestamp", spec)
+        answer = self._ask(
+            "list_offset", broker, topic=topic, partition=partition, spec=kind, timestamp=timestamp
+        )
+        return answer["offset"], answer["timestamp"]
+
+    def create_topic(self, broker, topic, partitions=-1, replication=-1, configs=None):
+        self._ask(
+            "create_topic", broker, topic=topic, partitions=partitions, replication=replication,
+            configs=configs or {},
+        )
+
+    def delete_topic(self, broker, topic):
+        self._ask("delete_topic", broker, topic=topic)
+
+    def create_partitions(self, broker, topic, partitions):
+        self._ask("create_partitions", broker, topic=topic, partitions=partitions)
+
+    def describe_topic(self, broker, topic):
+        return self._ask("describe_topic", broker, topic=topic)
+
+    def list_topics(self, broker):
+        return self._ask("list_topics", broker)["topics"]
+
+    def describe_configs(self, broker, topic):
+        return self._ask("describe_configs", broker, topic=topic)["configs"]
+
+
+def to_base64(data: bytes | None) -> str | None:
+    return None if data is None else base64.b64encode(data).decode()
+
+
+def from_base64(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text)
+
+
+class Franz(JsonLines):
+    name = "franz-go"
+
+    def __init__(self):
+        program = WORK / "franz"
+        subprocess.run(["go", "build", "-o", program, "."], cwd=TESTS / "clients" / "franz", check=True)
+        self.command = [str(program)]
+        super().__init__()
+
+
+class Java(JsonLines):
+    name = "java"
+
+    def __init__(self):
+        subprocess.run([KAFKA / "fetch"], check=True)
+        classes = WORK / "java"
+        jars = f"{WORK}/kafka/libs/*"
+        source = TESTS / "clients" / "java" / "Driver.java"
+        subprocess.run(["javac", "-d", classes, "-cp", jars, source], check=True)
+        self.command = [
+            "java", "-Xmx1G", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData",
+            f"-Dlog4j2.configurationFile={KAFKA}/log4j2.properties", "-Dkafka.log.level=ERROR",
+            "-cp", f"{classes}:{jars}", "Driver",
+        ]
+        super().__init__()
+
+
+class Kcat(Client):
+    """kcat takes keys and header values as arguments or delimited text, and sets no timestamps."""
+
+    name = "kcat"
+    sets_timestamps = False
+    # Key and value of one record are cut apart, and records from one another, by bytes that no record here contains.
+    KEY_END, RECORD_END = "\x01", "\x02"
+
+    def can_express(self, record):
+        texts = [record.key or b"", *(value or b"" for _, value in record.headers)]
+        if any(b"\0" in text or len(text) > 50_000 for text in texts):
+            return False
+        if any(name == "" or value is not None and b"," in value for name, value in record.headers):
+            return False
+        if record.value:
+            return True
+        # An empty file is no record, so these go in as text, where one switch makes nulls of all empty parts.
+        return not record.headers and (record.key is None) == (record.value is None) or bool(record.key)
+
+    def produce(self, broker, topic, records, codec="none", acks=-1, idempotent=False):
+        return [self._produce_one(broker, topic, record, codec, acks, idempotent) for record in records]
+
+    def _produce_one(self, broker, topic, record, codec, acks, idempotent):
+        command = [
+            "kcat", "-P", "-b", broker, "-t", topic, "-p", str(record.partition), "-z", codec, "-vv",
+            "-X", f"acks={acks}", "-X", f"enable.idempotence={str(idempotent).lower()}",
+        ]
+        for name, value in record.headers:
+            command += ["-H", name if value is None else f"{name}={value.decode()}"]
+        with tempfile.NamedTemporaryFile() as file:
+            if record.value:
+                file.write(record.value)
+                file.flush()
+                if record.key is not None:
+                    command += ["-k", record.key]
+                command.append(file.name)
+                typed = b""
+            else:
+                command += ["-K", self.KEY_END, "-D", self.RECORD_END]
+                if record.value is None:
+                    command.append("-Z")
+                typed = (record.key or b"") + self.KEY_END.encode() + self.RECORD_END.encode()
+            output = self._run(command, typed).stderr.decode(errors="replace")
+        placed = re.findall(r"delivered to partition (-?\d+) \(offset (-?\d+)\)", output)
+        assert len(placed) == 1, output
+        return int(placed[0][0]), int(placed[0][1])
+
+    def consume(self, broker, topic, partition, start=0, read_committed=False):
+        isolation = "read_committed" if read_committed else "read_uncommitted"
+        output = self._run([
+            "kcat", "-C", "-b", broker, "-t", topic, "-p", str(partition), "-o", str(start), "-e", "-q",
+            "-X", f"isolation.level={isolation}", "-X", "fetch.wait.max.ms=100",
+            "-f", "%p %o %T %K %S %h\\n%k%s\\n",
+        ]).stdout
+        records, position = [], 0
+        while position < len(output):
+            # Header values may hold any byte but a comma; the lengths come first, so the line end is found from them.
+            head = re.compile(rb"(\d+) (\d+) (-?\d+) (-?\d+) (-?\d+) ").match(output, position)
+            found, offset, timestamp, key_length, value_length = map(int, head.groups())
+            line_end = output.index(b"\n", head.end())
+            headers = parse_headers(output[head.end() : line_end])
+            position = line_end + 1
+            parts = []
+            for length in (key_length, value_length):
+                parts.append(None if length < 0 else output[position : position + length])
+                position += max(length, 0)
+            position += 1
+            records.append(Record(found, timestamp, parts[0], parts[1], headers, offset))
+        return records
+
+    def list_offset(self, broker, topic, partition, spec):
+        assert isinstance(spec, int), "kcat asks by time only"
+        output = self._run(["kcat", "-Q", "-b", broker, "-t", f"{topic}:{partition}:{spec}"]).stdout
+        offset = int(re.search(rb"offset (-?\d+)", output).group(1))
+        return offset, -1
+
+    @staticmethod
+    def _run(command, typed=b""):
+        done = subprocess.run(command, input=typed, capture_output=True, timeout=OPERATION_SECONDS_MAX)
+        assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stderr.decode()[-2000:]}"
+        return done
+
+
+def parse_headers(text: bytes) -> tuple[tuple[str, bytes | None], ...]:
+    """kcat's `name=value,name=NULL`."""
+    headers = []
+    for part in text.split(b",") if text else []:
+        name, _, value = part.partition(b"=")
+        headers.append((name.decode(), None if value == b"NULL" else value))
+    return tuple(headers)
+
+
+def kafka_tool(name: str, *arguments: object, typed: str = "", check: bool = True) -> subprocess.CompletedProcess:
+    """Runs one of Kafka's own command line tools."""
+    done = subprocess.run(
+        [KAFKA / "tool", name, *map(str, arguments)], input=typed, capture_output=True, text=True,
+        timeout=OPERATION_SECONDS_MAX,
+    )
+    if check:
+        assert done.returncode == 0, f"{name} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+CLIENTS: dict[str, type[Client]] = {kind.name: kind for kind in (Kcat, Confluent, Franz, Java)}

@@ -1,0 +1,33 @@
+"""Topics for tests, made through the bare protocol so that no client under test is needed for it."""
+
+import time
+import uuid
+
+from harness.broker import Broker
+from harness.connection import Connection
+
+VISIBLE_SECONDS_MAX = 10
+
+
+def create_topic(broker: Broker, name: str, partitions: int = 1, **configs: object) -> uuid.UUID:
+    """Creates a topic, waits until every partition has a leader, and returns its id.
+
+    Corelane answers CreateTopics when every shard has the topic, so there the first look must find it. Kafka answers
+    when its controller has it, which can be before the broker does.
+    """
+    with Connection(broker.address) as connection:
+        created = connection.call("CreateTopics", 7, topics=[{
+            "name": name,
+            "num_partitions": partitions,
+            "replication_factor": 1,
+            "configs": [{"name": key.replace("_", "."), "value": str(value)} for key, value in configs.items()],
+        }]).topics[0]
+        assert created.error == 0, f"create {name}: error {created.error} {created.error_message}"
+        deadline = time.monotonic() + (VISIBLE_SECONDS_MAX if broker.is_reference else 0)
+        while True:
+            found = connection.call("Metadata", 12, topics=[{"name": name}], allow_auto_topic_creation=False).topics[0]
+            ready = [partition for partition in found.partitions if partition.leader_id >= 0 and partition.error == 0]
+            if found.error == 0 and len(ready) == partitions:
+                return found.topic_id
+            assert time.monotonic() < deadline, f"{name} is not there: {found}"
+            time.sleep(0.01)
