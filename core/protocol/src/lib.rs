@@ -7,11 +7,13 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::cast_possible_truncation)]
 
 mod api_key;
+mod error_code;
 mod message;
 pub mod messages;
 pub mod records;
 pub mod wire;
 
 pub use api_key::ApiKey;
+pub use error_code::ErrorCode;
 pub use message::{Message, Record, Request};
 pub use wire::KafkaString;
