@@ -59,6 +59,9 @@ pub(super) struct StallGuard {
     /// For tests: what every write is taken to have lasted at least.
     #[cfg(test)]
     pub(super) slowness: Cell<Duration>,
+    /// For tests: writes that went to a helper.
+    #[cfg(test)]
+    pub(super) handed_over: Cell<u32>,
 }
 
 impl StallGuard {
@@ -221,6 +224,8 @@ pub(super) async fn write_at(
     // From here on the first slice is the last of the list, where it is cheap to take off.
     while !slices.is_empty() {
         if shard.stall_guard.is_stalled() {
+            #[cfg(test)]
+            shard.stall_guard.handed_over.set(shard.stall_guard.handed_over.get() + 1);
             let started = Instant::now();
             let (result, took) = shard
                 .work(move || {

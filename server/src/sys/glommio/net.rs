@@ -37,7 +37,7 @@ pub struct Listener {
 }
 
 /// An accepted connection that no shard has adopted.
-pub struct Socket(OwnedFd);
+pub struct Socket(pub(super) OwnedFd);
 
 /// A connection of one shard.
 #[derive(Clone)]

@@ -166,7 +166,7 @@ impl Ring {
             State::Flying { waker, abandoned, .. } => {
                 *abandoned = true;
                 let unneeded = waker.take();
-                self.push(&opcode::AsyncCancel::new(user_data(key)).build().user_data(CANCEL));
+                self.cancel(key);
                 Landing { unneeded, ..Landing::default() }
             }
             State::Landed { .. } => match self.release(key) {
@@ -227,6 +227,10 @@ impl Ring {
         }
         for key in std::mem::take(&mut self.again) {
             self.submit(key);
+            if let State::Flying { abandoned: true, .. } = self.slots[key.index as usize].state {
+                // Its cancellation came while the kernel did not have it.
+                self.cancel(key);
+            }
         }
     }
 
@@ -296,6 +300,11 @@ impl Ring {
         self.push(&entry);
     }
 
+    /// Asks the kernel to end an operation; its completion says how that went.
+    fn cancel(&mut self, key: Key) {
+        self.push(&opcode::AsyncCancel::new(user_data(key)).build().user_data(CANCEL));
+    }
+
     fn push(&mut self, entry: &squeue::Entry) {
         loop {
             // SAFETY: (1) an entry names memory and descriptors of its operation's cargo only, which stays in the slab
@@ -318,7 +327,7 @@ impl Drop for Ring {
             if let State::Flying { abandoned, .. } = &mut slot.state {
                 *abandoned = true;
                 let key = Key { index: index as u32, generation: slot.generation };
-                self.push(&opcode::AsyncCancel::new(user_data(key)).build().user_data(CANCEL));
+                self.cancel(key);
             }
         }
         self.again.clear();

@@ -134,7 +134,7 @@ fn run_shard<Make, Task>(
     pulse.start();
     let shard = Shard::new(id, Mailbox::new(parts), Arc::new(workers), Arc::clone(&pulse), ring);
     executor.run(async move {
-        watch_for_kicks(&shard);
+        watch_for_kicks(Arc::clone(&shard.pulse.kick));
         let sys = GlommioSys { shard: shard.clone(), stop_signals: Arc::clone(&node.stop_signals) };
         let task = make(sys);
         let main_node = Arc::clone(node);
@@ -152,12 +152,14 @@ fn run_shard<Make, Task>(
 
 /// Keeps the watchdog's eventfd under the executor's own watch: a kick then wakes an executor that parked although
 /// tasks can run, as it may when its preemption timer fires at the wrong moment.
-fn watch_for_kicks(shard: &std::rc::Rc<Shard>) {
-    let kick = Arc::clone(&shard.pulse.kick);
-    shard.spawn("kick", async move {
+///
+/// The task does not hold the shard, because it waits in the executor and so lives as long as that.
+fn watch_for_kicks(kick: Arc<OwnedFd>) {
+    glommio::spawn_local(async move {
         let Ok(watched) = PollableFd::new(Arc::clone(&kick)) else { return };
         while watched.readable().await.is_ok() {
             mailbox::clear(&kick);
         }
-    });
+    })
+    .detach();
 }

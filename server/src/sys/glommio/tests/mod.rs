@@ -2,7 +2,10 @@
 //!
 //! `cargo test -p corelane-server sys`. Clients are plain blocking threads, so that nothing is tested by itself.
 
+mod files;
+mod mail;
 mod network;
+mod time;
 
 use std::future::Future;
 use std::sync::mpsc;

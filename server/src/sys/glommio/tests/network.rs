@@ -2,15 +2,18 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::mpsc;
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use corelane_core::base::FilePosition;
 
 use super::{cores, on_shard, received};
-use crate::sys::Sys;
 use crate::sys::glommio::{Connection, GlommioSys, run_shards};
+use crate::sys::{OpenMode, Sys};
 
 const LOOPBACK: &str = "127.0.0.1:0";
 
@@ -132,9 +135,9 @@ fn many_connections_send_in_pieces_and_pipelined() {
                     let mut writer = stream.try_clone().unwrap();
                     let sent = all.clone();
                     let sender = thread::spawn(move || {
-                        for piece in sent.chunks(1 + client as usize * 13) {
+                        for piece in sent.chunks(7 + client as usize * 13) {
                             writer.write_all(piece).unwrap();
-                            if client % 10 == 0 {
+                            if client % 20 == 10 {
                                 thread::sleep(Duration::from_micros(50));
                             }
                         }
@@ -161,5 +164,236 @@ fn two_families_listen_on_one_port() {
         let _client = TcpStream::connect(("::1", port)).unwrap();
         let (_, peer) = sys.accept(&six).await.unwrap();
         assert!(peer.is_ipv6());
+    });
+}
+
+/// A connection on a shard and its peer, a blocking socket of the test.
+async fn pair(sys: &GlommioSys) -> (Connection, TcpStream) {
+    let listener = sys.listen(LOOPBACK.parse().unwrap()).unwrap();
+    let client = TcpStream::connect(sys.local_address(&listener)).unwrap();
+    let (socket, peer) = sys.accept(&listener).await.unwrap();
+    assert_eq!(peer, client.local_addr().unwrap());
+    (sys.adopt(socket).unwrap(), client)
+}
+
+#[test]
+fn a_slow_reader_waits_for_its_bytes_and_holds_nobody_else() {
+    on_shard(|sys| async move {
+        let (connection, mut client) = pair(&sys).await;
+        let all = bytes::Bytes::from(pattern(20 << 20, 7));
+        let slices = (0..20 << 10).map(|i| all.slice(i << 10..(i + 1) << 10)).collect();
+        let expected = all.clone();
+        let reader = thread::spawn(move || {
+            let mut back = vec![0; expected.len()];
+            for (i, piece) in back.chunks_mut(1 << 20).enumerate() {
+                if i < 10 {
+                    thread::sleep(Duration::from_millis(20));
+                }
+                client.read_exact(piece).unwrap();
+            }
+            assert!(back == expected);
+        });
+        let ticks = std::rc::Rc::new(std::cell::Cell::new(0));
+        let (ticker, counted) = (sys.clone(), ticks.clone());
+        sys.spawn("ticker", async move {
+            loop {
+                ticker.sleep_until(ticker.now().plus_ms(1)).await;
+                counted.set(counted.get() + 1);
+            }
+        });
+        sys.send(&connection, slices).await.unwrap();
+        assert!(ticks.get() > 20, "others ran {} times while the send waited", ticks.get());
+        drop(connection);
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn files_are_sent_in_their_place_in_the_stream() {
+    let directory = tempfile::tempdir_in(".").unwrap();
+    let path = directory.path().canonicalize().unwrap().join("log");
+    on_shard(move |sys| async move {
+        let all = bytes::Bytes::from(pattern(6 << 20, 3));
+        let file = sys.open(path, OpenMode::CreateNew).await.unwrap();
+        sys.write_at(&file, FilePosition(0), vec![all.clone()]).await.unwrap();
+        let (connection, mut client) = pair(&sys).await;
+        let mut expected = Vec::new();
+        for (position, len) in [(0, 6 << 20), (5, 1), (4096, 0), (1 << 20, 3 << 20)] {
+            expected.extend(b"head");
+            expected.extend(&all[position..position + len]);
+        }
+        let reader = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            let mut back = vec![0; expected.len()];
+            client.read_exact(&mut back).unwrap();
+            assert!(back == expected);
+            let mut rest = Vec::new();
+            client.read_to_end(&mut rest).unwrap();
+            assert_eq!(rest, b"");
+        });
+        for (position, len) in [(0, 6 << 20), (5, 1), (4096, 0), (1 << 20, 3 << 20)] {
+            sys.send(&connection, vec![bytes::Bytes::from_static(b"head")]).await.unwrap();
+            sys.send_file(&connection, &file, FilePosition(position), len).await.unwrap();
+            // The next one has to come from the device.
+            sys.sync_data(&file).await.unwrap();
+            // SAFETY: a plain call on an open descriptor.
+            unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+        }
+        let beyond = sys.send_file(&connection, &file, FilePosition(6 << 20), 1).await;
+        assert_eq!(beyond.unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
+        drop(connection);
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn a_peer_that_resets_ends_receives_and_sends() {
+    on_shard(|sys| async move {
+        for (buffer, missing) in [(BytesMut::new(), 0), (BytesMut::with_capacity(1 << 20), 1 << 20)] {
+            let (connection, client) = pair(&sys).await;
+            // What is unread when a socket is closed makes the close a reset.
+            sys.send(&connection, vec![bytes::Bytes::from_static(b"unread")]).await.unwrap();
+            sys.sleep_until(sys.now().plus_ms(5)).await;
+            drop(client);
+            let (result, _) = sys.receive(&connection, buffer, missing).await;
+            assert_eq!(result.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+            let sent = sys.send(&connection, vec![bytes::Bytes::from(pattern(1 << 20, 1))]).await;
+            assert!(sent.is_err());
+        }
+    });
+}
+
+#[test]
+fn a_disconnect_ends_what_waits_and_the_peer_sees_the_end() {
+    on_shard(|sys| async move {
+        let (connection, mut client) = pair(&sys).await;
+        let (other, ended) = (connection.clone(), std::rc::Rc::new(std::cell::Cell::new(0)));
+        for missing in [0, 1 << 20] {
+            let (connection, mut client) = pair(&sys).await;
+            let waiting = sys.receive(&connection, BytesMut::with_capacity(missing), missing);
+            let (cut, ended) = (sys.clone(), ended.clone());
+            sys.spawn("receiver", async move {
+                let (result, _) = waiting.await;
+                assert_eq!(result.unwrap_err().kind(), std::io::ErrorKind::NotConnected);
+                ended.set(ended.get() + 1);
+            });
+            cut.sleep_until(cut.now().plus_ms(5)).await;
+            cut.disconnect(&connection);
+            assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        }
+        let sending = sys.send(&other, vec![bytes::Bytes::from(vec![0; 64 << 20])]);
+        let counted = ended.clone();
+        sys.spawn("sender", async move {
+            assert!(sending.await.is_err());
+            counted.set(counted.get() + 1);
+        });
+        sys.sleep_until(sys.now().plus_ms(20)).await;
+        sys.disconnect(&connection);
+        let end = sys.now().plus_ms(5_000);
+        while ended.get() < 3 {
+            assert!(sys.now() < end, "something still waits");
+            sys.sleep_until(sys.now().plus_ms(1)).await;
+        }
+        while client.read(&mut vec![0; 1 << 20]).unwrap() > 0 {}
+        let (result, _) = sys.receive(&connection, BytesMut::new(), 0).await;
+        assert_eq!(result.unwrap_err().kind(), std::io::ErrorKind::NotConnected);
+    });
+}
+
+/// Polls a future once and drops it.
+async fn poll_once_and_drop<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+#[test]
+fn dropped_receives_lose_no_byte_and_no_memory() {
+    on_shard(|sys| async move {
+        let (connection, mut client) = pair(&sys).await;
+        let all = pattern(4 << 20, 11);
+        let sent = all.clone();
+        let writer = thread::spawn(move || {
+            for piece in sent.chunks(60_000) {
+                client.write_all(piece).unwrap();
+                thread::sleep(Duration::from_micros(200));
+            }
+        });
+        let mut back = Vec::<u8>::new();
+        let mut dropped = 0;
+        let mut step = 0;
+        while back.len() < all.len() {
+            step += 1;
+            let missing = if step % 2 == 0 { 0 } else { 40_000 };
+            let receive = |spare| sys.receive(&connection, BytesMut::with_capacity(spare), missing);
+            if step % 3 == 0 {
+                let dropped_one = poll_once_and_drop(receive(40_000)).await;
+                if let Some((result, buffer)) = dropped_one {
+                    back.extend(&buffer[..result.unwrap()]);
+                } else {
+                    dropped += 1;
+                    if step % 6 == 0 {
+                        // Sometimes the kernel has it, sometimes it was not even submitted.
+                        sys.breathe().await;
+                    }
+                }
+                continue;
+            }
+            let (result, buffer) = receive(40_000).await;
+            assert_eq!(result.unwrap(), buffer.len());
+            back.extend(&buffer);
+        }
+        assert!(back == all, "bytes were lost or came twice");
+        assert!(dropped > 5, "only {dropped} receives were dropped");
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn a_dropped_accept_leaves_the_connection_to_the_next_or_closes_it() {
+    on_shard(|sys| async move {
+        let listener = sys.listen(LOOPBACK.parse().unwrap()).unwrap();
+        for _ in 0..10 {
+            assert!(poll_once_and_drop(sys.accept(&listener)).await.is_none());
+            sys.breathe().await;
+        }
+        let _client = TcpStream::connect(sys.local_address(&listener)).unwrap();
+        sys.accept(&listener).await.unwrap();
+    });
+}
+
+#[test]
+fn more_small_receives_than_shared_buffers() {
+    on_shard(|sys| async move {
+        let mut pairs = Vec::new();
+        for _ in 0..300 {
+            pairs.push(pair(&sys).await);
+        }
+        // All at once, so that the buffers run out within one look at the ring.
+        for (i, (_, client)) in pairs.iter_mut().enumerate() {
+            client.write_all(&pattern(20_000, i as u64)).unwrap();
+        }
+        let done = std::rc::Rc::new(std::cell::Cell::new(0));
+        for (i, (connection, _)) in pairs.iter().enumerate() {
+            let (sys, connection, done) = (sys.clone(), connection.clone(), done.clone());
+            sys.clone().spawn("receiver", async move {
+                let mut buffer = BytesMut::new();
+                while buffer.len() < 20_000 {
+                    let (result, back) = sys.receive(&connection, buffer, 0).await;
+                    assert!(result.unwrap() > 0);
+                    buffer = back;
+                }
+                assert!(buffer == pattern(20_000, i as u64));
+                done.set(done.get() + 1);
+            });
+        }
+        let end = sys.now().plus_ms(10_000);
+        while done.get() < 300 {
+            assert!(sys.now() < end, "{} of 300 have received", done.get());
+            sys.sleep_until(sys.now().plus_ms(1)).await;
+        }
     });
 }
