@@ -4,6 +4,7 @@
 //! random bits come in as arguments. Dependencies point one way: the server performs what this crate decides.
 
 pub mod base;
+pub mod client;
 pub mod config;
 pub mod limits;
 pub mod log;

@@ -48,6 +48,9 @@ pub const PIPELINE_REQUESTS_MAX: usize = 64;
 /// Missing bytes from which a frame is received straight into its own buffer instead of through a shared one.
 pub const EXACT_RECEIVE_BYTES_MIN: usize = 32 * 1024;
 
+/// Bytes of the largest answer that our own client takes; above what any broker sends with Kafka's bounds.
+pub const CLIENT_FRAME_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 /// Time that a task may hold a shard before it yields, in microseconds.
 pub const TASK_BUDGET_US: u64 = 300;
 

@@ -7,7 +7,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::base::{LeaderEpoch, Offset};
+use crate::base::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
 use crate::record::codec::{self, Codec, CodecError};
 use crate::record::header::{
     BatchHeader, CHECKSUM_START, HEADER_BYTES, LENGTH_MIN, LENGTH_PREFIX_BYTES, MAGIC, STAMP_BYTES,
@@ -127,6 +127,16 @@ impl Batch {
     #[must_use]
     pub fn records<'a>(&self, opened: &'a [u8]) -> Records<'a> {
         Records::new(opened, self.header.record_count())
+    }
+
+    /// The same batch of another producer, copied, with its checksum made right.
+    #[must_use]
+    pub fn renumbered(&self, id: ProducerId, epoch: ProducerEpoch, base_sequence: Sequence) -> Self {
+        let payload = self.payload();
+        let mut header = self.header;
+        header.set_producer(id, epoch, base_sequence);
+        header.set_crc(crc32c::crc32c_append(header.covered_crc(), &payload));
+        Self::assemble(header, &payload)
     }
 
     /// The same batch at another place, copied.

@@ -99,6 +99,13 @@ impl BatchBuilder {
         self.count = self.count.saturating_add(1);
     }
 
+    /// Sets the producer, its generation and the sequence of the first record, which are often known last.
+    pub fn set_producer(&mut self, id: ProducerId, epoch: ProducerEpoch, base_sequence: Sequence) {
+        self.options.producer_id = id;
+        self.options.producer_epoch = epoch;
+        self.options.base_sequence = base_sequence;
+    }
+
     /// Records so far.
     #[must_use]
     pub fn record_count(&self) -> i32 {

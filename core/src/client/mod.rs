@@ -1,0 +1,23 @@
+//! A Kafka client without I/O: bytes in, bytes out, time as an argument.
+//!
+//! [`Client`] keeps connections and knows the cluster; [`Producer`] and [`Consumer`] send their requests through it and
+//! take their answers from it. Whoever drives them owns the sockets and the clock: see [`Client`].
+
+mod batch_queue;
+mod cluster;
+mod connection;
+mod consumer;
+mod error;
+mod metadata;
+mod partitioner;
+mod producer;
+mod request;
+
+pub use crate::protocol::ErrorCode;
+pub use cluster::{Client, ClientConfig, LinkId, SendOptions};
+pub use connection::{Answer, ConnectionError};
+pub use consumer::{Consumer, ConsumerError, ConsumerOptions, FetchedBatch, IsolationLevel, StartOffset};
+pub use metadata::{Address, ClusterMetadata, PartitionMetadata, TopicMetadata};
+pub use partitioner::{StickyPartition, murmur2, partition_of_key};
+pub use producer::{Acks, AppendError, Delivery, DeliveryError, Producer, ProducerOptions, RecordId, RecordToSend};
+pub use request::{RequestError, RequestId, Target};

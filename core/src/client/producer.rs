@@ -1,0 +1,665 @@
+//! A producer: records in, batches to the leaders of their partitions, the broker's word on each record out.
+//!
+//! With acks=all it is idempotent, as Kafka's own (KIP-98, KIP-679): batches carry the producer's id and sequences, so
+//! that a batch sent twice is stored once and order holds with several batches in flight.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+
+use super::batch_queue::{BatchQueue, OutgoingBatch, ProducerIdentity, size_bytes_max};
+use super::cluster::{Client, SendOptions};
+use super::connection::Answer;
+use super::error::{check, is_stale_metadata};
+use super::partitioner::{StickyPartition, partition_of_key};
+use super::request::{RequestError, RequestId, Target};
+use crate::base::{Monotonic, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, Timestamp, Uuid};
+use crate::protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use crate::protocol::messages::produce_response::PartitionProduceResponse;
+use crate::protocol::messages::{InitProducerIdRequest, ProduceRequest};
+use crate::protocol::{ErrorCode, KafkaString};
+use crate::record::{Codec, Compression, Header};
+
+/// Last version of Produce that names topics.
+const PRODUCE_BY_NAME_VERSION_MAX: i16 = 12;
+/// Bytes kept free in a request for what is around the batches.
+const REQUEST_OVERHEAD_BYTES: usize = 1_024;
+
+/// Identity of a record among all of one producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordId(pub u64);
+
+/// Whose word a producer waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acks {
+    /// Nobody's: a record counts as delivered when it is written to the socket.
+    None,
+    /// The leader's.
+    Leader,
+    /// That of all replicas in sync.
+    All,
+}
+
+impl Acks {
+    fn number(self) -> i16 {
+        match self {
+            Self::None => 0,
+            Self::Leader => 1,
+            Self::All => -1,
+        }
+    }
+}
+
+/// How a producer works.
+#[derive(Clone, Copy, Debug)]
+pub struct ProducerOptions {
+    /// Whose word it waits for.
+    pub acks: Acks,
+    /// Repeated batches are recognised by the broker; needs [`Acks::All`].
+    pub is_idempotent: bool,
+    /// Codec and level of the batches.
+    pub compression: Compression,
+    /// Milliseconds that a batch waits for more records (`linger.ms`).
+    pub linger_ms: u64,
+    /// Bytes at which a batch is full, before compression (`batch.size`).
+    pub batch_bytes_max: usize,
+    /// Bytes of one request (`max.request.size`).
+    pub request_bytes_max: usize,
+    /// Bytes of all records that are not answered (`buffer.memory`).
+    pub buffer_bytes_max: usize,
+    /// Batches of one partition, and requests to one broker, that may wait for answers.
+    pub in_flight_max: usize,
+    /// Milliseconds that the broker may take to hear from the replicas (`request.timeout.ms`).
+    pub request_timeout_ms: i32,
+    /// Milliseconds after which a record that could not be sent is given up (`delivery.timeout.ms`).
+    pub delivery_timeout_ms: u64,
+}
+
+impl Default for ProducerOptions {
+    /// Those of Kafka's Java producer.
+    fn default() -> Self {
+        Self {
+            acks: Acks::All,
+            is_idempotent: true,
+            compression: Compression { codec: Codec::None, level: None },
+            linger_ms: 5,
+            batch_bytes_max: 16_384,
+            request_bytes_max: 1_048_576,
+            buffer_bytes_max: 33_554_432,
+            in_flight_max: 5,
+            request_timeout_ms: 30_000,
+            delivery_timeout_ms: 120_000,
+        }
+    }
+}
+
+/// A record before it is sent. Null keys and values are `None`.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordToSend<'a> {
+    /// When it came to be.
+    pub timestamp: Timestamp,
+    /// Key, by which it gets its partition.
+    pub key: Option<&'a [u8]>,
+    /// Value.
+    pub value: Option<&'a [u8]>,
+    /// Headers, in order.
+    pub headers: &'a [Header<'a>],
+}
+
+/// Why a record was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AppendError {
+    /// The topic is not known yet; try again after the next answer.
+    TopicUnknown,
+    /// The broker said this about the topic. Retriable errors may go away.
+    Topic(ErrorCode),
+    /// The topic has only so many partitions.
+    NoSuchPartition {
+        /// How many there are.
+        count: i32,
+    },
+    /// Too much is not answered; try again after the next answer.
+    BufferFull,
+    /// The record is larger than a request may be.
+    TooLarge {
+        /// Bytes that it takes.
+        size_bytes: usize,
+        /// Bytes that a request may have.
+        size_bytes_max: usize,
+    },
+}
+
+impl fmt::Display for AppendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TopicUnknown => f.write_str("nothing is known of the topic yet"),
+            Self::Topic(code) => write!(f, "{code}"),
+            Self::NoSuchPartition { count } => write!(f, "the topic has {count} partitions, numbered from 0"),
+            Self::BufferFull => f.write_str("too many records are not acknowledged"),
+            Self::TooLarge { size_bytes, size_bytes_max } => {
+                write!(f, "the record takes {size_bytes} bytes, a request has at most {size_bytes_max}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for AppendError {}
+
+/// Why the records of a batch were given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeliveryError {
+    /// The broker refused the batch.
+    Refused {
+        /// Its error code.
+        code: ErrorCode,
+        /// Its explanation, which may be empty.
+        message: String,
+    },
+    /// The request failed in a way that does not go away.
+    Request(RequestError),
+    /// They could not be sent, or not be acknowledged, in time; the last error met, if any.
+    TimedOut(Option<String>),
+    /// The batch could not be compressed.
+    Compression,
+}
+
+impl fmt::Display for DeliveryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { code, message } if message.is_empty() => write!(f, "{code}"),
+            Self::Refused { code, message } => write!(f, "{code}: {message}"),
+            Self::Request(error) => write!(f, "{error}"),
+            Self::TimedOut(None) => f.write_str("not acknowledged in time"),
+            Self::TimedOut(Some(last)) => write!(f, "not acknowledged in time; last error: {last}"),
+            Self::Compression => f.write_str("the codec refuses the records"),
+        }
+    }
+}
+
+impl std::error::Error for DeliveryError {}
+
+/// What became of the records of one batch.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Topic.
+    pub topic: Arc<str>,
+    /// Partition.
+    pub partition: PartitionIndex,
+    /// The records, in the order of their offsets.
+    pub records: Vec<RecordId>,
+    /// Offset of the first of them, −1 with acks=0; or why they were given up.
+    pub result: Result<Offset, DeliveryError>,
+}
+
+type PartitionKey = (Arc<str>, PartitionIndex);
+
+#[derive(Debug)]
+struct SentRequest {
+    node: NodeId,
+    partitions: Vec<PartitionKey>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Identity {
+    /// Not idempotent.
+    Unneeded,
+    /// To be asked for once nothing is in flight.
+    Wanted,
+    /// Asked for.
+    Asked(RequestId),
+    /// Could not be had; asked for again at that time.
+    Failed(Monotonic),
+    /// Here.
+    Known(ProducerIdentity),
+}
+
+/// A producer.
+#[derive(Debug)]
+pub struct Producer {
+    options: ProducerOptions,
+    identity: Identity,
+
+    // Records.
+    next_record: u64,
+    buffered_bytes: usize,
+    topics: BTreeMap<Arc<str>, StickyPartition>,
+    queues: BTreeMap<PartitionKey, BatchQueue>,
+
+    // Requests.
+    sent: BTreeMap<RequestId, SentRequest>,
+    in_flight: BTreeMap<NodeId, usize>,
+
+    // Outcomes.
+    deliveries: VecDeque<Delivery>,
+    last_error: Option<String>,
+    is_flushing: bool,
+}
+
+impl Producer {
+    /// A producer without records.
+    #[must_use]
+    pub fn new(options: ProducerOptions) -> Self {
+        let is_idempotent = options.is_idempotent && options.acks == Acks::All;
+        Self {
+            options,
+            identity: if is_idempotent { Identity::Wanted } else { Identity::Unneeded },
+            next_record: 0,
+            buffered_bytes: 0,
+            topics: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            deliveries: VecDeque::new(),
+            last_error: None,
+            is_flushing: false,
+        }
+    }
+
+    /// Takes a record for a topic that [`Client::want_topic`] was called for. Without a partition it goes where its
+    /// key says, or without a key where `random` says.
+    ///
+    /// # Errors
+    /// It was not taken.
+    pub fn append(
+        &mut self,
+        now: Monotonic,
+        client: &Client,
+        topic: &str,
+        partition: Option<PartitionIndex>,
+        record: &RecordToSend<'_>,
+        random: u32,
+    ) -> Result<RecordId, AppendError> {
+        let size_bytes = size_bytes_max(record);
+        let size_bytes_limit = self.options.request_bytes_max.saturating_sub(REQUEST_OVERHEAD_BYTES);
+        if size_bytes > size_bytes_limit {
+            return Err(AppendError::TooLarge { size_bytes, size_bytes_max: size_bytes_limit });
+        }
+        if self.buffered_bytes > 0 && self.buffered_bytes + size_bytes > self.options.buffer_bytes_max {
+            return Err(AppendError::BufferFull);
+        }
+        let metadata = match client.cluster().topic(topic) {
+            None => return Err(AppendError::TopicUnknown),
+            Some(Err(code)) => return Err(AppendError::Topic(*code)),
+            Some(Ok(metadata)) => metadata,
+        };
+        let count = metadata.partition_count();
+        let name = match self.topics.get_key_value(topic) {
+            Some((name, _)) => name.clone(),
+            None => Arc::from(topic),
+        };
+        let sticky = self.topics.entry(name.clone()).or_default();
+        let partition = match (partition, record.key) {
+            (Some(partition), _) if metadata.partition(partition).is_none() => {
+                return Err(AppendError::NoSuchPartition { count });
+            }
+            (Some(partition), _) => partition,
+            (None, Some(key)) => partition_of_key(key, count),
+            (None, None) => sticky.choose(count, random),
+        };
+        let id = RecordId(self.next_record);
+        self.next_record += 1;
+        self.buffered_bytes += size_bytes;
+        let queue = self.queues.entry((name, partition)).or_default();
+        if queue.append(now, self.options.compression, self.options.batch_bytes_max, id, record) && record.key.is_none()
+        {
+            sticky.batch_is_full();
+        }
+        Ok(id)
+    }
+
+    /// Batches no longer wait for more records.
+    pub fn flush(&mut self) {
+        self.is_flushing = true;
+    }
+
+    /// Nothing waits to be sent or answered.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.queues.values().all(BatchQueue::is_empty)
+    }
+
+    /// Takes what became of a batch.
+    pub fn poll_delivery(&mut self) -> Option<Delivery> {
+        self.deliveries.pop_front()
+    }
+
+    fn linger_ms(&self) -> u64 {
+        if self.is_flushing { 0 } else { self.options.linger_ms }
+    }
+
+    /// When [`advance`](Self::advance) is to be called if no answer comes before.
+    #[must_use]
+    pub fn poll_timeout(&self, now: Monotonic) -> Option<Monotonic> {
+        let expiry =
+            |queue: &BatchQueue| queue.oldest_waiting().map(|oldest| oldest.plus_ms(self.options.delivery_timeout_ms));
+        // What is ready and could not be sent waits for an answer, not for the clock.
+        let ready = |queue: &BatchQueue| queue.ready_at(self.linger_ms()).filter(|at| *at > now);
+        let identity = match self.identity {
+            Identity::Failed(at) => Some(at),
+            _ => None,
+        };
+        self.queues.values().flat_map(|queue| [ready(queue), expiry(queue)]).flatten().chain(identity).min()
+    }
+
+    /// Sends what is due by `now`, and gives up what is too old.
+    pub fn advance(&mut self, now: Monotonic, client: &mut Client) {
+        self.expire(now, client);
+        let Some(identity) = self.obtain_identity(now, client) else { return };
+        let mut blocked: BTreeSet<PartitionKey> = BTreeSet::new();
+        while let Some(node) = self.next_node(now, client, &mut blocked) {
+            self.send_to(now, client, node, identity);
+        }
+    }
+
+    fn expire(&mut self, now: Monotonic, client: &Client) {
+        let Some(since_ns) = now.0.checked_sub(self.options.delivery_timeout_ms.saturating_mul(1_000_000)) else {
+            return;
+        };
+        let keys: Vec<PartitionKey> = self.queues.keys().cloned().collect();
+        for key in keys {
+            let expired =
+                self.queues.get_mut(&key).map(|queue| queue.take_expired(Monotonic(since_ns))).unwrap_or_default();
+            let is_numbered = !expired.is_empty() && self.identity != Identity::Unneeded;
+            for batch in expired {
+                let last = self.last_error.clone().or_else(|| client.metadata_failure().map(ToString::to_string));
+                self.deliver(&key, batch, Err(DeliveryError::TimedOut(last)));
+            }
+            if is_numbered {
+                // A batch that was sent once may leave a gap in the sequences.
+                self.identity = Identity::Wanted;
+            }
+        }
+    }
+
+    /// The identity to number batches by, `Some(None)` if none is needed, `None` while it is not here.
+    fn obtain_identity(&mut self, now: Monotonic, client: &mut Client) -> Option<Option<ProducerIdentity>> {
+        match self.identity {
+            Identity::Unneeded => return Some(None),
+            Identity::Known(identity) => return Some(Some(identity)),
+            Identity::Asked(_) => return None,
+            Identity::Failed(at) if at > now => return None,
+            Identity::Failed(_) | Identity::Wanted => {}
+        }
+        // An old identity is left only when all its batches have their answers.
+        if self.sent.is_empty() && !self.is_idle() {
+            let request =
+                InitProducerIdRequest { transaction_timeout_ms: i32::MAX, ..InitProducerIdRequest::default() };
+            self.identity = Identity::Asked(client.send(now, Target::Any, request));
+        }
+        None
+    }
+
+    /// A broker that leads a partition with a batch to send.
+    fn next_node(&self, now: Monotonic, client: &mut Client, blocked: &mut BTreeSet<PartitionKey>) -> Option<NodeId> {
+        for (key, queue) in &self.queues {
+            let is_ready = queue.ready_at(self.linger_ms()).is_some_and(|at| at <= now);
+            if !is_ready || queue.in_flight() >= self.partition_in_flight_max() || blocked.contains(key) {
+                continue;
+            }
+            match client.cluster().leader(&key.0, key.1) {
+                Some(node) if self.in_flight.get(&node).copied().unwrap_or(0) < self.options.in_flight_max => {
+                    return Some(node);
+                }
+                Some(_) => {}
+                None => client.refresh_metadata(),
+            }
+            blocked.insert(key.clone());
+        }
+        None
+    }
+
+    /// Without sequences, order holds only with one batch in flight.
+    fn partition_in_flight_max(&self) -> usize {
+        match self.identity {
+            Identity::Unneeded if self.options.acks != Acks::None => 1,
+            _ => self.options.in_flight_max,
+        }
+    }
+
+    /// Sends the first batches of all partitions that `node` leads, as far as they fit one request.
+    fn send_to(&mut self, now: Monotonic, client: &mut Client, node: NodeId, identity: Option<ProducerIdentity>) {
+        let (linger_ms, in_flight_max) = (self.linger_ms(), self.partition_in_flight_max());
+        let mut topics: Vec<TopicProduceData> = Vec::new();
+        let mut partitions: Vec<PartitionKey> = Vec::new();
+        let mut unfit: Vec<(PartitionKey, OutgoingBatch)> = Vec::new();
+        let mut left_bytes = self.options.request_bytes_max;
+        let mut has_ids = true;
+        for (key, queue) in &mut self.queues {
+            let is_ready = queue.ready_at(linger_ms).is_some_and(|at| at <= now) && queue.in_flight() < in_flight_max;
+            if !is_ready || client.cluster().leader(&key.0, key.1) != Some(node) {
+                continue;
+            }
+            if !partitions.is_empty() && queue.first_size_bytes() > left_bytes {
+                continue;
+            }
+            left_bytes = left_bytes.saturating_sub(queue.first_size_bytes());
+            let batch = match queue.take(identity) {
+                Some(Ok(batch)) => batch,
+                Some(Err((batch, _))) => {
+                    unfit.push((key.clone(), batch));
+                    continue;
+                }
+                None => continue,
+            };
+            let data = PartitionProduceData { index: key.1.0, records: Some(batch.bytes().clone()) };
+            partitions.push(key.clone());
+            match topics.last_mut().filter(|topic| topic.name == *key.0) {
+                Some(topic) => topic.partition_data.push(data),
+                None => {
+                    let id = match client.cluster().topic(&key.0) {
+                        Some(Ok(topic)) => topic.id,
+                        _ => Uuid::ZERO,
+                    };
+                    has_ids &= id != Uuid::ZERO;
+                    let name = KafkaString::copied(&key.0);
+                    topics.push(TopicProduceData { name, topic_id: id.0, partition_data: vec![data] });
+                }
+            }
+        }
+        for (key, batch) in unfit {
+            self.deliver(&key, batch, Err(DeliveryError::Compression));
+        }
+        if partitions.is_empty() {
+            return;
+        }
+        let request = ProduceRequest {
+            transactional_id: None,
+            acks: self.options.acks.number(),
+            timeout_ms: self.options.request_timeout_ms,
+            topic_data: topics,
+        };
+        let options = SendOptions {
+            version_max: if has_ids { i16::MAX } else { PRODUCE_BY_NAME_VERSION_MAX },
+            is_answered: self.options.acks != Acks::None,
+            timeout_ms: None,
+        };
+        let id = client.send_with(now, Target::Node(node), request, options);
+        self.sent.insert(id, SentRequest { node, partitions });
+        *self.in_flight.entry(node).or_insert(0) += 1;
+    }
+
+    /// Takes an answer that is for this producer; gives back one that is not.
+    ///
+    /// # Errors
+    /// The answer belongs to somebody else.
+    pub fn handle_answer(
+        &mut self,
+        now: Monotonic,
+        client: &mut Client,
+        id: RequestId,
+        result: Result<Answer, RequestError>,
+    ) -> Result<(), Result<Answer, RequestError>> {
+        if self.identity == Identity::Asked(id) {
+            self.handle_identity(now, client, result);
+            return Ok(());
+        }
+        let Some(sent) = self.sent.remove(&id) else { return Err(result) };
+        if let Some(in_flight) = self.in_flight.get_mut(&sent.node) {
+            *in_flight = in_flight.saturating_sub(1);
+        }
+        if self.options.acks == Acks::None {
+            self.handle_unanswered(now, client, &sent, result);
+        } else {
+            match result.and_then(|answer| answer.decode::<ProduceRequest>().map_err(RequestError::Malformed)) {
+                Ok(response) => {
+                    let mut parts = BTreeMap::new();
+                    for topic in response.responses {
+                        let name = self.name_of(client, &sent, &topic.name, Uuid(topic.topic_id));
+                        for partition in topic.partition_responses {
+                            parts.insert((name.clone(), PartitionIndex(partition.index)), partition);
+                        }
+                    }
+                    for key in &sent.partitions {
+                        self.handle_partition(now, client, key, parts.remove(key));
+                    }
+                }
+                Err(error) => self.handle_failure(now, client, &sent, &error),
+            }
+        }
+        for key in &sent.partitions {
+            if let Some(queue) = self.queues.get_mut(key) {
+                queue.settle();
+            }
+        }
+        Ok(())
+    }
+
+    /// Topics in an answer have a name or, from version 13 on, an id.
+    fn name_of(&self, client: &Client, sent: &SentRequest, name: &str, id: Uuid) -> Arc<str> {
+        let has_id = |topic: &str| matches!(client.cluster().topic(topic), Some(Ok(topic)) if topic.id == id);
+        let of_sent = sent.partitions.iter().map(|(topic, _)| topic);
+        of_sent
+            .clone()
+            .find(|topic| if name.is_empty() { has_id(topic) } else { &***topic == name })
+            .cloned()
+            .unwrap_or_else(|| Arc::from(name))
+    }
+
+    fn handle_identity(&mut self, now: Monotonic, client: &mut Client, result: Result<Answer, RequestError>) {
+        let response = result
+            .and_then(|answer| answer.decode::<InitProducerIdRequest>().map_err(RequestError::Malformed))
+            .and_then(|response| match check(response.error_code) {
+                Ok(()) => Ok(response),
+                Err(code) => Err(RequestError::Refused { code, message: String::new() }),
+            });
+        match response {
+            Ok(response) => {
+                let id = ProducerId(response.producer_id);
+                let identity = ProducerIdentity { id, epoch: ProducerEpoch(response.producer_epoch) };
+                for queue in self.queues.values_mut() {
+                    queue.renumber(identity);
+                }
+                self.identity = Identity::Known(identity);
+            }
+            Err(error) => {
+                self.last_error = Some(error.to_string());
+                let backoff_ms = client.config().retry_backoff_ms;
+                self.identity = Identity::Failed(now.plus_ms(backoff_ms));
+                if !error.is_retriable() {
+                    self.identity = Identity::Wanted;
+                    self.give_up(&error);
+                }
+            }
+        }
+    }
+
+    /// Nothing can be sent: all that waits fails.
+    fn give_up(&mut self, error: &RequestError) {
+        let keys: Vec<PartitionKey> = self.queues.keys().cloned().collect();
+        for key in keys {
+            let all =
+                self.queues.get_mut(&key).map(|queue| queue.take_expired(Monotonic(u64::MAX))).unwrap_or_default();
+            for batch in all {
+                self.deliver(&key, batch, Err(DeliveryError::Request(error.clone())));
+            }
+        }
+    }
+
+    /// With acks=0 what is written is delivered.
+    fn handle_unanswered(
+        &mut self,
+        now: Monotonic,
+        client: &mut Client,
+        sent: &SentRequest,
+        result: Result<Answer, RequestError>,
+    ) {
+        match result {
+            Ok(_) => {
+                for key in &sent.partitions {
+                    if let Some(batch) = self.queues.get_mut(key).and_then(BatchQueue::answered) {
+                        self.deliver(key, batch, Ok(Offset(-1)));
+                    }
+                }
+            }
+            Err(error) => self.handle_failure(now, client, sent, &error),
+        }
+    }
+
+    /// The request has no answer.
+    fn handle_failure(&mut self, now: Monotonic, client: &mut Client, sent: &SentRequest, error: &RequestError) {
+        self.last_error = Some(error.to_string());
+        client.refresh_metadata();
+        for key in &sent.partitions {
+            let Some(batch) = self.queues.get_mut(key).and_then(BatchQueue::answered) else { continue };
+            if error.is_retriable() {
+                self.repeat(now, client, key, batch);
+            } else {
+                self.deliver(key, batch, Err(DeliveryError::Request(error.clone())));
+            }
+        }
+    }
+
+    fn handle_partition(
+        &mut self,
+        now: Monotonic,
+        client: &mut Client,
+        key: &PartitionKey,
+        response: Option<PartitionProduceResponse>,
+    ) {
+        let Some(queue) = self.queues.get_mut(key) else { return };
+        let Some(batch) = queue.answered() else { return };
+        let response = response.unwrap_or(PartitionProduceResponse {
+            error_code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0,
+            ..PartitionProduceResponse::default()
+        });
+        let code = ErrorCode(response.error_code);
+        let is_idempotent = self.identity != Identity::Unneeded;
+        // A batch behind one that failed is out of order: until that is there, or until both have new numbers.
+        let is_behind = is_idempotent
+            && code == ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
+            && (queue.has_failed() || self.identity == Identity::Wanted);
+        if code == ErrorCode::NONE || code == ErrorCode::DUPLICATE_SEQUENCE_NUMBER {
+            return self.deliver(key, batch, Ok(Offset(response.base_offset)));
+        }
+        if is_stale_metadata(code) {
+            client.refresh_metadata();
+        }
+        if code.is_retriable() || is_behind {
+            self.last_error = Some(code.to_string());
+            return self.repeat(now, client, key, batch);
+        }
+        if is_idempotent {
+            // The broker has not counted this batch, so the sequences behind it are wrong: number anew.
+            self.identity = Identity::Wanted;
+        }
+        let mut message = response.error_message.map_or(String::new(), |text| text.to_string());
+        if let Some(error) = response.record_errors.first() {
+            let text = error.batch_index_error_message.as_ref().map_or("", |text| text.as_str());
+            message = format!("{message} (record {} of the batch: {text})", error.batch_index).trim_start().to_owned();
+        }
+        self.deliver(key, batch, Err(DeliveryError::Refused { code, message }));
+    }
+
+    fn repeat(&mut self, now: Monotonic, client: &Client, key: &PartitionKey, batch: OutgoingBatch) {
+        let at = now.plus_ms(client.config().retry_backoff_ms);
+        if let Some(queue) = self.queues.get_mut(key) {
+            queue.repeat(batch, at);
+        }
+    }
+
+    fn deliver(&mut self, key: &PartitionKey, batch: OutgoingBatch, result: Result<Offset, DeliveryError>) {
+        self.buffered_bytes = self.buffered_bytes.saturating_sub(batch.reserved_bytes);
+        let (topic, partition) = key.clone();
+        self.deliveries.push_back(Delivery { topic, partition, records: batch.records, result });
+    }
+}
