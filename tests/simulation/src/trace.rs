@@ -1,0 +1,54 @@
+//! What happened, in order: a running hash that two runs of one seed must share, and the last lines to read.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+/// Lines that are kept for the report of a failure.
+const TAIL_LINES_MAX: usize = 200;
+
+/// The events of one run.
+#[derive(Debug)]
+pub struct Trace {
+    hash: u64,
+    lines: u64,
+    tail: VecDeque<String>,
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self { hash: 0xcbf2_9ce4_8422_2325, lines: 0, tail: VecDeque::new() }
+    }
+}
+
+impl Trace {
+    /// Adds an event at a virtual time.
+    pub fn add(&mut self, now_ns: u64, event: fmt::Arguments<'_>) {
+        let line = format!("{:>10}.{:03} µs  {event}", now_ns / 1000, now_ns % 1000);
+        for byte in line.bytes() {
+            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        self.lines += 1;
+        if self.tail.len() == TAIL_LINES_MAX {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(line);
+    }
+
+    /// FNV-1a over all lines so far.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// How many lines there were.
+    #[must_use]
+    pub fn lines(&self) -> u64 {
+        self.lines
+    }
+
+    /// The last lines, oldest first.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        self.tail.iter().fold(String::new(), |text, line| text + "\n  " + line)
+    }
+}
