@@ -11,6 +11,9 @@ pub const METADATA_CHANGE_RECORDS_MAX: usize = 10_000;
 /// Bytes of one batch of the metadata log. Kafka's followers of the log reserve as much for each read.
 pub const METADATA_BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Producer ids that a broker draws at once; as many as Kafka's controller gives out.
+pub const PRODUCER_ID_BLOCK: i64 = 1_000;
+
 /// Length of a setting's name or value in bytes: the longest text that Kafka reads back from its metadata log.
 pub const CONFIG_TEXT_BYTES_MAX: usize = i16::MAX as usize;
 

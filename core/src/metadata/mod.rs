@@ -5,20 +5,27 @@
 //! the disk; applying them there gives the next image. No I/O here: the server performs what [`MetadataLog`] plans.
 
 mod apply;
+mod broker;
 mod chunked;
 mod image;
 mod placement;
+mod quorum_state;
 mod records;
 mod refusal;
 mod topic_name;
 mod topics;
 
 pub use apply::{ApplyError, apply};
+pub use broker::{
+    METADATA_VERSION, METADATA_VERSION_LEVEL, ProducerIdBlock, StartingBroker, allocate_producer_ids,
+    bootstrap_records, register_broker, supported_features,
+};
 pub use chunked::{ChunkedMap, MapChange};
 pub use image::{
     BrokerEpoch, BrokerRegistration, ConfigOverrides, ConfigResource, ConfigResourceKind, Endpoint, MetadataImage,
     MetadataPosition, Partition, PartitionEpoch, SupportedFeature, Topic, TopicChange, directory,
 };
+pub use quorum_state::{QuorumState, QuorumStateError};
 pub use records::{BrokerId, BrokerRegistrationChange, ControllerRegistration, MetadataRecord, PartitionChange};
 pub use refusal::{Refusal, RefusalKind};
 pub use topic_name::{METADATA_TOPIC_NAME, TopicNameError, check_topic_name};
