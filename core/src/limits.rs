@@ -11,6 +11,12 @@ pub const METADATA_CHANGE_RECORDS_MAX: usize = 10_000;
 /// Bytes of one batch of the metadata log. Kafka's followers of the log reserve as much for each read.
 pub const METADATA_BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Bytes of changes that wait for the metadata log's next append; more are refused until some are on disk.
+pub const METADATA_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Records in one batch of a metadata snapshot.
+pub const SNAPSHOT_BATCH_RECORDS_MAX: usize = 1_000;
+
 /// Producer ids that a broker draws at once; as many as Kafka's controller gives out.
 pub const PRODUCER_ID_BLOCK: i64 = 1_000;
 
@@ -61,4 +67,5 @@ pub const TASK_BUDGET_US: u64 = 300;
 pub const CONNECTIONS_MAX: usize = 16 * 1024;
 
 const _: () = assert!(SHARDS_MAX <= u16::MAX as usize);
+const _: () = assert!(METADATA_BATCH_BYTES_MAX <= METADATA_QUEUE_BYTES_MAX);
 const _: () = assert!(MAILBOX_MESSAGES_MAX.is_power_of_two());

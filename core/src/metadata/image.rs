@@ -44,20 +44,14 @@ pub struct MetadataImage {
 }
 
 /// How far a metadata log is applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MetadataPosition {
-    /// Offset after the last record that counts.
+    /// Offset after the last record.
     pub end_offset: Offset,
     /// Leader epoch of that record's batch.
     pub epoch: LeaderEpoch,
-    /// Append time of that record's batch.
+    /// Append time of that record; 0 if there is none.
     pub appended_at: Timestamp,
-}
-
-impl Default for MetadataPosition {
-    fn default() -> Self {
-        Self { end_offset: Offset(0), epoch: LeaderEpoch(0), appended_at: Timestamp::NONE }
-    }
 }
 
 /// One topic.

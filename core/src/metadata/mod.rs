@@ -5,29 +5,41 @@
 //! the disk; applying them there gives the next image. No I/O here: the server performs what [`MetadataLog`] plans.
 
 mod apply;
+mod batches;
 mod broker;
 mod chunked;
+mod control;
 mod image;
+mod metadata_log;
 mod placement;
 mod quorum_state;
+mod record_codec;
 mod records;
 mod refusal;
+mod replay;
+mod snapshot;
 mod topic_name;
 mod topics;
 
 pub use apply::{ApplyError, apply};
+pub use batches::EncodeBatchError;
 pub use broker::{
     METADATA_VERSION, METADATA_VERSION_LEVEL, ProducerIdBlock, StartingBroker, allocate_producer_ids,
     bootstrap_records, register_broker, supported_features,
 };
 pub use chunked::{ChunkedMap, MapChange};
+pub use control::{ControlRecord, ControlRecordError, KRAFT_VERSION_DYNAMIC, Voter, VoterEndpoint};
 pub use image::{
     BrokerEpoch, BrokerRegistration, ConfigOverrides, ConfigResource, ConfigResourceKind, Endpoint, MetadataImage,
     MetadataPosition, Partition, PartitionEpoch, SupportedFeature, Topic, TopicChange, directory,
 };
+pub use metadata_log::{Append, LeadError, MetadataLog, NodeIdentity, ProposeError};
 pub use quorum_state::{QuorumState, QuorumStateError};
+pub use record_codec::{MetadataRecordError, decode_record, encode_record};
 pub use records::{BrokerId, BrokerRegistrationChange, ControllerRegistration, MetadataRecord, PartitionChange};
 pub use refusal::{Refusal, RefusalKind};
+pub use replay::{RecoveredMetadata, Replay, ReplayError, ReplayFault, ReplayedSegment};
+pub use snapshot::{bootstrap_checkpoint, encode_snapshot, image_records, voters_snapshot};
 pub use topic_name::{METADATA_TOPIC_NAME, TopicNameError, check_topic_name};
 pub use topics::{
     CreatedTopic, Decision, NewPartitions, NewTopic, TopicAnswer, TopicDefaults, TopicDeletion, TopicToDelete,
