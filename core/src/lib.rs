@@ -9,7 +9,9 @@ pub mod config;
 pub mod limits;
 pub mod log;
 pub mod metadata;
+pub mod partition;
 pub mod record;
 pub mod ring;
+pub mod session;
 
 pub use corelane_protocol as protocol;

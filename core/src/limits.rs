@@ -60,6 +60,48 @@ pub const EXACT_RECEIVE_BYTES_MIN: usize = 32 * 1024;
 /// Bytes of the largest answer that our own client takes; above what any broker sends with Kafka's bounds.
 pub const CLIENT_FRAME_BYTES_MAX: usize = 256 * 1024 * 1024;
 
+/// Bytes that the large requests of all shards together hold in memory while they are received and served.
+pub const REQUEST_MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Time that a frame waits for its place in the memory budget before its connection is closed.
+pub const BUDGET_WAIT_MS_MAX: u64 = 30_000;
+
+/// Spare capacity with which a connection receives when no large frame is in progress.
+pub const RECEIVE_BYTES: usize = 16 * 1024;
+
+/// Batches that one write to a partition takes together.
+pub const APPEND_GROUP_BATCHES_MAX: usize = 256;
+
+/// Bytes from which a write to a partition takes no further batch.
+pub const APPEND_GROUP_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes written to a partition after which the device is started on them.
+pub const WRITEBACK_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Bytes written to a partition after which they are synced in the background, which moves its recovery point.
+pub const UNSYNCED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Index entries that wait in memory before they are written to their files.
+pub const UNWRITTEN_INDEX_ENTRIES_MAX: usize = 512;
+
+/// Bytes of a segment that a walk over batch headers reads at a time.
+pub const WALK_BYTES: usize = 8 * 1024;
+
+/// Bytes of a segment that a recovery reads at a time.
+pub const RECOVERY_CHUNK_BYTES: usize = 1024 * 1024;
+
+/// Time between two writes of the checkpoint files.
+pub const CHECKPOINT_INTERVAL_MS: u64 = 60_000;
+
+/// Time between two looks at what has waited long enough: unsynced records, silent producers.
+pub const HOUSEKEEPING_INTERVAL_MS: u64 = 100;
+
+/// Time between two looks for idempotent producers that are silent, in each partition.
+pub const PRODUCER_EXPIRY_INTERVAL_MS: u64 = 600_000;
+
+/// Time that requests in progress get to end when the node stops.
+pub const STOP_WAIT_MS_MAX: u64 = 5_000;
+
 /// Time that a task may hold a shard before it yields, in microseconds.
 pub const TASK_BUDGET_US: u64 = 300;
 

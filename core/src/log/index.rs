@@ -341,6 +341,12 @@ impl IndexBuilder {
         self.written = (self.written.0.min(offsets), self.written.1.min(times));
     }
 
+    /// Entries of the offset index that [`take_unwritten`](Self::take_unwritten) would give.
+    #[must_use]
+    pub fn unwritten_entries(&self) -> usize {
+        self.offsets.len().saturating_sub(self.written.0)
+    }
+
     /// The offset index so far.
     #[must_use]
     pub fn offsets(&self) -> OffsetIndex<'_> {

@@ -11,7 +11,7 @@ const STRING_BYTES_MAX: usize = 0x7fff;
 ///
 /// `flexible` says in which of its two forms a length is written: fixed-size, or since KIP-482 as a variable-length
 /// integer that is one more than the length, with 0 for null.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Reader {
     bytes: Bytes,
     position: usize,
