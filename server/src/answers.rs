@@ -1,0 +1,178 @@
+//! The answers of one connection, sent in the order in which its requests came.
+//!
+//! A place is taken when a request is read and filled when it is served. Whoever fills the first place in line sends
+//! all that is ready behind it in one go, unless somebody is sending already, who then goes on with it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use corelane_core::base::FilePosition;
+use corelane_core::limits::PIPELINE_REQUESTS_MAX;
+
+use crate::local::Signal;
+use crate::sys::Sys;
+
+/// A piece of an answer.
+pub(crate) enum Piece<F> {
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// Bytes of a file, sent from it without passing through memory of ours.
+    File { file: F, position: FilePosition, len: u32 },
+}
+
+/// What a request comes to.
+pub(crate) enum Answer<F> {
+    /// A complete frame, length prefix included.
+    Frame(Vec<Piece<F>>),
+    /// Nothing goes back: a Produce with acks=0.
+    Nothing,
+    /// The connection is closed once all answers before this one are sent, as Kafka does with what it cannot parse.
+    Close,
+}
+
+/// Place of a request among those of its connection, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place(u64);
+
+/// The answers of one connection.
+pub(crate) struct Answers<S: Sys> {
+    sys: S,
+    connection: S::Connection,
+    /// Place of the first entry of `line`.
+    first: Cell<u64>,
+    /// Requests in progress and answers not yet taken for sending; at most [`PIPELINE_REQUESTS_MAX`].
+    line: RefCell<VecDeque<Option<Answer<S::File>>>>,
+    /// Somebody is sending.
+    sending: Cell<bool>,
+    /// The connection is finished: a send failed, or an answer said so.
+    closed: Cell<bool>,
+    /// Raised whenever answers have left the line, and at the end.
+    moved: Signal,
+}
+
+impl<S: Sys> Answers<S> {
+    pub(crate) fn new(sys: S, connection: S::Connection) -> Rc<Self> {
+        Rc::new(Self {
+            sys,
+            connection,
+            first: Cell::new(0),
+            line: RefCell::default(),
+            sending: Cell::new(false),
+            closed: Cell::new(false),
+            moved: Signal::default(),
+        })
+    }
+
+    /// Takes the next place in line.
+    pub(crate) fn place(&self) -> Place {
+        let mut line = self.line.borrow_mut();
+        line.push_back(None);
+        Place(self.first.get() + line.len() as u64 - 1)
+    }
+
+    /// Fills a place. What is ready leaves at the next [`flush`](Self::flush).
+    pub(crate) fn fill(&self, place: Place, answer: Answer<S::File>) {
+        let mut line = self.line.borrow_mut();
+        if self.closed.get() {
+            return;
+        }
+        let entry = line.get_mut((place.0 - self.first.get()) as usize).expect("a place is in line until it is sent");
+        assert!(entry.is_none(), "a request is answered once");
+        *entry = Some(answer);
+    }
+
+    /// Whether nothing more will be sent.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// Waits until another request may be read.
+    pub(crate) async fn room(&self) {
+        while !self.closed.get() && self.line.borrow().len() >= PIPELINE_REQUESTS_MAX {
+            self.moved.next().await;
+        }
+    }
+
+    /// Waits until every request read so far is answered and handed to the socket.
+    pub(crate) async fn all_sent(&self) {
+        while !self.closed.get() && (self.sending.get() || !self.line.borrow().is_empty()) {
+            self.moved.next().await;
+        }
+    }
+
+    /// Sends everything that is ready, in order. Returns at once if another task is at it.
+    pub(crate) async fn flush(&self) {
+        if self.sending.get() || self.closed.get() {
+            return;
+        }
+        self.sending.set(true);
+        let mut slices: Vec<Bytes> = Vec::new();
+        loop {
+            let next = {
+                let mut line = self.line.borrow_mut();
+                if matches!(line.front(), Some(Some(_))) { line.pop_front().flatten() } else { None }
+            };
+            let Some(answer) = next else {
+                if slices.is_empty() {
+                    break;
+                }
+                // What became ready while this is on its way goes out in the next round.
+                if self.sys.send(&self.connection, std::mem::take(&mut slices)).await.is_err() {
+                    self.close();
+                }
+                self.moved.raise();
+                continue;
+            };
+            self.first.set(self.first.get() + 1);
+            match answer {
+                Answer::Nothing => {}
+                Answer::Frame(pieces) => {
+                    if self.send_frame(&mut slices, pieces).await.is_err() {
+                        self.close();
+                        break;
+                    }
+                }
+                Answer::Close => {
+                    if !slices.is_empty() {
+                        // The connection ends either way.
+                        let _ = self.sys.send(&self.connection, std::mem::take(&mut slices)).await;
+                    }
+                    self.close();
+                    break;
+                }
+            }
+            if self.closed.get() {
+                break;
+            }
+        }
+        self.sending.set(false);
+        self.moved.raise();
+    }
+
+    /// Gathers a frame's bytes into `slices`; file pieces are sent in their place, after what was gathered before.
+    async fn send_frame(&self, slices: &mut Vec<Bytes>, pieces: Vec<Piece<S::File>>) -> std::io::Result<()> {
+        for piece in pieces {
+            match piece {
+                Piece::Bytes(bytes) => slices.push(bytes),
+                Piece::File { file, position, len } => {
+                    if !slices.is_empty() {
+                        self.sys.send(&self.connection, std::mem::take(slices)).await?;
+                    }
+                    self.sys.send_file(&self.connection, &file, position, len).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the connection up: nothing more is sent, and the reader is told.
+    pub(crate) fn close(&self) {
+        if !self.closed.replace(true) {
+            self.line.borrow_mut().clear();
+            self.sys.disconnect(&self.connection);
+            self.moved.raise();
+        }
+    }
+}
