@@ -1,0 +1,299 @@
+//! Appends: one queue a partition, served in the order of arrival.
+//!
+//! | step | the batch is in | after kill -9 | after loss of power | seen by readers |
+//! | --- | --- | --- | --- | --- |
+//! | queued | the received frame | gone, not acknowledged | gone, not acknowledged | no |
+//! | admitted | the same; offset given | gone, not acknowledged | gone, not acknowledged | no |
+//! | written | the page cache | there, or cut at a torn batch | may be gone | plain topics |
+//! | acknowledged, plain topic | the page cache | there | may be gone, as with Kafka | yes |
+//! | synced | the device | there | there | all |
+//! | acknowledged, strict topic | the device | there | there | yes |
+//!
+//! What keeps the order while something waits: the queue. One task drains it; while that task waits for a codec on a
+//! helper thread, for a new segment or for a stalled device, every later batch stays queued behind it. The queue is
+//! bounded by the requests in progress, one batch each at most.
+//!
+//! A write that fails leaves an unknown number of bytes behind the last good one. Everything admitted is answered
+//! with an error, the machine is thrown away, the file is cut and the log is opened again from the disk. If even that
+//! fails, or a sync does, the partition is fenced until the broker is started again.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use bytes::Bytes;
+use corelane_core::base::{FilePosition, Offset, Timestamp};
+use corelane_core::limits::{APPEND_GROUP_BATCHES_MAX, APPEND_GROUP_BYTES_MAX, UNSYNCED_BYTES_MAX, WRITEBACK_BYTES};
+use corelane_core::partition::{Admission, Admitted};
+use corelane_core::protocol::ErrorCode;
+use corelane_core::record::validate::RecordFault;
+use corelane_core::record::{AppendRules, RecordRejection, ValidBatch, validate_produce};
+
+use super::{PartitionKey, PartitionLog, State};
+use crate::local::Slot;
+use crate::sys::Sys;
+
+/// A batch on its way to its partition.
+pub struct AppendItem {
+    /// Where it goes.
+    pub partition: PartitionKey,
+    /// What goes there.
+    pub batch: Incoming,
+}
+
+/// A batch as it reaches its owner.
+pub enum Incoming {
+    /// Checked already, on the shard that received it.
+    Valid(ValidBatch),
+    /// Its payload must be opened, which takes longer than a shard may be held: done on a helper thread while the
+    /// batch keeps its place in the queue.
+    Unopened(Bytes, Arc<AppendRules>),
+}
+
+/// An acknowledged batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of its first record.
+    pub base_offset: Offset,
+    /// Append time, or −1 where the topic keeps the client's.
+    pub log_append_time: Timestamp,
+    /// First offset of the log.
+    pub log_start: Offset,
+}
+
+/// A batch that was not appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppendError {
+    /// Error of the partition in the answer.
+    pub code: ErrorCode,
+    /// Words for people.
+    pub message: String,
+    /// Records at fault (KIP-467).
+    pub record_errors: Vec<RecordFault>,
+}
+
+/// What came of an append.
+pub type AppendResult = Result<Appended, AppendError>;
+
+impl AppendError {
+    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), record_errors: Vec::new() }
+    }
+}
+
+impl From<RecordRejection> for AppendError {
+    fn from(rejection: RecordRejection) -> Self {
+        Self {
+            code: ErrorCode(rejection.kind.code()),
+            message: rejection.message,
+            record_errors: rejection.record_errors,
+        }
+    }
+}
+
+/// A batch in the queue, and where its result goes.
+pub(super) struct Queued {
+    batch: Incoming,
+    result: Rc<Slot<AppendResult>>,
+}
+
+/// An append that is answered once everything below `end` is acknowledged.
+pub(super) struct Unacknowledged {
+    end: Offset,
+    appended: Appended,
+    result: Rc<Slot<AppendResult>>,
+}
+
+/// Batches admitted for one write.
+#[derive(Default)]
+struct Group {
+    position: Option<FilePosition>,
+    slices: Vec<Bytes>,
+    bytes: usize,
+    appends: Vec<Unacknowledged>,
+}
+
+impl<S: Sys> PartitionLog<S> {
+    /// Appends a batch behind everything queued before this call, and resolves when it is acknowledged or refused.
+    pub(crate) fn append(self: &Rc<Self>, batch: Incoming) -> impl Future<Output = AppendResult> + use<S> {
+        let result = Rc::new(Slot::default());
+        if self.state.get() == State::Serving {
+            self.queue.borrow_mut().push_back(Queued { batch, result: Rc::clone(&result) });
+            if !self.draining.replace(true) {
+                // Nearly always everything is written at the first poll; only what must wait becomes a task.
+                let mut drain = Box::pin(Rc::clone(self).drain());
+                if drain.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+                    self.sys.spawn("append", drain);
+                }
+            }
+        } else {
+            result.fill(Err(self.unavailable()));
+        }
+        result.take()
+    }
+
+    /// Why a partition that does not serve refuses.
+    fn unavailable(&self) -> AppendError {
+        match self.state.get() {
+            State::Fenced => AppendError::new(
+                ErrorCode::KAFKA_STORAGE_ERROR,
+                format!(
+                    "the log of {} is fenced after a failed write or sync; the broker's log names the cause",
+                    self.name
+                ),
+            ),
+            // The broker stops, or the topic is being deleted: the client looks for the leader again.
+            State::Serving | State::Closed => {
+                AppendError::new(ErrorCode::NOT_LEADER_OR_FOLLOWER, format!("{} is closed here", self.name))
+            }
+        }
+    }
+
+    async fn drain(self: Rc<Self>) {
+        loop {
+            let mut group = Group::default();
+            let mut roll = false;
+            while group.bytes < APPEND_GROUP_BYTES_MAX && group.appends.len() < APPEND_GROUP_BATCHES_MAX {
+                let next = self.queue.borrow_mut().pop_front();
+                let Some(Queued { batch, result }) = next else { break };
+                let batch = match batch {
+                    Incoming::Valid(batch) => batch,
+                    Incoming::Unopened(..) if !group.appends.is_empty() => {
+                        self.queue.borrow_mut().push_front(Queued { batch, result });
+                        break;
+                    }
+                    Incoming::Unopened(records, rules) => {
+                        let wall = self.sys.wall();
+                        // Order: this task is the only one that takes from the queue.
+                        match self.sys.work(move || validate_produce(&records, &rules, wall)).await {
+                            Ok(batch) => batch,
+                            Err(rejection) => {
+                                result.fill(Err(rejection.into()));
+                                continue;
+                            }
+                        }
+                    }
+                };
+                if !self.admit(&mut group, batch, result) {
+                    roll = true;
+                    break;
+                }
+            }
+            // Order: nothing is taken from the queue while the write or the roll is in progress.
+            if !group.slices.is_empty() {
+                self.write(group).await;
+            }
+            if roll
+                && self.state.get() == State::Serving
+                && let Err(error) = self.roll().await
+            {
+                self.fail("roll", &error).await;
+            }
+            if self.queue.borrow().is_empty() {
+                self.draining.set(false);
+                self.idle.raise();
+                return;
+            }
+        }
+    }
+
+    /// Decides on one batch; false if it was put back because the segment must be rolled first.
+    fn admit(&self, group: &mut Group, batch: ValidBatch, result: Rc<Slot<AppendResult>>) -> bool {
+        if self.state.get() != State::Serving {
+            result.fill(Err(self.unavailable()));
+            return true;
+        }
+        let admission = self.machine.borrow_mut().admit(&batch, self.sys.wall());
+        let log_start = self.machine.borrow().log_start();
+        match admission {
+            Admission::Roll => {
+                self.queue.borrow_mut().push_front(Queued { batch: Incoming::Valid(batch), result });
+                return false;
+            }
+            Admission::Refused(refusal) => result.fill(Err(AppendError::new(refusal.code, refusal.message))),
+            Admission::Duplicate { base_offset, log_append_time, end } => {
+                let appended = Appended { base_offset, log_append_time, log_start };
+                group.appends.push(Unacknowledged { end, appended, result });
+                if group.slices.is_empty() {
+                    // Nothing will be written in front of it: it waits for its original only.
+                    self.unacknowledged.borrow_mut().append(&mut group.appends);
+                    self.acknowledge();
+                }
+            }
+            Admission::Admitted(Admitted { base_offset, end, log_append_time, position, slices }) => {
+                let appended = Appended { base_offset, log_append_time, log_start };
+                group.position.get_or_insert(position);
+                group.bytes += slices.iter().map(Bytes::len).sum::<usize>();
+                group.slices.extend(slices);
+                group.appends.push(Unacknowledged { end, appended, result });
+            }
+        }
+        true
+    }
+
+    async fn write(self: &Rc<Self>, group: Group) {
+        let Group { position, slices, bytes, appends } = group;
+        let position = position.expect("a group with bytes has a place");
+        self.unacknowledged.borrow_mut().extend(appends);
+        let file = self.active_files().log;
+        if let Err(error) = self.sys.write_at(&file, position, slices).await {
+            self.fail("write", &error).await;
+            return;
+        }
+        let (moved, sync_due) = {
+            let mut machine = self.machine.borrow_mut();
+            let moved = machine.wrote();
+            let messages_due = machine.unsynced_records() >= machine.settings().flush_messages;
+            (moved, messages_due)
+        };
+        if moved {
+            self.advanced();
+        } else {
+            self.acknowledge();
+        }
+        self.unsynced_bytes.set(self.unsynced_bytes.get() + bytes as u64);
+        if self.unsynced_since.get().is_none() {
+            self.unsynced_since.set(Some(self.sys.now()));
+        }
+        if sync_due || self.unsynced_bytes.get() >= UNSYNCED_BYTES_MAX {
+            self.request_sync();
+        }
+        self.pace_writeback(&file, position.plus(bytes as u64));
+        if let Err(error) = self.flush_index_if_due().await {
+            self.fail("index write", &error).await;
+        }
+    }
+
+    /// Answers every append that the machine has acknowledged.
+    pub(super) fn acknowledge(&self) {
+        let acknowledged = self.machine.borrow().acknowledged();
+        let ready: Vec<Unacknowledged> =
+            self.unacknowledged.borrow_mut().extract_if(.., |append| append.end <= acknowledged).collect();
+        for append in ready {
+            append.result.fill(Ok(append.appended));
+        }
+    }
+
+    /// Answers everything that waits with an error.
+    pub(super) fn refuse_all(&self, error: &AppendError) {
+        let waiting = std::mem::take(&mut *self.unacknowledged.borrow_mut());
+        for append in waiting {
+            append.result.fill(Err(error.clone()));
+        }
+    }
+
+    /// Starts the device on what was written, in even steps, so that the kernel never throttles the writer in bulk.
+    fn pace_writeback(self: &Rc<Self>, file: &S::File, end: FilePosition) {
+        let from = self.written_back.get();
+        let pending = end.0.saturating_sub(from.0);
+        if pending < WRITEBACK_BYTES {
+            return;
+        }
+        self.written_back.set(end);
+        let started = self.sys.writeback(file, from, pending);
+        self.sys.spawn("writeback", async move {
+            // A hint: an error of the device shows at the sync, which decides.
+            let _ = started.await;
+        });
+    }
+}

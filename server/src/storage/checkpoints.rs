@@ -1,0 +1,96 @@
+//! The files in the root of the data directory that speak of all partitions.
+//!
+//! The recovery point says up to where a partition is on the device; a start on another boot checks everything behind
+//! it. It lags behind what was synced and never runs ahead. The log start and the high watermark stand beside it, as
+//! Kafka writes them.
+
+use std::io;
+use std::path::Path;
+
+use bytes::Bytes;
+use corelane_core::base::{Offset, PartitionIndex};
+use corelane_core::log::{OffsetCheckpoint, PreviousRun};
+
+use crate::sys::Sys;
+
+const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
+const LOG_STARTS: &str = "log-start-offset-checkpoint";
+const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
+
+/// Where one partition's log stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionMarks {
+    /// Topic.
+    pub topic: String,
+    /// Partition of the topic.
+    pub index: PartitionIndex,
+    /// Everything below is on the device.
+    pub recovery_point: Offset,
+    /// First offset of the log.
+    pub log_start: Offset,
+    /// Visible end.
+    pub high_watermark: Offset,
+}
+
+/// What the root of the data directory said when the broker started.
+#[derive(Clone, Debug)]
+pub struct Checkpoints {
+    /// How the last run ended.
+    pub previous: PreviousRun,
+    recovery_points: OffsetCheckpoint,
+    log_starts: OffsetCheckpoint,
+}
+
+impl Default for Checkpoints {
+    /// Those of an empty directory.
+    fn default() -> Self {
+        Self::nothing(PreviousRun::OtherBoot)
+    }
+}
+
+impl Checkpoints {
+    /// Checkpoints that say nothing of any partition.
+    pub(crate) fn nothing(previous: PreviousRun) -> Self {
+        Self { previous, recovery_points: OffsetCheckpoint::default(), log_starts: OffsetCheckpoint::default() }
+    }
+
+    /// Reads the files. One that is missing or damaged says nothing, and then everything is checked.
+    pub(crate) async fn read<S: Sys>(sys: &S, root: &Path, previous: PreviousRun) -> io::Result<Self> {
+        Ok(Self {
+            previous,
+            recovery_points: read(sys, root, RECOVERY_POINTS).await?,
+            log_starts: read(sys, root, LOG_STARTS).await?,
+        })
+    }
+
+    /// Up to where a partition was synced.
+    pub(crate) fn recovery_point(&self, topic: &str, index: PartitionIndex) -> Offset {
+        self.recovery_points.offsets.get(&(topic.to_owned(), index)).copied().unwrap_or(Offset(0))
+    }
+
+    /// Where a partition's log starts, if that is not simply its first segment.
+    pub(crate) fn log_start(&self, topic: &str, index: PartitionIndex) -> Offset {
+        self.log_starts.offsets.get(&(topic.to_owned(), index)).copied().unwrap_or(Offset(0))
+    }
+}
+
+async fn read<S: Sys>(sys: &S, root: &Path, name: &str) -> io::Result<OffsetCheckpoint> {
+    let Some(bytes) = sys.read_file(root.join(name)).await? else { return Ok(OffsetCheckpoint::default()) };
+    let parsed = std::str::from_utf8(&bytes).map_err(|error| error.to_string());
+    let parsed = parsed.and_then(|text| OffsetCheckpoint::parse(text).map_err(|error| error.to_string()));
+    Ok(parsed.unwrap_or_else(|error| {
+        tracing::warn!(file = name, %error, "checkpoint is damaged and not used");
+        OffsetCheckpoint::default()
+    }))
+}
+
+/// Writes the files, each replaced as a whole.
+pub(crate) async fn write<S: Sys>(sys: &S, root: &Path, marks: &[PartitionMarks]) -> io::Result<()> {
+    let checkpoint = |offset: fn(&PartitionMarks) -> Offset| {
+        let offsets = marks.iter().map(|marks| ((marks.topic.clone(), marks.index), offset(marks)));
+        Bytes::from(OffsetCheckpoint { offsets: offsets.collect() }.to_text())
+    };
+    sys.replace_file(&root.join(RECOVERY_POINTS), checkpoint(|marks| marks.recovery_point)).await?;
+    sys.replace_file(&root.join(LOG_STARTS), checkpoint(|marks| marks.log_start)).await?;
+    sys.replace_file(&root.join(HIGH_WATERMARKS), checkpoint(|marks| marks.high_watermark)).await
+}

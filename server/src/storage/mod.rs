@@ -1,0 +1,193 @@
+//! The partitions' logs on disk: performs what `corelane_core::partition` and `corelane_core::log` decide.
+//!
+//! Each partition is a [`PartitionLog`] on its owner shard: the machine, the open files, the queue of appends and who
+//! waits for what. [`append`] writes, [`read`] finds what can be read, [`sync`] makes durable, [`open`] recovers,
+//! [`checkpoints`] keeps the files in the root of the data directory.
+
+pub(crate) mod append;
+pub(crate) mod checkpoints;
+pub(crate) mod open;
+pub(crate) mod read;
+mod segments;
+mod sync;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use corelane_core::base::{FilePosition, Monotonic, NodeId, Offset, PartitionIndex, ShardId, TopicId};
+use corelane_core::limits::PRODUCER_EXPIRY_INTERVAL_MS;
+use corelane_core::partition::{LogSettings, Partition};
+use corelane_core::protocol::ErrorCode;
+
+use self::append::{AppendError, Queued, Unacknowledged};
+use self::checkpoints::PartitionMarks;
+use self::segments::SegmentFiles;
+use crate::hop::WatchId;
+use crate::local::Signal;
+use crate::sys::Sys;
+
+/// Names a partition on every shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionKey {
+    /// The topic.
+    pub topic: TopicId,
+    /// The partition in it.
+    pub index: PartitionIndex,
+}
+
+/// Whether a partition takes part in anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It appends and reads.
+    Serving,
+    /// Its disk failed it: it refuses appends until the broker is started again.
+    Fenced,
+    /// It was closed: the broker stops, or the topic is gone.
+    Closed,
+}
+
+/// One partition's log on its owner shard.
+pub(crate) struct PartitionLog<S: Sys> {
+    pub(crate) sys: S,
+    pub(crate) key: PartitionKey,
+    /// This broker, which leads it.
+    pub(crate) node: NodeId,
+    pub(crate) topic: String,
+    /// `<topic>-<partition>`, for people.
+    pub(crate) name: String,
+    pub(crate) directory: PathBuf,
+    pub(crate) machine: RefCell<Partition>,
+    state: Cell<State>,
+    /// Files of the segments, by base offset; those of the active one are always open.
+    files: RefCell<BTreeMap<Offset, SegmentFiles<S>>>,
+
+    /// Producer snapshots that are there, by the offset that names them.
+    snapshots: RefCell<BTreeSet<Offset>>,
+
+    // Appends.
+    queue: RefCell<VecDeque<Queued>>,
+    /// A task takes from the queue.
+    draining: Cell<bool>,
+    /// Raised when the queue has run empty.
+    idle: Signal,
+    /// Written, and waiting to become visible.
+    unacknowledged: RefCell<Vec<Unacknowledged>>,
+
+    // Durability.
+    /// A task syncs.
+    syncing: Cell<bool>,
+    /// Raised when a sync has ended.
+    synced: Signal,
+    /// The names of new files are not on the device yet.
+    directory_unsynced: Cell<bool>,
+    unsynced_bytes: Cell<u64>,
+    /// When the first record was written that is not synced yet.
+    unsynced_since: Cell<Option<Monotonic>>,
+    /// When silent producers were last forgotten.
+    producers_expired: Cell<Monotonic>,
+    /// Where writeback of the active segment was last started.
+    written_back: Cell<FilePosition>,
+
+    // Readers.
+    /// Who wants to know when more becomes visible, once each.
+    watches: RefCell<Vec<(ShardId, WatchId)>>,
+    /// Tells a watcher; the shard knows how.
+    notify: Rc<dyn Fn(ShardId, WatchId)>,
+}
+
+impl<S: Sys> PartitionLog<S> {
+    pub(crate) fn state(&self) -> State {
+        self.state.get()
+    }
+
+    /// Takes over a changed configuration of the topic.
+    pub(crate) fn set_settings(self: &Rc<Self>, settings: LogSettings) {
+        self.machine.borrow_mut().set_settings(settings);
+        // A topic that has become strict shows nothing unsynced; one that no longer is shows more.
+        self.request_sync();
+        self.advanced();
+    }
+
+    /// Leaves a watch for the next time that more becomes visible.
+    pub(crate) fn watch(&self, shard: ShardId, watch: WatchId) {
+        self.watches.borrow_mut().push((shard, watch));
+    }
+
+    /// Takes a watch back.
+    pub(crate) fn unwatch(&self, shard: ShardId, watch: WatchId) {
+        self.watches.borrow_mut().retain(|w| *w != (shard, watch));
+    }
+
+    /// The high watermark may have moved: answers producers, tells readers.
+    fn advanced(&self) {
+        self.acknowledge();
+        for (shard, watch) in self.watches.take() {
+            (self.notify)(shard, watch);
+        }
+    }
+
+    /// Does what is due by time.
+    pub(crate) fn keep_house(self: &Rc<Self>) {
+        if self.state.get() != State::Serving {
+            return;
+        }
+        let now = self.sys.now();
+        let flush_ms = self.machine.borrow().settings().flush_ms;
+        let waited_ms = self.unsynced_since.get().map_or(0, |since| now.since_ns(since) / 1_000_000);
+        if self.unsynced_since.get().is_some() && i64::try_from(waited_ms).unwrap_or(i64::MAX) >= flush_ms {
+            self.request_sync();
+        }
+        if now.since_ns(self.producers_expired.get()) >= PRODUCER_EXPIRY_INTERVAL_MS * 1_000_000 {
+            self.producers_expired.set(now);
+            self.machine.borrow_mut().expire_producers(self.sys.wall());
+        }
+    }
+
+    /// Where the log stands, for the checkpoints.
+    pub(crate) fn marks(&self) -> PartitionMarks {
+        let machine = self.machine.borrow();
+        PartitionMarks {
+            topic: self.topic.clone(),
+            index: self.key.index,
+            recovery_point: machine.durable(),
+            log_start: machine.log_start(),
+            high_watermark: machine.high_watermark(),
+        }
+    }
+
+    /// A write failed: nobody is left waiting, and the log is opened again from what the disk has.
+    async fn fail(&self, what: &str, error: &io::Error) {
+        tracing::error!(partition = %self.name, %error, "{what} failed");
+        self.state.set(State::Fenced);
+        let answer =
+            AppendError::new(ErrorCode::KAFKA_STORAGE_ERROR, format!("{what} of {} failed: {error}", self.name));
+        self.refuse_all(&answer);
+        // What the failed write left behind is cut before anything else is appended.
+        match self.reopen().await {
+            Ok(()) => {
+                tracing::warn!(partition = %self.name, "log opened again after a failed {what}");
+                self.state.set(State::Serving);
+            }
+            Err(error) => tracing::error!(partition = %self.name, %error, "log fenced: it could not be opened again"),
+        }
+        self.advanced();
+    }
+
+    /// Refuses further appends, waits for those in progress, and makes everything durable.
+    ///
+    /// # Errors
+    /// What could not be written or synced; the log is then as after a crash.
+    pub(crate) async fn close(self: &Rc<Self>) -> io::Result<()> {
+        let was = self.state.replace(State::Closed);
+        while self.draining.get() {
+            self.idle.next().await;
+        }
+        if was == State::Fenced {
+            return Err(io::Error::other(format!("{} is fenced", self.name)));
+        }
+        self.finish_files().await
+    }
+}

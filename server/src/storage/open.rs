@@ -1,0 +1,454 @@
+//! Opening a partition's log: made if it is new, recovered as `corelane_core::log::recovery` plans.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use corelane_core::base::{FilePosition, LeaderEpoch, NodeId, Offset, ShardId, Timestamp};
+use corelane_core::limits::RECOVERY_CHUNK_BYTES;
+use corelane_core::log::epochs::LeaderEpochs;
+use corelane_core::log::index::{IndexBuilder, TIME_ENTRY_BYTES, TimeIndex, UnwrittenEntries};
+use corelane_core::log::names::{DirectoryStage, FileStage, PartitionDirectory, SegmentFile, SegmentFileKind};
+use corelane_core::log::partition_metadata::PartitionMetadata;
+use corelane_core::log::recovery::{LogPlan, ScanEnd, ScanStep, SegmentFacts, SegmentPlan, SegmentScan};
+use corelane_core::log::{PreviousRun, ProducerStates};
+use corelane_core::partition::{LogSettings, Partition, Recovered, Segment};
+use corelane_core::record::header::HEADER_BYTES;
+use corelane_core::record::{BatchHeader, EndMarker};
+
+use super::checkpoints::Checkpoints;
+use super::segments::{open_files, path_of};
+use super::{PartitionKey, PartitionLog, State};
+use crate::hop::WatchId;
+use crate::local::Signal;
+use crate::sys::{OpenMode, Sys};
+
+const PARTITION_METADATA: &str = "partition.metadata";
+const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
+
+/// What a log is opened with.
+pub(crate) struct OpenOptions<'a> {
+    /// The data directory.
+    pub(crate) root: &'a Path,
+    pub(crate) topic: &'a str,
+    pub(crate) key: PartitionKey,
+    pub(crate) settings: LogSettings,
+    /// Epoch of this leadership.
+    pub(crate) leader_epoch: LeaderEpoch,
+    pub(crate) node: NodeId,
+    pub(crate) checkpoints: &'a Checkpoints,
+    /// Tells a watcher that more became visible.
+    pub(crate) notify: Rc<dyn Fn(ShardId, WatchId)>,
+}
+
+/// Opens a partition's log.
+///
+/// # Errors
+/// The disk fails, or holds something that is not this partition and cannot be put aside.
+pub(crate) async fn open<S: Sys>(sys: &S, options: OpenOptions<'_>) -> io::Result<Rc<PartitionLog<S>>> {
+    let OpenOptions { root, topic, key, settings, leader_epoch, node, checkpoints, notify } = options;
+    let directory = root.join(PartitionDirectory::live(topic, key.index).name());
+    claim_directory(sys, root, topic, key, &directory).await?;
+    let point = checkpoints.recovery_point(topic, key.index);
+    let opened = recover(sys, &directory, &settings, checkpoints, point).await?;
+    let Opened { mut recovered, snapshots } = opened;
+    recovered.log_start = recovered.log_start.max(checkpoints.log_start(topic, key.index)).min(recovered.log_end);
+
+    let active = recovered.segments.last().map_or(Offset(0), |segment| segment.base);
+    let files = open_files(sys, &directory, active).await?;
+    if settings.is_strict() && recovered.durable < recovered.log_end {
+        // What the last run wrote and did not sync was never shown; it is, from now on.
+        for segment in recovered.segments.iter().rev() {
+            let log = sys.open(path_of(&directory, segment.base, SegmentFileKind::Log), OpenMode::Write).await?;
+            sys.sync_data(&log).await?;
+            if segment.base <= recovered.durable {
+                break;
+            }
+        }
+        sys.sync_directory(directory.clone()).await?;
+        recovered.durable = recovered.log_end;
+    }
+    let epochs_before = recovered.epochs.clone();
+    let machine = Partition::new(settings, leader_epoch, recovered, sys.random());
+    if *machine.epochs() != epochs_before {
+        let text = machine.epochs().to_text();
+        sys.replace_file(&directory.join(LEADER_EPOCHS), Bytes::from(text)).await?;
+    }
+    let written_back = FilePosition(machine.active().bytes);
+    Ok(Rc::new(PartitionLog {
+        sys: sys.clone(),
+        key,
+        node,
+        topic: topic.to_owned(),
+        name: format!("{topic}-{}", key.index),
+        directory,
+        machine: RefCell::new(machine),
+        state: Cell::new(State::Serving),
+        files: RefCell::new(BTreeMap::from([(active, files)])),
+        snapshots: RefCell::new(snapshots),
+        queue: RefCell::default(),
+        draining: Cell::new(false),
+        idle: Signal::default(),
+        unacknowledged: RefCell::default(),
+        syncing: Cell::new(false),
+        synced: Signal::default(),
+        directory_unsynced: Cell::new(true),
+        unsynced_bytes: Cell::new(0),
+        unsynced_since: Cell::new(None),
+        producers_expired: Cell::new(sys.now()),
+        written_back: Cell::new(written_back),
+        watches: RefCell::default(),
+        notify,
+    }))
+}
+
+/// Makes sure that the directory is there and belongs to this topic. One that was left by another topic of the same
+/// name is put aside, never overwritten.
+async fn claim_directory<S: Sys>(
+    sys: &S,
+    root: &Path,
+    topic: &str,
+    key: PartitionKey,
+    directory: &Path,
+) -> io::Result<()> {
+    let metadata = directory.join(PARTITION_METADATA);
+    if let Some(bytes) = sys.read_file(metadata.clone()).await? {
+        let text = String::from_utf8_lossy(&bytes);
+        match PartitionMetadata::parse(&text) {
+            Ok(found) if found.topic_id == key.topic => return Ok(()),
+            Ok(found) => {
+                let unique = format!("{:016x}{:016x}", sys.random(), sys.random());
+                let stage = DirectoryStage::Stray(unique);
+                let aside = PartitionDirectory { topic: topic.to_owned(), partition: key.index, stage };
+                let aside = root.join(aside.name());
+                tracing::warn!(directory = %directory.display(), topic_id = %found.topic_id, aside = %aside.display(),
+                    "directory belongs to another topic and is put aside");
+                sys.rename(directory.to_owned(), aside).await?;
+            }
+            // A crash can leave it empty: it was written before the first record.
+            Err(_) if bytes.is_empty() => {}
+            Err(error) => {
+                let message =
+                    format!("{}: {error}; remove the file if the directory belongs to {topic}", metadata.display());
+                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            }
+        }
+    }
+    sys.create_directory(directory.to_owned()).await?;
+    let text = PartitionMetadata { topic_id: key.topic }.to_text();
+    sys.replace_file(&metadata, Bytes::from(text)).await?;
+    sys.sync_directory(root.to_owned()).await
+}
+
+struct Opened {
+    recovered: Recovered,
+    snapshots: BTreeSet<Offset>,
+}
+
+/// What lies in a partition's directory.
+struct Listing {
+    segments: Vec<SegmentFacts>,
+    snapshots: BTreeSet<Offset>,
+}
+
+async fn list<S: Sys>(sys: &S, directory: &Path) -> io::Result<Listing> {
+    let mut kinds: BTreeMap<Offset, BTreeSet<SegmentFileKind>> = BTreeMap::new();
+    let mut snapshots = BTreeSet::new();
+    for entry in sys.list(directory.to_owned()).await? {
+        match SegmentFile::parse(&entry.name) {
+            Some(file) if file.stage != FileStage::Live => {
+                sys.remove_file(directory.join(&entry.name)).await?;
+            }
+            Some(SegmentFile { base_offset, kind: SegmentFileKind::ProducerSnapshot, .. }) => {
+                snapshots.insert(base_offset);
+            }
+            Some(SegmentFile { base_offset, kind, .. }) => {
+                kinds.entry(base_offset).or_default().insert(kind);
+            }
+            None => {}
+        }
+    }
+    let segments = kinds.into_iter().filter(|(_, kinds)| kinds.contains(&SegmentFileKind::Log));
+    let facts = segments.map(|(base_offset, kinds)| SegmentFacts {
+        base_offset,
+        has_indexes: kinds.contains(&SegmentFileKind::OffsetIndex) && kinds.contains(&SegmentFileKind::TimeIndex),
+    });
+    Ok(Listing { segments: facts.collect(), snapshots })
+}
+
+/// Brings the files into a state that the machine can start from.
+async fn recover<S: Sys>(
+    sys: &S,
+    directory: &Path,
+    settings: &LogSettings,
+    checkpoints: &Checkpoints,
+    recovery_point: Offset,
+) -> io::Result<Opened> {
+    let Listing { segments: facts, mut snapshots } = list(sys, directory).await?;
+    let plan_segments = facts.len();
+    let mut epochs = read_epochs(sys, directory).await?;
+    let (plan, mut producers) = loop {
+        let known: Vec<Offset> = snapshots.iter().copied().collect();
+        let plan = LogPlan::new(checkpoints.previous, recovery_point, &facts, &known);
+        let Some(offset) = plan.producer_snapshot else { break (plan, ProducerStates::new()) };
+        let path = path_of(directory, offset, SegmentFileKind::ProducerSnapshot);
+        let bytes = sys.read_file(path.clone()).await?.unwrap_or_default();
+        match ProducerStates::from_snapshot(&bytes, offset) {
+            Ok(producers) => break (plan, producers),
+            Err(error) => {
+                tracing::warn!(file = %path.display(), %error, "producer snapshot is damaged and not used");
+                sys.remove_file(path).await?;
+                snapshots.remove(&offset);
+            }
+        }
+    };
+
+    let replay_from = plan.producer_snapshot.unwrap_or(Offset(0));
+    let mut segments = Vec::with_capacity(facts.len().max(1));
+    let mut last = None;
+    let mut cut = false;
+    for (at, (facts, plan)) in facts.iter().zip(&plan.segments).enumerate() {
+        let base = facts.base_offset;
+        if cut {
+            // Behind a batch that is lost nothing may stay: offsets would have a hole that was never acknowledged.
+            remove_segment(sys, directory, base).await?;
+            continue;
+        }
+        let SegmentPlan::Scan { from, checksums_from } = *plan else {
+            segments.push(trusted(sys, directory, base).await?);
+            last = None;
+            continue;
+        };
+        let mut on_batch = |header: &BatchHeader, marker: Option<EndMarker>| {
+            epochs.assign(header.leader_epoch(), header.base_offset());
+            if header.base_offset() >= replay_from {
+                producers.replay(header, marker);
+            }
+        };
+        let is_active = at + 1 == plan_segments;
+        let scan = SegmentToScan { directory, base, settings, from, checksums_from, is_active };
+        let scanned = scan.run(sys, &mut on_batch).await?;
+        cut = scanned.cut;
+        segments.push(scanned.segment);
+        last = Some((scanned.index, scanned.next_offset));
+    }
+    let (index, log_end) = match last {
+        Some(last) => last,
+        None if segments.is_empty() => {
+            segments.push(Segment::new(Offset(0), sys.wall()));
+            (IndexBuilder::new(Offset(0), settings.index), Offset(0))
+        }
+        None => return Err(io::Error::other("the last segment of a log is always scanned")),
+    };
+    epochs.truncate_to(log_end);
+    while let Some(beyond) = snapshots.last().copied().filter(|offset| *offset > log_end) {
+        sys.remove_file(path_of(directory, beyond, SegmentFileKind::ProducerSnapshot)).await?;
+        snapshots.remove(&beyond);
+    }
+    let durable = match checkpoints.previous {
+        PreviousRun::Stopped => log_end,
+        PreviousRun::SameBoot | PreviousRun::OtherBoot => recovery_point.min(log_end),
+    };
+    let log_start = segments.first().map_or(Offset(0), |segment| segment.base);
+    let recovered = Recovered { segments, index, log_start, log_end, durable, producers, epochs };
+    Ok(Opened { recovered, snapshots })
+}
+
+async fn read_epochs<S: Sys>(sys: &S, directory: &Path) -> io::Result<LeaderEpochs> {
+    let Some(bytes) = sys.read_file(directory.join(LEADER_EPOCHS)).await? else { return Ok(LeaderEpochs::default()) };
+    Ok(LeaderEpochs::parse(&String::from_utf8_lossy(&bytes)).unwrap_or_else(|error| {
+        tracing::warn!(directory = %directory.display(), %error, "leader epochs are damaged; those of the batches are used");
+        LeaderEpochs::default()
+    }))
+}
+
+async fn remove_segment<S: Sys>(sys: &S, directory: &Path, base: Offset) -> io::Result<()> {
+    for kind in [SegmentFileKind::Log, SegmentFileKind::OffsetIndex, SegmentFileKind::TimeIndex] {
+        match sys.remove_file(path_of(directory, base, kind)).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A segment whose files are taken as they are.
+async fn trusted<S: Sys>(sys: &S, directory: &Path, base: Offset) -> io::Result<Segment> {
+    let log = sys.open(path_of(directory, base, SegmentFileKind::Log), OpenMode::Read).await?;
+    let times = sys.open(path_of(directory, base, SegmentFileKind::TimeIndex), OpenMode::Read).await?;
+    let bytes = sys.len(&log)?;
+    let end = sys.len(&times)?;
+    let last = end.saturating_sub(end % TIME_ENTRY_BYTES as u64).saturating_sub(TIME_ENTRY_BYTES as u64);
+    let entry = sys.read_at(&times, FilePosition(last), TIME_ENTRY_BYTES).await?;
+    let largest = TimeIndex::new(base, &entry).last();
+    let segment = Segment::new(base, sys.wall());
+    Ok(Segment { bytes, largest: largest.unwrap_or(segment.largest), ..segment })
+}
+
+/// A segment that is walked.
+struct SegmentToScan<'a> {
+    directory: &'a Path,
+    base: Offset,
+    settings: &'a LogSettings,
+    from: Offset,
+    checksums_from: Offset,
+    /// It goes on being written.
+    is_active: bool,
+}
+
+struct Scanned {
+    segment: Segment,
+    index: IndexBuilder,
+    next_offset: Offset,
+    /// Something was cut off its end.
+    cut: bool,
+}
+
+impl SegmentToScan<'_> {
+    /// Walks the segment, cuts what is not good, and brings its index files in line.
+    async fn run<S: Sys>(
+        &self,
+        sys: &S,
+        on_batch: &mut impl FnMut(&BatchHeader, Option<EndMarker>),
+    ) -> io::Result<Scanned> {
+        let open = |kind| sys.open(path_of(self.directory, self.base, kind), OpenMode::Create);
+        let log = open(SegmentFileKind::Log).await?;
+        let offset_index = open(SegmentFileKind::OffsetIndex).await?;
+        let time_index = open(SegmentFileKind::TimeIndex).await?;
+        let file_bytes = sys.len(&log)?;
+
+        let mut entries = (read_whole(sys, &offset_index).await?, read_whole(sys, &time_index).await?);
+        let (scan, end) = loop {
+            let mut scan = SegmentScan::new(
+                self.base,
+                FilePosition(file_bytes),
+                (self.from, self.checksums_from),
+                self.settings.index,
+                (&entries.0, &entries.1),
+            );
+            match walk(sys, &log, &mut scan, on_batch).await? {
+                // Nothing was handed on yet: the wrong entry is the first thing that a walk looks at.
+                ScanEnd::WrongIndex => entries = (Bytes::new(), Bytes::new()),
+                end => break (scan, end),
+            }
+        };
+        let good_end = scan.good_end();
+        let next_offset = scan.next_offset();
+        let cut = match end {
+            ScanEnd::Cut(reason) => {
+                tracing::warn!(
+                    segment = %path_of(self.directory, self.base, SegmentFileKind::Log).display(),
+                    bytes = file_bytes.saturating_sub(good_end.0),
+                    next_offset = next_offset.0,
+                    ?reason,
+                    "log cut at its last good batch"
+                );
+                sys.truncate(&log, good_end.0).await?;
+                sys.sync_data(&log).await?;
+                true
+            }
+            _ => false,
+        };
+        let mut index = scan.into_index();
+        if !self.is_active && !cut {
+            index.finish();
+        }
+        let UnwrittenEntries { offset_position, offset_entries, time_position, time_entries } = index.take_unwritten();
+        sys.truncate(&offset_index, offset_position.0).await?;
+        sys.write_at(&offset_index, offset_position, vec![offset_entries]).await?;
+        sys.truncate(&time_index, time_position.0).await?;
+        sys.write_at(&time_index, time_position, vec![time_entries]).await?;
+
+        let header = sys.read_at(&log, FilePosition(0), HEADER_BYTES).await?;
+        let first_timestamp = BatchHeader::parse(&header).map_or(Timestamp::NONE, |header| header.max_timestamp());
+        let segment = Segment {
+            bytes: good_end.0,
+            first_timestamp,
+            largest: index.largest(),
+            ..Segment::new(self.base, sys.wall())
+        };
+        Ok(Scanned { segment, index, next_offset, cut })
+    }
+}
+
+async fn walk<S: Sys>(
+    sys: &S,
+    log: &S::File,
+    scan: &mut SegmentScan,
+    on_batch: &mut impl FnMut(&BatchHeader, Option<EndMarker>),
+) -> io::Result<ScanEnd> {
+    loop {
+        match scan.step() {
+            ScanStep::Done(end) => return Ok(end),
+            ScanStep::Read { position, bytes_min } => {
+                let chunk = sys.read_at(log, position, bytes_min.max(RECOVERY_CHUNK_BYTES)).await?;
+                scan.feed(&chunk, &mut *on_batch);
+                sys.breathe().await;
+            }
+        }
+    }
+}
+
+async fn read_whole<S: Sys>(sys: &S, file: &S::File) -> io::Result<Bytes> {
+    let len = usize::try_from(sys.len(file)?).map_err(io::Error::other)?;
+    sys.read_at(file, FilePosition(0), len).await
+}
+
+impl<S: Sys> PartitionLog<S> {
+    /// Opens the log again after a failed write: what the write left behind is cut off.
+    pub(super) async fn reopen(&self) -> io::Result<()> {
+        let (settings, leader_epoch, durable, bytes) = {
+            let machine = self.machine.borrow();
+            (machine.settings().clone(), machine.leader_epoch(), machine.durable(), machine.written_bytes())
+        };
+        let log = self.active_files().log;
+        self.sys.truncate(&log, bytes).await?;
+        // Everything written lies in the page cache or on the device: as after a kill on the same boot.
+        let checkpoints = Checkpoints::nothing(PreviousRun::SameBoot);
+        let Opened { mut recovered, snapshots } =
+            recover(&self.sys, &self.directory, &settings, &checkpoints, durable).await?;
+        recovered.durable = durable.min(recovered.log_end);
+        recovered.log_start = self.machine.borrow().log_start();
+        let active = recovered.segments.last().map_or(Offset(0), |segment| segment.base);
+        let files = open_files(&self.sys, &self.directory, active).await?;
+        *self.machine.borrow_mut() = Partition::new(settings, leader_epoch, recovered, self.sys.random());
+        *self.files.borrow_mut() = BTreeMap::from([(active, files)]);
+        *self.snapshots.borrow_mut() = snapshots;
+        Ok(())
+    }
+
+    /// Removes everything of a topic that was deleted. What a crash leaves is removed at the next start.
+    pub(crate) async fn delete(self: Rc<Self>) {
+        self.state.set(State::Closed);
+        while self.draining.get() {
+            self.idle.next().await;
+        }
+        self.syncs_ended().await;
+        self.advanced();
+        if let Err(error) = self.delete_files().await {
+            tracing::error!(partition = %self.name, %error, "files of a deleted topic could not be removed");
+        }
+    }
+
+    async fn delete_files(&self) -> io::Result<()> {
+        let unique = format!("{:016x}{:016x}", self.sys.random(), self.sys.random());
+        let stage = DirectoryStage::Deleted(unique);
+        let doomed = PartitionDirectory { topic: self.topic.clone(), partition: self.key.index, stage }.name();
+        let root = self.directory.parent().map(Path::to_owned).unwrap_or_default();
+        let doomed = root.join(doomed);
+        self.sys.rename(self.directory.clone(), doomed.clone()).await?;
+        self.sys.sync_directory(root).await?;
+        remove_tree(&self.sys, doomed).await
+    }
+}
+
+/// Removes a partition's directory and the files in it.
+pub(crate) async fn remove_tree<S: Sys>(sys: &S, directory: PathBuf) -> io::Result<()> {
+    for entry in sys.list(directory.clone()).await? {
+        sys.remove_file(directory.join(entry.name)).await?;
+    }
+    sys.remove_directory(directory).await
+}

@@ -1,0 +1,91 @@
+//! Making logs durable, off the shard, by group commit: one sync of a partition is in flight, and everything written
+//! meanwhile joins the next.
+
+use std::io;
+use std::rc::Rc;
+
+use corelane_core::base::{FilePosition, Offset};
+use corelane_core::partition::SyncTarget;
+
+use super::{PartitionLog, State};
+use crate::sys::Sys;
+
+impl<S: Sys> PartitionLog<S> {
+    /// Has a sync done of everything written so far, unless one is in flight that will be followed by another.
+    pub(crate) fn request_sync(self: &Rc<Self>) {
+        if self.state.get() == State::Fenced || self.syncing.replace(true) {
+            return;
+        }
+        let this = Rc::clone(self);
+        self.sys.spawn("sync", async move {
+            while let Some(target) = this.sync_target() {
+                if let Err(error) = this.sync_to(target).await {
+                    // The pages that failed may be gone although later syncs would succeed: never tried again.
+                    tracing::error!(partition = %this.name, %error, "sync failed; the log is fenced");
+                    this.state.set(State::Fenced);
+                    let refused = super::AppendError::new(
+                        corelane_core::protocol::ErrorCode::KAFKA_STORAGE_ERROR,
+                        format!("sync of {} failed: {error}", this.name),
+                    );
+                    this.refuse_all(&refused);
+                    break;
+                }
+                if !this.machine.borrow().sync_is_urgent() {
+                    break;
+                }
+            }
+            this.syncing.set(false);
+            this.synced.raise();
+        });
+    }
+
+    fn sync_target(&self) -> Option<SyncTarget> {
+        if self.state.get() == State::Fenced { None } else { self.machine.borrow().sync_target() }
+    }
+
+    /// Makes everything up to `target` durable, then moves the machine.
+    pub(super) async fn sync_to(self: &Rc<Self>, target: SyncTarget) -> io::Result<()> {
+        self.unsynced_bytes.set(0);
+        self.unsynced_since.set(None);
+        let first_unsynced = self.machine.borrow().durable_segment();
+        let files: Vec<S::File> = self
+            .files
+            .borrow()
+            .range(first_unsynced..)
+            .filter(|(base, _)| **base <= target.segment())
+            .filter_map(|(_, files)| files.log.clone())
+            .collect();
+        for file in files {
+            self.sys.sync_data(&file).await?;
+        }
+        if self.directory_unsynced.replace(false)
+            && let Err(error) = self.sys.sync_directory(self.directory.clone()).await
+        {
+            self.directory_unsynced.set(true);
+            return Err(error);
+        }
+        if self.machine.borrow_mut().synced(target) {
+            self.advanced();
+        } else {
+            self.acknowledge();
+        }
+        Ok(())
+    }
+
+    /// Waits until no sync is in flight.
+    pub(super) async fn syncs_ended(&self) {
+        while self.syncing.get() {
+            self.synced.next().await;
+        }
+    }
+
+    /// Where writeback of a fresh active segment begins.
+    pub(super) fn reset_writeback(&self) {
+        self.written_back.set(FilePosition(0));
+    }
+
+    /// Everything below is on the device.
+    pub(crate) fn recovery_point(&self) -> Offset {
+        self.machine.borrow().durable()
+    }
+}
