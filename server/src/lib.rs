@@ -1,4 +1,17 @@
 //! What the broker does: performs, on shards, sockets and files, what `corelane_core` decides.
 
-pub mod hop;
+mod answers;
+mod api;
+mod budget;
+mod catalog;
+mod connection;
+mod controller;
+mod hop;
+mod local;
+pub mod node;
+pub mod process;
+pub mod settings;
+mod shard;
+mod storage;
 pub mod sys;
+mod topology;

@@ -1,0 +1,177 @@
+//! Produce: check each batch here, have its owner append it, answer when all are acknowledged.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use corelane_core::base::{PartitionIndex, ShardId, Uuid};
+use corelane_core::protocol::ErrorCode;
+use corelane_core::protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use corelane_core::protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+};
+use corelane_core::protocol::messages::{ProduceRequest, ProduceResponse};
+use corelane_core::record::validate::{check_produce_version, needs_opening, validate_produce};
+
+use super::{Request, Served};
+use crate::answers::Answer;
+use crate::catalog::{Catalog, Topic};
+use crate::hop::{Call, Reply};
+use crate::local::all_of;
+use crate::shard::Shard;
+use crate::storage::PartitionKey;
+use crate::storage::append::{AppendError, AppendItem, AppendResult, Appended, Incoming};
+use crate::sys::Sys;
+
+/// First version that names topics by id.
+const VERSION_WITH_TOPIC_IDS: i16 = 13;
+
+pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S> {
+    let asked: ProduceRequest = request.decode()?;
+    let acks = asked.acks;
+    let (mut response, appends) = place(shard, request, asked);
+    // The first poll of each takes the batches to their queues, or into the rings that lead there: order is kept.
+    let replies = all_of(appends.into_iter().map(|append| append.ask(shard)).collect()).await;
+    for (place, result) in replies.into_iter().flatten() {
+        let topic = response.responses.get_mut(place.topic).expect("placed by this request");
+        *topic.partition_responses.get_mut(place.partition).expect("placed by this request") =
+            partition_answer(place.index, result);
+    }
+    if acks != 0 {
+        return request.answer(&response);
+    }
+    let failed = response.responses.iter().flat_map(|topic| &topic.partition_responses).find(|p| p.error_code != 0);
+    if let Some(failed) = failed {
+        // The client asked for no answers; a closed connection is the only way to tell it, as with Kafka.
+        let why = failed.error_message.as_deref().unwrap_or_default();
+        tracing::info!(partition = failed.index, error = %ErrorCode(failed.error_code), why, "produce with acks=0 failed");
+        return Ok(Answer::Close);
+    }
+    Ok(Answer::Nothing)
+}
+
+/// Where in the answer a result goes.
+struct Place {
+    topic: usize,
+    partition: usize,
+    index: i32,
+}
+
+/// What one owner is asked to append.
+struct OwnerAppends {
+    owner: ShardId,
+    places: Vec<Place>,
+    items: Vec<AppendItem>,
+}
+
+impl OwnerAppends {
+    async fn ask<S: Sys>(self, shard: &Rc<Shard<S>>) -> Vec<(Place, AppendResult)> {
+        let Reply::Append(results) = shard.ask(self.owner, Call::Append(self.items)).await else {
+            unreachable!("a reply has the name of its call")
+        };
+        self.places.into_iter().zip(results).collect()
+    }
+}
+
+/// Takes the request apart: the answer with all errors that are known already, and what to ask of whom.
+fn place<S: Sys>(
+    shard: &Rc<Shard<S>>,
+    request: &Request,
+    asked: ProduceRequest,
+) -> (ProduceResponse, Vec<OwnerAppends>) {
+    let catalog = shard.catalog();
+    let mut owners: BTreeMap<ShardId, OwnerAppends> = BTreeMap::new();
+    let ProduceRequest { acks, topic_data, transactional_id, .. } = asked;
+    let mut responses = Vec::with_capacity(topic_data.len());
+    for TopicProduceData { name, topic_id, partition_data, .. } in topic_data {
+        let topic = if request.version >= VERSION_WITH_TOPIC_IDS {
+            catalog.topic_by_id(Uuid(topic_id)).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
+        } else {
+            catalog.topic_by_name(&name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+        };
+        let mut partition_responses = Vec::with_capacity(partition_data.len());
+        for PartitionProduceData { index, records, .. } in partition_data {
+            let admissible = match (&topic, acks) {
+                (_, ..=-2 | 2..) => Err(AppendError::new(ErrorCode::INVALID_REQUIRED_ACKS, "acks must be -1, 0 or 1")),
+                _ if transactional_id.is_some() => Err(AppendError::new(
+                    ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+                    "transactions are not served yet",
+                )),
+                (Err(code), _) => Err(AppendError::new(*code, "")),
+                (Ok(topic), _) => check(shard, request, &catalog, topic, index, records.unwrap_or_default()),
+            };
+            let answer = match admissible {
+                Ok(item) => {
+                    let owner = shard.owner_of(item.partition);
+                    let place = Place { topic: responses.len(), partition: partition_responses.len(), index };
+                    let appends = owners.entry(owner).or_insert_with(|| OwnerAppends {
+                        owner,
+                        places: Vec::new(),
+                        items: Vec::new(),
+                    });
+                    appends.places.push(place);
+                    appends.items.push(item);
+                    PartitionProduceResponse::default()
+                }
+                Err(error) => partition_answer(index, Err(error)),
+            };
+            partition_responses.push(answer);
+        }
+        responses.push(TopicProduceResponse { name, topic_id, partition_responses });
+    }
+    let response = ProduceResponse { responses, ..Default::default() };
+    (response, owners.into_values().collect())
+}
+
+/// Checks one partition's records as far as that needs no state of the partition.
+fn check<S: Sys>(
+    shard: &Rc<Shard<S>>,
+    request: &Request,
+    catalog: &Catalog,
+    topic: &Topic,
+    index: i32,
+    records: Bytes,
+) -> Result<AppendItem, AppendError> {
+    let partition = PartitionKey { topic: topic.image.id, index: PartitionIndex(index) };
+    if !catalog.has_partition(partition) {
+        let message = format!("topic {} has no partition {index}", topic.image.name);
+        return Err(AppendError::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message));
+    }
+    check_produce_version(&records, request.version)?;
+    let rules = &topic.append;
+    let batch = if needs_opening(&records, rules) {
+        Incoming::Unopened(records, Arc::clone(rules))
+    } else {
+        Incoming::Valid(validate_produce(&records, rules, shard.sys.wall())?)
+    };
+    Ok(AppendItem { partition, batch })
+}
+
+fn partition_answer(index: i32, result: AppendResult) -> PartitionProduceResponse {
+    match result {
+        Ok(Appended { base_offset, log_append_time, log_start }) => PartitionProduceResponse {
+            index,
+            base_offset: base_offset.0,
+            log_append_time_ms: log_append_time.0,
+            log_start_offset: log_start.0,
+            ..Default::default()
+        },
+        Err(AppendError { code, message, record_errors }) => PartitionProduceResponse {
+            index,
+            error_code: code.0,
+            base_offset: -1,
+            log_append_time_ms: -1,
+            log_start_offset: -1,
+            record_errors: record_errors
+                .into_iter()
+                .map(|fault| BatchIndexAndErrorMessage {
+                    batch_index: fault.index,
+                    batch_index_error_message: Some(fault.message.into()),
+                })
+                .collect(),
+            error_message: (!message.is_empty()).then(|| message.into()),
+            ..Default::default()
+        },
+    }
+}

@@ -1,0 +1,271 @@
+//! Fetch: have the owners find what is there, wait for more if it is too little, then read it here.
+//!
+//! What comes back from an owner is a plan: file, position, length. The bytes are read on the shard of the socket, at
+//! the last moment, so that nothing but the plan crosses shards.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use corelane_core::base::{LeaderEpoch, Monotonic, Offset, PartitionIndex, ShardId, Uuid};
+use corelane_core::log::read_plan::{ReadLimits, Walked};
+use corelane_core::protocol::ErrorCode;
+use corelane_core::protocol::messages::fetch_response::{
+    EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
+};
+use corelane_core::protocol::messages::{FetchRequest, FetchResponse};
+use corelane_core::record::header::HEADER_BYTES;
+use corelane_core::session::{Outcome, SessionFetch, SessionRequest, Wanted};
+
+use super::{Request, Served};
+use crate::catalog::Catalog;
+use crate::hop::{Call, LongPoll, Reply};
+use crate::local::{Either, all_of, first_of};
+use crate::shard::{SessionKey, Shard};
+use crate::storage::PartitionKey;
+use crate::storage::read::{ReadItem, ReadResult, is_enough};
+use crate::sys::Sys;
+
+/// First version that names topics by id.
+const VERSION_WITH_TOPIC_IDS: i16 = 13;
+/// Isolation level of a reader that wants committed transactions only.
+const READ_COMMITTED: i8 = 1;
+
+pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S> {
+    let asked: FetchRequest = request.decode()?;
+    let by_id = request.version >= VERSION_WITH_TOPIC_IDS;
+    let now = shard.sys.now();
+    let begun = shard.sessions.borrow_mut().begin(session_request(&asked, by_id), now);
+    let fetch = match begun {
+        Ok(fetch) => fetch,
+        Err(code) => return request.answer(&FetchResponse { error_code: code.0, ..Default::default() }),
+    };
+
+    let deadline = now.plus_ms(u64::try_from(asked.max_wait_ms).unwrap_or(0));
+    let bytes_min = u64::try_from(asked.min_bytes).unwrap_or(0);
+    let found = find(shard, &fetch, by_id, deadline, bytes_min).await;
+
+    let bytes_max = usize::try_from(asked.max_bytes).unwrap_or(0).min(shard.settings.fetch_bytes_max());
+    let read = read(shard, &fetch, found, bytes_max).await;
+    let told: Vec<(SessionKey, Outcome)> =
+        fetch.wanted.iter().zip(&read).map(|((key, _), partition)| (key.clone(), partition.outcome())).collect();
+    let random_id = i32::try_from(shard.sys.random() >> 33).unwrap_or(1);
+    let (session_id, mentioned) = shard.sessions.borrow_mut().finish(&fetch, &told, shard.sys.now(), random_id);
+
+    let read_committed = asked.isolation_level == READ_COMMITTED;
+    let mut responses: Vec<FetchableTopicResponse> = Vec::new();
+    let mentioned = fetch.wanted.iter().zip(read).zip(mentioned).filter(|(_, mentioned)| *mentioned);
+    for (((name, key), _), partition) in mentioned.map(|(pair, _)| pair) {
+        let same = |topic: &FetchableTopicResponse| *topic.topic == **name && topic.topic_id == key.topic.0;
+        if !responses.last().is_some_and(same) {
+            responses.push(FetchableTopicResponse {
+                topic: name.to_string().into(),
+                topic_id: key.topic.0,
+                ..Default::default()
+            });
+        }
+        if let Some(topic) = responses.last_mut() {
+            topic.partitions.push(partition.answer(key.index, read_committed));
+        }
+    }
+    request.answer(&FetchResponse { session_id, responses, ..Default::default() })
+}
+
+/// Names a partition in the session: the name is empty where the client names ids, the id zero where it names names.
+fn session_key(name: &str, id: [u8; 16], index: i32, by_id: bool) -> SessionKey {
+    let topic = if by_id { Uuid(id) } else { Uuid::ZERO };
+    (Arc::from(if by_id { "" } else { name }), PartitionKey { topic, index: PartitionIndex(index) })
+}
+
+fn session_request(asked: &FetchRequest, by_id: bool) -> SessionRequest<SessionKey> {
+    let mut wanted = Vec::new();
+    for topic in &asked.topics {
+        for partition in &topic.partitions {
+            let wishes = Wanted {
+                offset: Offset(partition.fetch_offset),
+                bytes_max: partition.partition_max_bytes,
+                current_epoch: LeaderEpoch(partition.current_leader_epoch),
+                last_fetched_epoch: LeaderEpoch(partition.last_fetched_epoch),
+            };
+            wanted.push((session_key(&topic.topic, topic.topic_id, partition.partition, by_id), wishes));
+        }
+    }
+    let mut forgotten = Vec::new();
+    for topic in &asked.forgotten_topics_data {
+        for index in &topic.partitions {
+            forgotten.push(session_key(&topic.topic, topic.topic_id, *index, by_id));
+        }
+    }
+    SessionRequest { id: asked.session_id, epoch: asked.session_epoch, by_id, wanted, forgotten }
+}
+
+/// Asks the owners until enough is there, something is wrong, or the time is up.
+async fn find<S: Sys>(
+    shard: &Rc<Shard<S>>,
+    fetch: &SessionFetch<SessionKey>,
+    by_id: bool,
+    deadline: Monotonic,
+    bytes_min: u64,
+) -> Vec<ReadResult<S>> {
+    loop {
+        let catalog = shard.catalog();
+        let may_wait = shard.sys.now() < deadline && !fetch.wanted.is_empty() && !shard.stopping.get();
+        if !may_wait {
+            return ask_owners(shard, &catalog, fetch, by_id, None).await.0;
+        }
+        let (watch, signal) = shard.hop.watch();
+        let notice = signal.next();
+        let (found, owners) = ask_owners(shard, &catalog, fetch, by_id, Some(LongPoll { watch, bytes_min })).await;
+        if is_enough(&found, bytes_min) {
+            shard.end_watch(watch, &owners);
+            return found;
+        }
+        let waited = first_of(notice, shard.sys.sleep_until(deadline)).await;
+        shard.end_watch(watch, &owners);
+        if matches!(waited, Either::Second(())) {
+            return found;
+        }
+    }
+}
+
+/// Asks each owner once; results come in the order of the session.
+async fn ask_owners<S: Sys>(
+    shard: &Rc<Shard<S>>,
+    catalog: &Catalog,
+    fetch: &SessionFetch<SessionKey>,
+    by_id: bool,
+    long_poll: Option<LongPoll>,
+) -> (Vec<ReadResult<S>>, Vec<ShardId>) {
+    let mut results: Vec<ReadResult<S>> = Vec::with_capacity(fetch.wanted.len());
+    let mut owners: BTreeMap<ShardId, (Vec<usize>, Vec<ReadItem>)> = BTreeMap::new();
+    for (place, ((name, key), wanted)) in fetch.wanted.iter().enumerate() {
+        let topic = if by_id {
+            catalog.topic_by_id(key.topic).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
+        } else {
+            catalog.topic_by_name(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+        };
+        let partition = topic.map(|topic| PartitionKey { topic: topic.image.id, index: key.index });
+        match partition {
+            Ok(partition) if catalog.has_partition(partition) => {
+                let (places, items) = owners.entry(shard.owner_of(partition)).or_default();
+                places.push(place);
+                items.push(ReadItem { partition, wanted: *wanted });
+                results.push(ReadResult::failed(ErrorCode::UNKNOWN_SERVER_ERROR));
+            }
+            Ok(_) => results.push(ReadResult::failed(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)),
+            Err(code) => results.push(ReadResult::failed(code)),
+        }
+    }
+    let shards: Vec<ShardId> = owners.keys().copied().collect();
+    let asked = owners.into_iter().map(|(owner, (places, items))| async move {
+        let Reply::Read(found) = shard.ask(owner, Call::Read(items, long_poll)).await else {
+            unreachable!("a reply has the name of its call")
+        };
+        (places, found)
+    });
+    for (places, found) in all_of(asked.collect()).await {
+        for (place, result) in places.into_iter().zip(found) {
+            if let Some(slot) = results.get_mut(place) {
+                *slot = result;
+            }
+        }
+    }
+    (results, shards)
+}
+
+/// One partition of the answer.
+struct Partition<S: Sys> {
+    result: ReadResult<S>,
+    records: Bytes,
+}
+
+/// Reads the records themselves, in order, up to what the answer may hold: whole batches, and of the first partition
+/// that has any at least one, whatever its size, so that a consumer always gets on.
+async fn read<S: Sys>(
+    shard: &Rc<Shard<S>>,
+    fetch: &SessionFetch<SessionKey>,
+    found: Vec<ReadResult<S>>,
+    bytes_max: usize,
+) -> Vec<Partition<S>> {
+    let mut left = bytes_max;
+    let mut is_first = true;
+    let mut partitions = Vec::with_capacity(found.len());
+    for (mut result, (_, wanted)) in found.into_iter().zip(&fetch.wanted) {
+        let mut records = Bytes::new();
+        if let Some(range) = result.range.take() {
+            let limit = usize::try_from(wanted.bytes_max).unwrap_or(0).min(left);
+            if limit > 0 || is_first {
+                let available = usize::try_from(range.bytes).unwrap_or(usize::MAX);
+                let read = async {
+                    let wanted = limit.max(HEADER_BYTES).min(available);
+                    let chunk = shard.sys.read_at(&range.file, range.position, wanted).await?;
+                    let limits = ReadLimits {
+                        start: range.position,
+                        bytes_max: limit as u64,
+                        // What is visible ends with the range.
+                        readable_end: Offset(i64::MAX),
+                        is_first_batch_whole: is_first,
+                    };
+                    let (Walked::Found(end) | Walked::ReadAt(end)) = limits
+                        .find_end(&chunk, range.position)
+                        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "no batch where one should begin"))?;
+                    let whole = usize::try_from(end.0 - range.position.0).map_err(io::Error::other)?;
+                    if whole <= chunk.len() {
+                        return Ok(chunk.slice(..whole));
+                    }
+                    // One batch alone is larger than the limit.
+                    shard.sys.read_at(&range.file, range.position, whole.min(available)).await
+                };
+                match read.await {
+                    Ok(bytes) => records = bytes,
+                    Err(error) => {
+                        let error: io::Error = error;
+                        tracing::error!(%error, "records could not be read");
+                        result = ReadResult::failed(ErrorCode::KAFKA_STORAGE_ERROR);
+                    }
+                }
+            }
+        }
+        if !records.is_empty() {
+            is_first = false;
+            left = left.saturating_sub(records.len());
+        }
+        partitions.push(Partition { result, records });
+    }
+    partitions
+}
+
+impl<S: Sys> Partition<S> {
+    fn outcome(&self) -> Outcome {
+        Outcome {
+            high_watermark: self.result.high_watermark,
+            log_start: self.result.log_start,
+            has_records: !self.records.is_empty(),
+            must_tell: self.result.error != ErrorCode::NONE || self.result.diverging.is_some(),
+        }
+    }
+
+    fn answer(self, index: PartitionIndex, read_committed: bool) -> PartitionData {
+        let Self { result, records } = self;
+        PartitionData {
+            partition_index: index.0,
+            error_code: result.error.0,
+            high_watermark: result.high_watermark.0,
+            last_stable_offset: result.last_stable_offset.0,
+            log_start_offset: result.log_start.0,
+            diverging_epoch: result
+                .diverging
+                .map(|(epoch, end)| EpochEndOffset { epoch: epoch.0, end_offset: end.0 })
+                .unwrap_or_default(),
+            current_leader: result
+                .leader
+                .map(|(id, epoch)| LeaderIdAndEpoch { leader_id: id.0, leader_epoch: epoch.0 })
+                .unwrap_or_default(),
+            aborted_transactions: (read_committed && result.error == ErrorCode::NONE).then(Vec::new),
+            records: Some(records),
+            ..Default::default()
+        }
+    }
+}

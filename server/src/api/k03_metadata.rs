@@ -1,0 +1,147 @@
+//! Metadata: where the brokers and partitions are. Named topics that do not exist are made, if that is allowed.
+
+use std::rc::Rc;
+
+use corelane_core::base::{NodeId, Uuid};
+use corelane_core::protocol::ErrorCode;
+use corelane_core::protocol::messages::metadata_request::MetadataRequestTopic;
+use corelane_core::protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use corelane_core::protocol::messages::{MetadataRequest, MetadataResponse};
+use corelane_core::protocol::wire::KafkaString;
+
+use super::{Request, Served};
+use crate::catalog::{Catalog, Topic};
+use crate::controller::{Command, Outcome};
+use crate::hop::{Call, Reply};
+use crate::shard::Shard;
+use crate::sys::Sys;
+use crate::topology::CONTROLLER_SHARD;
+
+/// First version in which an empty list of topics means none; before, it meant all.
+const VERSION_WITH_NULL_TOPICS: i16 = 1;
+/// First version that can ask not to create topics.
+const VERSION_WITH_AUTO_CREATE_FLAG: i16 = 4;
+/// Versions 10 and 11 have the id field and must not use it (KAFKA-12701 is why).
+const VERSION_WITH_TOPIC_IDS: i16 = 12;
+/// Operations were not asked for.
+const NO_OPERATIONS: i32 = i32::MIN;
+/// Operations on a topic that a broker without an authorizer allows: a bit for each code (KIP-430).
+pub(super) const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
+
+pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S> {
+    let asked: MetadataRequest = request.decode()?;
+    let wanted = match &asked.topics {
+        None => None,
+        Some(topics) if topics.is_empty() && request.version < VERSION_WITH_NULL_TOPICS => None,
+        Some(topics) => Some(topics.as_slice()),
+    };
+    if let Some(wanted) = wanted
+        && may_create(shard, request, &asked)
+    {
+        create_missing(shard, wanted).await;
+    }
+
+    let catalog = shard.catalog();
+    let mut topics: Vec<MetadataResponseTopic> = match wanted {
+        None => catalog.topics().map(|topic| describe(topic)).collect(),
+        Some(wanted) => wanted.iter().map(|wanted| find(request.version, &catalog, wanted)).collect(),
+    };
+    let operations = asked.include_topic_authorized_operations && request.version >= 8;
+    for topic in &mut topics {
+        topic.topic_authorized_operations =
+            if operations && topic.error_code == 0 { TOPIC_OPERATIONS } else { NO_OPERATIONS };
+    }
+    request.answer(&MetadataResponse {
+        brokers: shard
+            .endpoints(request.listener)
+            .map(|(node, host, port)| MetadataResponseBroker {
+                node_id: node.0,
+                host: host.into(),
+                port: i32::from(port),
+                rack: shard.settings.config.rack.clone().map(KafkaString::from),
+            })
+            .collect(),
+        cluster_id: Some(shard.cluster_id().to_string().into()),
+        controller_id: shard.settings.config.node_id.0,
+        topics,
+        cluster_authorized_operations: if asked.include_cluster_authorized_operations
+            && (8..=10).contains(&request.version)
+        {
+            super::k60_describe_cluster::CLUSTER_OPERATIONS
+        } else {
+            NO_OPERATIONS
+        },
+        ..Default::default()
+    })
+}
+
+fn may_create<S: Sys>(shard: &Shard<S>, request: &Request, asked: &MetadataRequest) -> bool {
+    let allowed = request.version < VERSION_WITH_AUTO_CREATE_FLAG || asked.allow_auto_topic_creation;
+    allowed && shard.settings.config.auto_create_topics
+}
+
+/// Makes the named topics that do not exist. Unlike Kafka, which answers that they are unknown and makes them in the
+/// background, the answer names them finished: clients need no second try, and those that cannot cope with the error
+/// (pykafka) work.
+async fn create_missing<S: Sys>(shard: &Rc<Shard<S>>, wanted: &[MetadataRequestTopic]) {
+    let catalog = shard.catalog();
+    let names = wanted.iter().filter_map(|topic| topic.name.as_ref());
+    let missing: Vec<String> =
+        names.filter(|name| catalog.topic_by_name(name).is_none()).map(|name| name.to_string()).collect();
+    if missing.is_empty() {
+        return;
+    }
+    let Reply::Control(outcome) = shard.ask(CONTROLLER_SHARD, Call::Control(Command::AutoCreate(missing))).await else {
+        unreachable!("a reply has the name of its call")
+    };
+    if let Outcome::Failed(error) = outcome {
+        tracing::warn!(%error, "topics could not be created");
+    }
+}
+
+fn find(version: i16, catalog: &Catalog, wanted: &MetadataRequestTopic) -> MetadataResponseTopic {
+    let id = Uuid(wanted.topic_id);
+    let unknown = |code: ErrorCode| MetadataResponseTopic {
+        error_code: code.0,
+        name: wanted.name.clone(),
+        topic_id: wanted.topic_id,
+        ..Default::default()
+    };
+    match &wanted.name {
+        Some(name) => match catalog.topic_by_name(name) {
+            Some(topic) => describe(topic),
+            None if corelane_core::metadata::check_topic_name(name).is_err() => {
+                unknown(ErrorCode::INVALID_TOPIC_EXCEPTION)
+            }
+            None => unknown(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        },
+        None if version < VERSION_WITH_TOPIC_IDS => unknown(ErrorCode::INVALID_REQUEST),
+        None => match catalog.topic_by_id(id) {
+            Some(topic) => describe(topic),
+            None => unknown(ErrorCode::UNKNOWN_TOPIC_ID),
+        },
+    }
+}
+
+fn describe(topic: &Topic) -> MetadataResponseTopic {
+    let nodes = |ids: &[NodeId]| ids.iter().map(|id| id.0).collect::<Vec<i32>>();
+    let partitions = topic.image.partitions.iter().map(|(index, partition)| MetadataResponsePartition {
+        error_code: if partition.leader.is_some() { 0 } else { ErrorCode::LEADER_NOT_AVAILABLE.0 },
+        partition_index: index.0,
+        leader_id: partition.leader.map_or(-1, |leader| leader.0),
+        leader_epoch: partition.leader_epoch.0,
+        replica_nodes: nodes(&partition.replicas),
+        isr_nodes: nodes(&partition.isr),
+        offline_replicas: Vec::new(),
+        ..Default::default()
+    });
+    MetadataResponseTopic {
+        name: Some(topic.image.name.to_string().into()),
+        topic_id: topic.image.id.0,
+        partitions: partitions.collect(),
+        topic_authorized_operations: NO_OPERATIONS,
+        ..Default::default()
+    }
+}

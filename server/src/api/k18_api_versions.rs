@@ -1,0 +1,92 @@
+//! ApiVersions: what this broker serves, so that clients choose versions that both sides know.
+
+use std::rc::Rc;
+
+use corelane_core::metadata::supported_features;
+use corelane_core::protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
+use corelane_core::protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
+use corelane_core::protocol::{ApiKey, ErrorCode};
+
+use super::{Request, SERVED, Served};
+use crate::shard::Shard;
+use crate::sys::Sys;
+
+/// Before this request version, clients fail on a supported feature whose minimum is 0 (KAFKA-17492).
+const VERSION_WITH_ZERO_MINIMUMS: i16 = 4;
+
+pub(super) fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S> {
+    let served = served_range(ApiKey::ApiVersions);
+    if !served.contains(&request.version) {
+        // Answered in version 0, which every client can read, with the range to choose from.
+        let response = ApiVersionsResponse {
+            error_code: ErrorCode::UNSUPPORTED_VERSION.0,
+            api_keys: vec![entry(ApiKey::ApiVersions)],
+            ..Default::default()
+        };
+        return request.answer_in(0, &response);
+    }
+    let asked: ApiVersionsRequest = request.decode()?;
+    if request.version >= 3
+        && !(is_software_name(&asked.client_software_name) && is_software_name(&asked.client_software_version))
+    {
+        return request.answer(&ApiVersionsResponse { error_code: ErrorCode::INVALID_REQUEST.0, ..Default::default() });
+    }
+    let catalog = shard.catalog();
+    let shown = |min_level: i16| request.version >= VERSION_WITH_ZERO_MINIMUMS || min_level > 0;
+    let supported = supported_features().into_iter().filter(|feature| shown(feature.min_level));
+    request.answer(&ApiVersionsResponse {
+        api_keys: SERVED.iter().map(|(key, _)| entry(*key)).collect(),
+        supported_features: supported
+            .map(|feature| SupportedFeatureKey {
+                name: feature.name.into(),
+                min_version: feature.min_level,
+                max_version: feature.max_level,
+            })
+            .collect(),
+        finalized_features_epoch: catalog.image.position.end_offset.0,
+        finalized_features: catalog
+            .image
+            .features
+            .iter()
+            .filter(|(_, level)| **level > 0)
+            .map(|(name, level)| FinalizedFeatureKey {
+                name: name.clone().into(),
+                min_version_level: *level,
+                max_version_level: *level,
+            })
+            .collect(),
+        ..Default::default()
+    })
+}
+
+fn served_range(key: ApiKey) -> std::ops::RangeInclusive<i16> {
+    SERVED.iter().find(|(served, _)| *served == key).map_or(0..=-1, |(_, range)| range.clone())
+}
+
+fn entry(key: ApiKey) -> ApiVersion {
+    let range = served_range(key);
+    ApiVersion { api_key: key as i16, min_version: *range.start(), max_version: *range.end() }
+}
+
+/// Letters, digits, `-` and `.`, beginning and ending with a letter or digit (KIP-511).
+fn is_software_name(text: &str) -> bool {
+    let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    ends(text.chars().next())
+        && ends(text.chars().next_back())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn software_names_follow_the_rule() {
+        for good in ["a", "apache-kafka-java", "4.3.1", "librdkafka"] {
+            assert!(is_software_name(good), "{good}");
+        }
+        for bad in ["", "-a", "a-", "a b", "kafka_python", "ä"] {
+            assert!(!is_software_name(bad), "{bad}");
+        }
+    }
+}

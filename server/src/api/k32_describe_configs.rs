@@ -1,0 +1,96 @@
+//! DescribeConfigs: what is set, where it comes from, what it means.
+
+use std::rc::Rc;
+
+use corelane_core::config::{ConfigRow, describe_broker, describe_group, describe_topic};
+use corelane_core::protocol::ErrorCode;
+use corelane_core::protocol::messages::describe_configs_request::DescribeConfigsResource;
+use corelane_core::protocol::messages::describe_configs_response::{
+    DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
+};
+use corelane_core::protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
+
+use super::{Request, Served};
+use crate::shard::Shard;
+use crate::sys::Sys;
+
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+const GROUP: i8 = 32;
+
+pub(super) fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S> {
+    let asked: DescribeConfigsRequest = request.decode()?;
+    let results = asked.resources.iter().map(|resource| {
+        let (error, message, rows) = match rows(shard, resource) {
+            Ok(rows) => (ErrorCode::NONE, None, rows),
+            Err((code, message)) => (code, Some(message.into()), Vec::new()),
+        };
+        DescribeConfigsResult {
+            error_code: error.0,
+            error_message: message,
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name.clone(),
+            configs: rows.into_iter().map(|row| answer(row, asked.include_synonyms)).collect(),
+        }
+    });
+    request.answer(&DescribeConfigsResponse { results: results.collect(), ..Default::default() })
+}
+
+fn rows<S: Sys>(shard: &Shard<S>, resource: &DescribeConfigsResource) -> Result<Vec<ConfigRow>, (ErrorCode, String)> {
+    let name = &*resource.resource_name;
+    let keys: Option<Vec<&str>> =
+        resource.configuration_keys.as_ref().map(|keys| keys.iter().map(|key| &**key).collect());
+    let keys = keys.as_deref();
+    let broker = &shard.settings.config;
+    match resource.resource_type {
+        TOPIC => {
+            if let Err(error) = corelane_core::metadata::check_topic_name(name) {
+                return Err((ErrorCode::INVALID_TOPIC_EXCEPTION, error.to_string()));
+            }
+            let catalog = shard.catalog();
+            let topic = catalog.topic_by_name(name);
+            let topic = topic.ok_or((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, format!("there is no topic {name}")))?;
+            Ok(describe_topic(broker, &topic.overrides, keys))
+        }
+        // Of the default of all brokers only what was set while they run is shown, and nothing can be yet.
+        BROKER if name.is_empty() => Ok(Vec::new()),
+        BROKER if name == broker.node_id.to_string() => Ok(describe_broker(broker, keys)),
+        BROKER => Err((
+            ErrorCode::INVALID_REQUEST,
+            format!(
+                "this is broker {}; its configuration cannot be told by another, nor that of {name:?} here",
+                broker.node_id
+            ),
+        )),
+        GROUP if name.is_empty() => Err((ErrorCode::INVALID_REQUEST, "the name of a group is not empty".to_owned())),
+        GROUP => Ok(describe_group(keys)),
+        other => Err((ErrorCode::INVALID_REQUEST, format!("configurations of resource type {other} are not served"))),
+    }
+}
+
+fn answer(row: ConfigRow, include_synonyms: bool) -> DescribeConfigsResourceResult {
+    let is_default = row.is_default();
+    DescribeConfigsResourceResult {
+        name: row.name.into(),
+        value: row.value.map(Into::into),
+        read_only: row.read_only,
+        is_default,
+        config_source: row.source as i8,
+        is_sensitive: row.is_sensitive,
+        synonyms: if include_synonyms {
+            row.synonyms
+                .into_iter()
+                .map(|synonym| DescribeConfigsSynonym {
+                    name: synonym.name.into(),
+                    value: synonym.value.map(Into::into),
+                    source: synonym.source as i8,
+                })
+                .collect()
+        } else {
+            Vec::new()
+        },
+        config_type: row.kind as i8,
+        documentation: None,
+        ..Default::default()
+    }
+}

@@ -1,0 +1,157 @@
+//! The requests that clients send, one file an API key: decode, ask the owners, encode.
+//!
+//! [`SERVED`] is what ApiVersions advertises and what is accepted: a version is listed when every field of it acts.
+//! Whatever else comes is answered as Kafka answers it, with a closed connection.
+
+mod k00_produce;
+mod k01_fetch;
+mod k02_list_offsets;
+mod k03_metadata;
+mod k18_api_versions;
+mod k19_create_topics;
+mod k20_delete_topics;
+mod k22_init_producer_id;
+mod k23_offset_for_leader_epoch;
+mod k32_describe_configs;
+mod k37_create_partitions;
+mod k60_describe_cluster;
+mod k75_describe_topic_partitions;
+
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use corelane_core::base::Monotonic;
+use corelane_core::protocol::messages::{RequestHeader, ResponseHeader};
+use corelane_core::protocol::wire::{DecodeError, EncodeError, KafkaString, Reader, Writer};
+use corelane_core::protocol::{ApiKey, Message};
+
+use crate::answers::{Answer, Piece};
+use crate::shard::Shard;
+use crate::sys::Sys;
+
+/// The requests that are served, and in which versions.
+pub(crate) const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
+    // Versions 0 to 2 are refused like Kafka refuses them, and listed like Kafka lists them: older librdkafka takes a
+    // higher minimum for a broker without codecs (KAFKA-18659).
+    (ApiKey::Produce, 0..=13),
+    (ApiKey::Fetch, 4..=18),
+    (ApiKey::ListOffsets, 1..=11),
+    (ApiKey::Metadata, 0..=13),
+    (ApiKey::ApiVersions, 0..=4),
+    (ApiKey::CreateTopics, 2..=7),
+    (ApiKey::DeleteTopics, 1..=6),
+    (ApiKey::InitProducerId, 0..=5),
+    (ApiKey::OffsetForLeaderEpoch, 2..=4),
+    (ApiKey::DescribeConfigs, 1..=4),
+    (ApiKey::CreatePartitions, 0..=3),
+    (ApiKey::DescribeCluster, 0..=2),
+    (ApiKey::DescribeTopicPartitions, 0..=0),
+];
+
+/// Lowest Produce version that is parsed; the ones below are listed only.
+const PRODUCE_VERSION_MIN: i16 = 3;
+
+/// One request, its header taken off.
+pub(crate) struct Request {
+    pub(crate) key: ApiKey,
+    pub(crate) version: i16,
+    pub(crate) correlation_id: i32,
+    pub(crate) client_id: Option<KafkaString>,
+    /// Which of the node's listeners it came through: answers name addresses of that one.
+    pub(crate) listener: usize,
+    /// When it was taken off the socket's buffer.
+    pub(crate) received: Monotonic,
+    body: Reader,
+}
+
+impl Request {
+    /// Takes the header off a frame.
+    ///
+    /// # Errors
+    /// Why the connection must be closed: there is no answer to a request whose format is unknown.
+    pub(crate) fn parse(frame: Bytes, listener: usize, received: Monotonic) -> Result<Self, String> {
+        let mut peek = Reader::new(frame.clone());
+        let malformed = |error: DecodeError| format!("malformed request header: {error}");
+        let number = peek.field("request_api_key").i16().map_err(malformed)?;
+        let version = peek.field("request_api_version").i16().map_err(malformed)?;
+        let correlation_id = peek.field("correlation_id").i32().map_err(malformed)?;
+        let key = ApiKey::from_i16(number).ok_or_else(|| format!("unknown api key {number}"))?;
+        let (_, served) = SERVED
+            .iter()
+            .find(|(served, _)| *served == key)
+            .ok_or_else(|| format!("{} ({number}) is not served", key.name()))?;
+        let refused = !served.contains(&version) || (key == ApiKey::Produce && version < PRODUCE_VERSION_MIN);
+        if refused && key == ApiKey::ApiVersions {
+            // The one request that is answered in a version that is not served; its body is not looked at.
+            let body = Reader::new(Bytes::new());
+            return Ok(Self { key, version, correlation_id, client_id: None, listener, received, body });
+        }
+        if refused {
+            return Err(format!("{} version {version} is not served, only {served:?}", key.name()));
+        }
+        let mut body = Reader::new(frame);
+        let header = RequestHeader::decode(&mut body, key.request_header_version(version)).map_err(malformed)?;
+        Ok(Self { key, version, correlation_id, client_id: header.client_id, listener, received, body })
+    }
+
+    /// Decodes the body.
+    fn decode<M: Message>(&self) -> Result<M, Broken> {
+        M::decode(&mut self.body.clone(), self.version).map_err(Broken::Request)
+    }
+
+    /// Encodes the answer.
+    fn answer<F, M: Message>(&self, message: &M) -> Result<Answer<F>, Broken> {
+        self.answer_in(self.version, message)
+    }
+
+    /// Encodes the answer in a version that may be another than the request's.
+    fn answer_in<F, M: Message>(&self, version: i16, message: &M) -> Result<Answer<F>, Broken> {
+        let mut writer = Writer::frame();
+        let header = ResponseHeader { correlation_id: self.correlation_id };
+        header.encode(&mut writer, self.key.response_header_version(version)).map_err(Broken::Answer)?;
+        message.encode(&mut writer, version).map_err(Broken::Answer)?;
+        let slices = writer.into_frame().map_err(Broken::Answer)?;
+        Ok(Answer::Frame(slices.into_iter().map(Piece::Bytes).collect()))
+    }
+}
+
+/// Why there is no answer; the connection is closed.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// The client's fault.
+    Request(DecodeError),
+    /// Ours.
+    Answer(EncodeError),
+}
+
+type Served<S> = Result<Answer<<S as Sys>::File>, Broken>;
+
+/// Serves one request.
+pub(crate) async fn serve<S: Sys>(shard: Rc<Shard<S>>, request: Request) -> Answer<S::File> {
+    let request = &request;
+    let served: Served<S> = match request.key {
+        ApiKey::Produce => k00_produce::serve(&shard, request).await,
+        ApiKey::Fetch => k01_fetch::serve(&shard, request).await,
+        ApiKey::ListOffsets => k02_list_offsets::serve(&shard, request).await,
+        ApiKey::Metadata => k03_metadata::serve(&shard, request).await,
+        ApiKey::ApiVersions => k18_api_versions::serve(&shard, request),
+        ApiKey::CreateTopics => k19_create_topics::serve(&shard, request).await,
+        ApiKey::DeleteTopics => k20_delete_topics::serve(&shard, request).await,
+        ApiKey::InitProducerId => k22_init_producer_id::serve(&shard, request).await,
+        ApiKey::OffsetForLeaderEpoch => k23_offset_for_leader_epoch::serve(&shard, request).await,
+        ApiKey::DescribeConfigs => k32_describe_configs::serve(&shard, request),
+        ApiKey::CreatePartitions => k37_create_partitions::serve(&shard, request).await,
+        ApiKey::DescribeCluster => k60_describe_cluster::serve(&shard, request),
+        ApiKey::DescribeTopicPartitions => k75_describe_topic_partitions::serve(&shard, request),
+        other => unreachable!("{} was refused when its header was read", other.name()),
+    };
+    served.unwrap_or_else(|broken| {
+        let (api, version) = (request.key.name(), request.version);
+        match broken {
+            Broken::Request(error) => tracing::info!(api, version, %error, "malformed request"),
+            Broken::Answer(error) => tracing::error!(api, version, %error, "answer could not be encoded"),
+        }
+        Answer::Close
+    })
+}

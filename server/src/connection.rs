@@ -1,0 +1,135 @@
+//! One client connection: frames in, requests served, answers out in order.
+//!
+//! Only Produce and Fetch overlap. Any other request waits until everything before it is answered and holds up what
+//! comes after it, because Kafka serves one request at a time and clients may rely on it. Overlapping requests are
+//! begun in the order in which they came: each handler is polled once, here, before the next frame is looked at, and
+//! by then a Produce has taken its places in the queues of its partitions or in the rings that lead to them.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use corelane_core::limits::{BUDGET_WAIT_MS_MAX, EXACT_RECEIVE_BYTES_MIN, RECEIVE_BYTES};
+use corelane_core::protocol::ApiKey;
+use corelane_core::protocol::wire::{Frame, next_frame};
+
+use crate::answers::{Answer, Answers};
+use crate::api::{self, Request};
+use crate::budget::Reservation;
+use crate::local::{Either, first_of};
+use crate::shard::Shard;
+use crate::sys::Sys;
+
+/// What ended a connection.
+#[derive(Debug)]
+enum End {
+    /// The peer closed it, or it broke.
+    Peer,
+    /// We closed it; the text says why, for the log.
+    Ours(String),
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve<S: Sys>(
+    shard: Rc<Shard<S>>,
+    connection: S::Connection,
+    answers: Rc<Answers<S>>,
+    listener: usize,
+) {
+    let end = read_frames(&shard, &connection, &answers, listener).await;
+    // Requests in progress run to their end, so that what they began is completed; their answers go nowhere.
+    answers.all_sent().await;
+    answers.close();
+    match end {
+        End::Peer => {}
+        End::Ours(why) => tracing::info!(%why, "connection closed"),
+    }
+}
+
+async fn read_frames<S: Sys>(
+    shard: &Rc<Shard<S>>,
+    connection: &S::Connection,
+    answers: &Rc<Answers<S>>,
+    listener: usize,
+) -> End {
+    let frame_bytes_max = shard.settings.request_bytes_max();
+    let mut buffer = BytesMut::new();
+    let mut reservation = None;
+    loop {
+        let missing = loop {
+            match next_frame(&mut buffer, frame_bytes_max) {
+                Ok(Frame::Complete(frame)) => {
+                    if let Err(why) = handle_frame(shard, answers, listener, frame, reservation.take()).await {
+                        return End::Ours(why);
+                    }
+                    if answers.is_closed() {
+                        return End::Peer;
+                    }
+                }
+                Ok(Frame::Incomplete { missing_bytes }) => break missing_bytes,
+                Err(error) => return End::Ours(error.to_string()),
+            }
+        };
+        answers.flush().await;
+        if missing >= EXACT_RECEIVE_BYTES_MIN && reservation.is_none() {
+            let reserve = shard.budget.reserve(missing);
+            let deadline = shard.sys.sleep_until(shard.sys.now().plus_ms(BUDGET_WAIT_MS_MAX));
+            match first_of(reserve, deadline).await {
+                Either::First(reserved) => reservation = Some(reserved),
+                Either::Second(()) => return End::Ours(format!("no memory for a frame of {missing} bytes in time")),
+            }
+        }
+        buffer.reserve(missing.max(RECEIVE_BYTES));
+        let (received, filled) = shard.sys.receive(connection, std::mem::take(&mut buffer), missing).await;
+        buffer = filled;
+        if !matches!(received, Ok(bytes) if bytes > 0) || answers.is_closed() {
+            return End::Peer;
+        }
+    }
+}
+
+/// Begins to serve one request. `Err` says why the connection must end.
+async fn handle_frame<S: Sys>(
+    shard: &Rc<Shard<S>>,
+    answers: &Rc<Answers<S>>,
+    listener: usize,
+    frame: Bytes,
+    reservation: Option<Reservation>,
+) -> Result<(), String> {
+    let request = Request::parse(frame, listener, shard.sys.now())?;
+    let overlaps = matches!(request.key, ApiKey::Produce | ApiKey::Fetch);
+    if !overlaps {
+        answers.flush().await;
+        answers.all_sent().await;
+    }
+    answers.room().await;
+    shard.hop.room().await;
+    if answers.is_closed() {
+        return Ok(());
+    }
+
+    let place = answers.place();
+    let mut handler: Pin<Box<dyn Future<Output = Answer<S::File>>>> = Box::pin(api::serve(Rc::clone(shard), request));
+    if !overlaps {
+        let answer = handler.await;
+        drop(reservation);
+        answers.fill(place, answer);
+        return Ok(());
+    }
+    let first_poll = std::future::poll_fn(|context| Poll::Ready(handler.as_mut().poll(context))).await;
+    match first_poll {
+        Poll::Ready(answer) => answers.fill(place, answer),
+        Poll::Pending => {
+            let answers = Rc::clone(answers);
+            shard.sys.spawn("request", async move {
+                let answer = handler.await;
+                drop(reservation);
+                answers.fill(place, answer);
+                answers.flush().await;
+            });
+        }
+    }
+    Ok(())
+}

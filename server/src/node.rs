@@ -1,0 +1,372 @@
+//! The life of a node: start, serve, stop.
+//!
+//! Shard 0 starts first: it claims the data directory, reads the metadata log and publishes what it finds; each shard
+//! then opens the partitions that map to it, and only when all have is the first connection accepted. A stop goes the
+//! other way round. The order of the files at both ends:
+//!
+//! | moment | on disk | a crash here is seen as |
+//! | --- | --- | --- |
+//! | start, before anything is written | `.kafka_cleanshutdown` still there | a clean stop: nothing has changed since |
+//! | run file replaced | names this boot; the clean file still there | a clean stop |
+//! | clean file removed, directory synced | | an unclean stop, on this boot or another as the run file says |
+//! | stop, logs and indexes synced, checkpoints replaced | | an unclean stop; recovery finds everything in order |
+//! | clean file written, directory synced | | a clean stop |
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use corelane_core::base::{PartitionIndex, ShardId, Uuid};
+use corelane_core::limits::{CHECKPOINT_INTERVAL_MS, CONNECTIONS_MAX, HOUSEKEEPING_INTERVAL_MS, STOP_WAIT_MS_MAX};
+use corelane_core::log::names::{DirectoryStage, PartitionDirectory};
+use corelane_core::log::{CleanShutdown, MetaProperties, PreviousRun};
+use corelane_core::metadata::BrokerEpoch;
+
+use crate::catalog::{Catalog, StartFacts};
+use crate::controller::Controller;
+use crate::hop::{Call, Mail, Reply};
+use crate::local::{Either, all_of, first_of};
+use crate::settings::Settings;
+use crate::shard::Shard;
+use crate::storage::checkpoints::{self, Checkpoints, PartitionMarks};
+use crate::storage::open::remove_tree;
+use crate::sys::Sys;
+
+const LOCK: &str = ".lock";
+const META_PROPERTIES: &str = "meta.properties";
+const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
+const RUN: &str = ".corelane_run";
+
+/// Why a node could not start: what is wrong, and how to mend it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartError(pub String);
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// What a node that has started tells.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// Where it listens: for each listener its name and its addresses.
+    pub listening: Vec<(String, Vec<SocketAddr>)>,
+    /// Identity of the cluster.
+    pub cluster_id: String,
+    /// Partitions that it opened.
+    pub partitions: usize,
+}
+
+/// Runs one shard of a node until the node has stopped.
+///
+/// On shard 0, `stop` resolving begins the stop, and `ready` is called once connections are accepted; on the others
+/// neither is used.
+///
+/// # Errors
+/// On shard 0: why the node could not start, or what could not be made durable at its stop.
+pub async fn run<S: Sys>(
+    sys: S,
+    settings: Arc<Settings>,
+    stop: impl Future<Output = ()>,
+    ready: impl FnOnce(Ready),
+) -> Result<(), StartError> {
+    let shard = Shard::new(sys.clone(), settings);
+    sys.spawn("mail", Rc::clone(&shard).deliver_mail());
+    sys.spawn("housekeeping", keep_house(Rc::clone(&shard)));
+    if sys.shard() != ShardId(0) {
+        shard.exited().await;
+        return Ok(());
+    }
+    let result = lead(&shard, stop, ready).await;
+    for other in (1..sys.shards()).map(ShardId) {
+        shard.hop.post(other, Mail::Exit).await;
+    }
+    result
+}
+
+async fn lead<S: Sys>(
+    shard: &Rc<Shard<S>>,
+    stop: impl Future<Output = ()>,
+    ready: impl FnOnce(Ready),
+) -> Result<(), StartError> {
+    let root = shard.settings.data_directory.clone();
+    let claimed = claim(shard, &root).await?;
+    let listeners = listen(shard)?;
+    let facts = StartFacts {
+        checkpoints: claimed.checkpoints,
+        cluster_id: claimed.meta.cluster_id.clone(),
+        ports: listeners
+            .iter()
+            .map(|(_, listeners)| listeners.first().map_or(0, |l| shard.sys.local_address(l).port()))
+            .collect(),
+    };
+    shard.take_facts(Arc::new(facts));
+    remove_deleted(shard, &root).await.map_err(|error| failed(&root, "could not be tidied up", &error))?;
+
+    let controller = Controller::open(shard, &claimed.meta, claimed.cleanly_stopped).await?;
+    *shard.controller.borrow_mut() = Some(Rc::clone(&controller));
+
+    let listening = listeners
+        .iter()
+        .map(|(name, listeners)| (name.clone(), listeners.iter().map(|l| shard.sys.local_address(l)).collect()));
+    let listening = listening.collect();
+    for (index, (_, listeners)) in listeners.into_iter().enumerate() {
+        for listener in listeners {
+            shard.sys.spawn("accept", accept(Rc::clone(shard), listener, index));
+        }
+    }
+    shard.sys.spawn("checkpoints", write_checkpoints(Rc::clone(shard), root.clone()));
+    let partitions = shard.catalog().partitions().count();
+    ready(Ready { listening, cluster_id: claimed.meta.cluster_id, partitions });
+
+    stop.await;
+    close(shard, &root, &controller).await.map_err(|error| failed(&root, "could not be closed cleanly", &error))
+}
+
+fn failed(path: &Path, what: &str, error: &io::Error) -> StartError {
+    StartError(format!("{} {what}: {error}", path.display()))
+}
+
+/// What claiming the data directory told.
+struct Claimed<S: Sys> {
+    meta: MetaProperties,
+    checkpoints: Checkpoints,
+    /// Epoch of the last registration, if the last run ended cleanly.
+    cleanly_stopped: Option<BrokerEpoch>,
+    /// Held while the node runs.
+    #[allow(dead_code)]
+    lock: S::File,
+}
+
+async fn claim<S: Sys>(shard: &Rc<Shard<S>>, root: &Path) -> Result<Claimed<S>, StartError> {
+    let sys = &shard.sys;
+    let broken = |error: &io::Error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::PermissionDenied => "; give this user the directory, or name another with log.dirs",
+            io::ErrorKind::StorageFull => "; make room, or name another directory with log.dirs",
+            _ => "",
+        };
+        StartError(format!("the data directory {} cannot be used: {error}{remedy}", root.display()))
+    };
+    for ancestor in root.ancestors().collect::<Vec<_>>().into_iter().rev().filter(|path| path.parent().is_some()) {
+        sys.create_directory(ancestor.to_owned()).await.map_err(|error| broken(&error))?;
+    }
+    let lock = match sys.lock(root.join(LOCK)).await {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            return Err(StartError(format!(
+                "the data directory {} is in use by another broker; stop that one, or name another with log.dirs",
+                root.display()
+            )));
+        }
+        Err(error) => return Err(broken(&error)),
+    };
+    let meta = claim_identity(shard, root).await?;
+
+    let run = sys.read_file(root.join(RUN)).await.map_err(|error| broken(&error))?;
+    let clean = sys.read_file(root.join(CLEAN_SHUTDOWN)).await.map_err(|error| broken(&error))?;
+    let clean = clean.and_then(|bytes| CleanShutdown::parse(&String::from_utf8_lossy(&bytes)));
+    let same_boot = run.is_some_and(|bytes| !bytes.is_empty() && *bytes == *shard.settings.boot_id.as_bytes());
+    let previous = match clean {
+        Some(_) => PreviousRun::Stopped,
+        None if same_boot => PreviousRun::SameBoot,
+        None => PreviousRun::OtherBoot,
+    };
+    let checkpoints = Checkpoints::read(sys, root, previous).await.map_err(|error| broken(&error))?;
+
+    let boot = Bytes::from(shard.settings.boot_id.clone());
+    sys.replace_file(&root.join(RUN), boot).await.map_err(|error| broken(&error))?;
+    if clean.is_some() {
+        sys.remove_file(root.join(CLEAN_SHUTDOWN)).await.map_err(|error| broken(&error))?;
+        sys.sync_directory(root.to_owned()).await.map_err(|error| broken(&error))?;
+    }
+    let cleanly_stopped = clean.map(|clean| BrokerEpoch(clean.broker_epoch));
+    Ok(Claimed { meta, checkpoints, cleanly_stopped, lock })
+}
+
+/// Reads who this directory belongs to, or makes it ours if it is empty.
+async fn claim_identity<S: Sys>(shard: &Rc<Shard<S>>, root: &Path) -> Result<MetaProperties, StartError> {
+    let sys = &shard.sys;
+    let node_id = shard.settings.config.node_id;
+    let path = root.join(META_PROPERTIES);
+    let bytes = sys.read_file(path.clone()).await.map_err(|error| failed(&path, "cannot be read", &error))?;
+    if let Some(bytes) = bytes {
+        let meta = MetaProperties::parse(&String::from_utf8_lossy(&bytes))
+            .map_err(|error| StartError(format!("{}: {error}", path.display())))?;
+        if meta.node_id != node_id {
+            return Err(StartError(format!(
+                "{} belongs to node {}, and this is node {node_id}; set node.id={} or name another directory with log.dirs",
+                root.display(),
+                meta.node_id,
+                meta.node_id
+            )));
+        }
+        return Ok(meta);
+    }
+    let entries = sys.list(root.to_owned()).await.map_err(|error| failed(root, "cannot be listed", &error))?;
+    // A crash at the very first start leaves no more than these; so does mkfs.
+    let ours = |name: &str| name == LOCK || name == "lost+found" || name.ends_with(".tmp");
+    if let Some(foreign) = entries.iter().find(|entry| !ours(&entry.name)) {
+        return Err(StartError(format!(
+            "{} has no {META_PROPERTIES} and is not empty (it holds {}); name an empty directory, or that of a broker, with log.dirs",
+            root.display(),
+            foreign.name
+        )));
+    }
+    let random = || Uuid::from_random(u128::from(sys.random()) << 64 | u128::from(sys.random()));
+    let meta = MetaProperties { cluster_id: random().to_string(), node_id, directory_id: Some(random()) };
+    let text = Bytes::from(meta.to_text());
+    sys.replace_file(&path, text).await.map_err(|error| failed(&path, "cannot be written", &error))?;
+    Ok(meta)
+}
+
+type Listeners<S> = Vec<(String, Vec<<S as Sys>::Listener>)>;
+
+fn listen<S: Sys>(shard: &Rc<Shard<S>>) -> Result<Listeners<S>, StartError> {
+    let settings = &shard.settings;
+    let mut all = Vec::new();
+    for (listener, addresses) in settings.config.listeners.iter().zip(&settings.addresses) {
+        let mut bound = Vec::new();
+        for address in addresses {
+            // With port 0 the first address draws one, and the others of the listener join it there.
+            let port = bound.first().map_or(address.port(), |first| shard.sys.local_address(first).port());
+            let address = SocketAddr::new(address.ip(), port);
+            let listening = shard.sys.listen(address);
+            if let Err(error) = &listening
+                && address.is_ipv6()
+                && !bound.is_empty()
+                && error.kind() != io::ErrorKind::AddrInUse
+            {
+                tracing::info!(%address, %error, "not listening there: the machine has no IPv6");
+                continue;
+            }
+            let listening = listening.map_err(|error| {
+                let remedy = match error.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        "another process listens there; stop it, or choose another port with listeners"
+                    }
+                    io::ErrorKind::PermissionDenied => {
+                        "ports below 1024 need privileges; choose another with listeners"
+                    }
+                    io::ErrorKind::AddrNotAvailable => "the machine has no such address; change listeners",
+                    _ => "change listeners",
+                };
+                StartError(format!("cannot listen on {address} ({}): {error}: {remedy}", listener.name))
+            })?;
+            bound.push(listening);
+        }
+        all.push((listener.name.clone(), bound));
+    }
+    Ok(all)
+}
+
+/// Removes what topics that were deleted before a crash left.
+async fn remove_deleted<S: Sys>(shard: &Rc<Shard<S>>, root: &Path) -> io::Result<()> {
+    for entry in shard.sys.list(root.to_owned()).await? {
+        let stage = PartitionDirectory::parse(&entry.name).map(|directory| directory.stage);
+        if entry.is_directory && matches!(stage, Some(DirectoryStage::Deleted(_))) {
+            remove_tree(&shard.sys, root.join(entry.name)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Accepts connections and hands each to the shard that has the fewest.
+async fn accept<S: Sys>(shard: Rc<Shard<S>>, listener: S::Listener, index: usize) {
+    loop {
+        let (socket, peer) = match shard.sys.accept(&listener).await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Mostly a limit on open files: connections that end make room.
+                tracing::warn!(%error, "connection could not be accepted");
+                shard.sys.sleep_until(shard.sys.now().plus_ms(100)).await;
+                continue;
+            }
+        };
+        if shard.stopping.get() {
+            return;
+        }
+        let (to, connections) = shard.least_connected();
+        if connections >= CONNECTIONS_MAX {
+            tracing::warn!(%peer, "connection refused: every shard has {CONNECTIONS_MAX}");
+            continue;
+        }
+        shard.connections.borrow_mut()[usize::from(to.0)] += 1;
+        if to == shard.sys.shard() {
+            shard.adopt(socket, index);
+        } else {
+            shard.hop.post(to, Mail::Adopt { socket, listener: index }).await;
+        }
+    }
+}
+
+/// Writes the checkpoints now and then, so that a start after a crash of the machine has less to check.
+async fn write_checkpoints<S: Sys>(shard: Rc<Shard<S>>, root: PathBuf) {
+    while !shard.stopping.get() {
+        shard.sys.sleep_until(shard.sys.now().plus_ms(CHECKPOINT_INTERVAL_MS)).await;
+        let mut marks = Vec::new();
+        for to in (0..shard.sys.shards()).map(ShardId) {
+            let Reply::Marks(more) = shard.ask(to, Call::Marks).await else {
+                unreachable!("a reply has the name of its call")
+            };
+            marks.extend(more);
+        }
+        let _turn = shard.checkpoints_turn.take().await;
+        if !shard.stopping.get()
+            && let Err(error) = checkpoints::write(&shard.sys, &root, &marks).await
+        {
+            tracing::warn!(%error, "checkpoints could not be written; a recovery will take longer");
+        }
+    }
+}
+
+/// Syncs what has waited as long as its topic allows, and forgets producers that are silent.
+async fn keep_house<S: Sys>(shard: Rc<Shard<S>>) {
+    loop {
+        shard.sys.sleep_until(shard.sys.now().plus_ms(HOUSEKEEPING_INTERVAL_MS)).await;
+        for log in shard.partitions() {
+            log.keep_house();
+        }
+    }
+}
+
+/// Stops: no new connections, no new requests, then everything made durable.
+async fn close<S: Sys>(shard: &Rc<Shard<S>>, root: &Path, controller: &Rc<Controller<S>>) -> io::Result<()> {
+    let everybody: Vec<ShardId> = (0..shard.sys.shards()).map(ShardId).collect();
+    let deadline = shard.sys.now().plus_ms(STOP_WAIT_MS_MAX);
+    let stopped = all_of(everybody.iter().map(|to| shard.ask(*to, Call::StopServing)).collect());
+    if let Either::Second(()) = first_of(stopped, shard.sys.sleep_until(deadline)).await {
+        tracing::warn!("requests were still in progress after {STOP_WAIT_MS_MAX} ms; they go unanswered");
+    }
+    let _turn = shard.checkpoints_turn.take().await;
+    let closed = all_of(everybody.iter().map(|to| shard.ask(*to, Call::CloseLogs)).collect()).await;
+    let mut marks: Vec<PartitionMarks> = Vec::new();
+    for reply in closed {
+        let Reply::CloseLogs(result) = reply else { unreachable!("a reply has the name of its call") };
+        marks.extend(result.map_err(io::Error::other)?);
+    }
+    controller.partition().close().await?;
+    marks.push(controller.partition().marks());
+    checkpoints::write(&shard.sys, root, &marks).await?;
+    let clean = CleanShutdown { broker_epoch: controller.broker_epoch(shard.settings.config.node_id).0 };
+    shard.sys.replace_file(&root.join(CLEAN_SHUTDOWN), Bytes::from(clean.to_text())).await
+}
+
+/// The metadata log's partition.
+pub(crate) const METADATA_PARTITION: PartitionIndex = PartitionIndex(0);
+
+impl Catalog {
+    /// Host and port that clients of a listener are told.
+    pub(crate) fn advertised(&self, settings: &Settings, listener: usize) -> Option<(String, u16)> {
+        let advertised = settings.config.advertised.get(listener)?;
+        let port = if advertised.port == 0 { self.start.ports.get(listener).copied()? } else { advertised.port };
+        Some((advertised.host.clone(), port))
+    }
+}

@@ -1,0 +1,388 @@
+//! One shard: what it owns, and how it answers what other shards ask of it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use corelane_core::base::{LeaderEpoch, NodeId, ShardId};
+use corelane_core::metadata::ProducerIdBlock;
+use corelane_core::protocol::ErrorCode;
+use corelane_core::session::SessionCache;
+
+use crate::answers::Answers;
+use crate::budget::Budget;
+use crate::catalog::{Catalog, StartFacts};
+use crate::connection;
+use crate::controller::{Command, Controller, Outcome};
+use crate::hop::{Call, Hop, LongPoll, Mail, Reply, WatchId};
+use crate::local::{Signal, Slot, Turn, all_of};
+use crate::settings::Settings;
+use crate::storage::append::{AppendError, AppendItem, AppendResult};
+use crate::storage::open::{self, OpenOptions};
+use crate::storage::read::{self, ReadItem, ReadResult};
+use crate::storage::{PartitionKey, PartitionLog, checkpoints};
+use crate::sys::Sys;
+use crate::topology::{CONTROLLER_SHARD, owner_of};
+
+/// Names a partition in a fetch session: by name before Fetch 13, by id from then on.
+pub(crate) type SessionKey = (Arc<str>, PartitionKey);
+
+/// One shard's own things.
+pub(crate) struct Shard<S: Sys> {
+    pub(crate) sys: S,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) hop: Hop<S>,
+    pub(crate) budget: Budget,
+    pub(crate) sessions: RefCell<SessionCache<SessionKey>>,
+    /// The metadata as this shard knows it; replaced whole.
+    catalog: RefCell<Arc<Catalog>>,
+    /// States of the metadata are taken over one after the other.
+    publishing: Turn,
+    partitions: RefCell<BTreeMap<PartitionKey, Rc<PartitionLog<S>>>>,
+    /// Watches that other shards, or this one, have left here, and on which partitions.
+    watching: RefCell<BTreeMap<(ShardId, WatchId), Vec<PartitionKey>>>,
+    /// Decides on metadata; on shard 0 only, and there once it has read its log.
+    pub(crate) controller: RefCell<Option<Rc<Controller<S>>>>,
+    /// Ids for idempotent producers that this shard may hand out.
+    pub(crate) producer_ids: RefCell<ProducerIdBlock>,
+    pub(crate) producer_ids_turn: Turn,
+    /// The checkpoint files are written by one task at a time.
+    pub(crate) checkpoints_turn: Turn,
+
+    // Connections.
+    /// Connections of each shard as shard 0, which accepts, knows them.
+    pub(crate) connections: RefCell<Vec<usize>>,
+    /// Connections that this shard serves.
+    serving: RefCell<BTreeMap<u64, Rc<Answers<S>>>>,
+    next_connection: Cell<u64>,
+    /// Raised whenever a connection ends.
+    ended: Signal,
+    pub(crate) stopping: Cell<bool>,
+    /// Left when the node has stopped.
+    exit: Rc<Slot<()>>,
+}
+
+impl<S: Sys> Shard<S> {
+    pub(crate) fn new(sys: S, settings: Arc<Settings>) -> Rc<Self> {
+        let shards = usize::from(sys.shards());
+        Rc::new(Self {
+            hop: Hop::new(sys.clone()),
+            budget: Budget::new(settings.request_memory_bytes_max / shards),
+            sessions: RefCell::new(SessionCache::new(settings.fetch_sessions_max().div_ceil(shards))),
+            catalog: RefCell::new(Arc::new(Catalog::default())),
+            publishing: Turn::default(),
+            partitions: RefCell::default(),
+            watching: RefCell::default(),
+            controller: RefCell::default(),
+            producer_ids: RefCell::default(),
+            producer_ids_turn: Turn::default(),
+            checkpoints_turn: Turn::default(),
+            connections: RefCell::new(vec![0; shards]),
+            serving: RefCell::default(),
+            next_connection: Cell::new(0),
+            ended: Signal::default(),
+            stopping: Cell::new(false),
+            exit: Rc::default(),
+            settings,
+            sys,
+        })
+    }
+
+    /// The metadata as of now.
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.catalog.borrow())
+    }
+
+    /// A partition of this shard.
+    pub(crate) fn partition(&self, key: PartitionKey) -> Option<Rc<PartitionLog<S>>> {
+        self.partitions.borrow().get(&key).cloned()
+    }
+
+    /// All partitions of this shard.
+    pub(crate) fn partitions(&self) -> Vec<Rc<PartitionLog<S>>> {
+        self.partitions.borrow().values().cloned().collect()
+    }
+
+    /// The shard that owns a partition.
+    pub(crate) fn owner_of(&self, key: PartitionKey) -> ShardId {
+        owner_of(key, self.sys.shards())
+    }
+
+    /// Serves the messages of other shards, for ever.
+    pub(crate) async fn deliver_mail(self: Rc<Self>) {
+        loop {
+            let (from, mail) = self.sys.mail().await;
+            match mail {
+                Mail::Adopt { socket, listener } => self.adopt(socket, listener),
+                Mail::Ended => self.connections.borrow_mut()[usize::from(from.0)] -= 1,
+                Mail::Reply(ticket, reply) => self.hop.replied(ticket, reply),
+                Mail::Notice(watch) => self.hop.noticed(watch),
+                Mail::Unwatch(watch) => self.unwatch(from, watch),
+                Mail::Exit => self.exit.fill(()),
+                Mail::Call(ticket, call) => {
+                    let this = Rc::clone(&self);
+                    let mut answered = Box::pin(async move {
+                        let reply = this.perform(from, call).await;
+                        this.hop.post(from, Mail::Reply(ticket, reply)).await;
+                    });
+                    // Begun in the order of arrival; what cannot be finished at once goes on as a task.
+                    if answered.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+                        self.sys.spawn("call", answered);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks the owner, which may be this shard.
+    pub(crate) async fn ask(self: &Rc<Self>, owner: ShardId, call: Call) -> Reply<S> {
+        if owner == self.sys.shard() { self.perform(owner, call).await } else { self.hop.call(owner, call).await }
+    }
+
+    /// Does what a call asks. `from` is the shard whose connection it serves.
+    async fn perform(self: &Rc<Self>, from: ShardId, call: Call) -> Reply<S> {
+        match call {
+            Call::Append(items) => Reply::Append(self.append(items).await),
+            Call::Read(items, long_poll) => Reply::Read(self.read(from, items, long_poll).await),
+            Call::List(items) => {
+                let found = items.into_iter().map(|item| read::list_offset(self.partition(item.partition), item));
+                Reply::List(all_of(found.collect()).await)
+            }
+            Call::EpochEnds(items) => Reply::EpochEnds(
+                items.iter().map(|item| read::epoch_end(self.partition(item.partition), item)).collect(),
+            ),
+            Call::Control(command) => {
+                let controller = self.controller.borrow().clone().expect("shard 0 has the controller");
+                Reply::Control(controller.perform(self, command).await)
+            }
+            Call::Publish(catalog) => {
+                self.take_over(catalog).await;
+                Reply::Publish
+            }
+            Call::Marks => Reply::Marks(self.partitions().iter().map(|log| log.marks()).collect()),
+            Call::StopServing => {
+                self.stop_serving().await;
+                Reply::StopServing
+            }
+            Call::CloseLogs => Reply::CloseLogs(self.close_logs().await),
+        }
+    }
+
+    async fn append(&self, items: Vec<AppendItem>) -> Vec<AppendResult> {
+        let appends = items.into_iter().map(|AppendItem { partition, batch }| {
+            // The place in the partition's queue is taken here, before anything waits.
+            let appended = self.partition(partition).map(|log| log.append(batch));
+            async move {
+                match appended {
+                    Some(appended) => appended.await,
+                    None => Err(AppendError::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "the partition is not here")),
+                }
+            }
+        });
+        all_of(appends.collect()).await
+    }
+
+    async fn read(&self, from: ShardId, items: Vec<ReadItem>, long_poll: Option<LongPoll>) -> Vec<ReadResult<S>> {
+        if let Some(LongPoll { watch, .. }) = long_poll {
+            // Left before anything is read: what becomes visible in between gives notice too.
+            let keys: Vec<PartitionKey> = items.iter().map(|item| item.partition).collect();
+            for log in keys.iter().filter_map(|key| self.partition(*key)) {
+                log.watch(from, watch);
+            }
+            self.watching.borrow_mut().insert((from, watch), keys);
+        }
+        let mut results = Vec::with_capacity(items.len());
+        for item in items {
+            results.push(read::find(self.partition(item.partition), &item).await);
+        }
+        if let Some(LongPoll { watch, bytes_min }) = long_poll
+            && read::is_enough(&results, bytes_min)
+        {
+            self.unwatch(from, watch);
+        }
+        results
+    }
+
+    fn unwatch(&self, from: ShardId, watch: WatchId) {
+        if let Some(keys) = self.watching.borrow_mut().remove(&(from, watch)) {
+            for log in keys.iter().filter_map(|key| self.partition(*key)) {
+                log.unwatch(from, watch);
+            }
+        }
+    }
+
+    /// Gives up a watch on all shards that may have it.
+    pub(crate) fn end_watch(self: &Rc<Self>, watch: WatchId, owners: &[ShardId]) {
+        self.hop.unwatch(watch);
+        for owner in owners {
+            if *owner == self.sys.shard() {
+                self.unwatch(*owner, watch);
+            } else {
+                self.post(*owner, Mail::Unwatch(watch));
+            }
+        }
+    }
+
+    /// Tells the shard of a watch that it has come true, once.
+    fn notify(self: &Rc<Self>, shard: ShardId, watch: WatchId) {
+        if !self.watching.borrow().contains_key(&(shard, watch)) {
+            return;
+        }
+        self.unwatch(shard, watch);
+        if shard == self.sys.shard() {
+            self.hop.noticed(watch);
+        } else {
+            self.post(shard, Mail::Notice(watch));
+        }
+    }
+
+    /// Posts without waiting; a full ring is waited for in a task.
+    fn post(self: &Rc<Self>, to: ShardId, mail: Mail<S>) {
+        if let Err(mail) = self.sys.post(to, mail) {
+            let this = Rc::clone(self);
+            self.sys.spawn("post", async move { this.hop.post(to, mail).await });
+        }
+    }
+
+    /// Takes over a new state of the metadata: opens or makes the partitions that are now here, drops those that are
+    /// gone, and only then shows it to requests.
+    async fn take_over(self: &Rc<Self>, catalog: Arc<Catalog>) {
+        let _turn = self.publishing.take().await;
+        let shard = self.sys.shard();
+        let before = self.catalog();
+        for (key, topic) in catalog.partitions().filter(|(key, _)| self.owner_of(*key) == shard) {
+            if let Some(log) = self.partition(key) {
+                if before.topic_by_id(key.topic).is_some_and(|old| old.log != topic.log) {
+                    log.set_settings(topic.log.clone());
+                }
+                continue;
+            }
+            let weak: Weak<Self> = Rc::downgrade(self);
+            let notify = Rc::new(move |shard, watch| {
+                if let Some(this) = weak.upgrade() {
+                    this.notify(shard, watch);
+                }
+            });
+            let options = OpenOptions {
+                root: &self.settings.data_directory,
+                topic: &topic.image.name,
+                key,
+                settings: topic.log.clone(),
+                leader_epoch: topic.image.partition(key.index).map_or(LeaderEpoch(0), |p| p.leader_epoch),
+                node: self.settings.config.node_id,
+                checkpoints: &catalog.start.checkpoints,
+                notify,
+            };
+            match open::open(&self.sys, options).await {
+                Ok(log) => {
+                    self.partitions.borrow_mut().insert(key, log);
+                }
+                // Requests for it are answered as for a partition that is not here; the log says why.
+                Err(error) => {
+                    tracing::error!(partition = %topic.partition_name(key.index), %error, "log could not be opened")
+                }
+            }
+        }
+        let gone: Vec<Rc<PartitionLog<S>>> =
+            self.partitions.borrow().values().filter(|log| !catalog.has_partition(log.key)).cloned().collect();
+        *self.catalog.borrow_mut() = catalog;
+        for log in gone {
+            self.partitions.borrow_mut().remove(&log.key);
+            self.sys.spawn("delete log", async move { log.delete().await });
+        }
+    }
+
+    async fn close_logs(&self) -> Result<Vec<checkpoints::PartitionMarks>, String> {
+        let logs = self.partitions();
+        let closed = all_of(logs.iter().map(|log| log.close()).collect()).await;
+        for (log, result) in logs.iter().zip(closed) {
+            result.map_err(|error| format!("{}: {error}", log.name))?;
+        }
+        Ok(logs.iter().map(|log| log.marks()).collect())
+    }
+
+    /// Serves a connection that shard 0 has accepted for this shard.
+    pub(crate) fn adopt(self: &Rc<Self>, socket: S::Socket, listener: usize) {
+        let this = Rc::clone(self);
+        self.sys.spawn("connection", async move {
+            match this.sys.adopt(socket) {
+                Ok(connection) => {
+                    let answers = Answers::new(this.sys.clone(), connection.clone());
+                    let number = this.next_connection.replace(this.next_connection.get() + 1);
+                    this.serving.borrow_mut().insert(number, Rc::clone(&answers));
+                    if !this.stopping.get() {
+                        connection::serve(Rc::clone(&this), connection, answers, listener).await;
+                    }
+                    this.serving.borrow_mut().remove(&number);
+                    this.ended.raise();
+                }
+                Err(error) => tracing::warn!(%error, "connection could not be taken over"),
+            }
+            if this.sys.shard() == CONTROLLER_SHARD {
+                this.connections.borrow_mut()[0] -= 1;
+            } else {
+                this.hop.post(CONTROLLER_SHARD, Mail::Ended).await;
+            }
+        });
+    }
+
+    /// The shard that serves the fewest connections, as shard 0 knows, and how many it serves.
+    pub(crate) fn least_connected(&self) -> (ShardId, usize) {
+        let connections = self.connections.borrow();
+        let (shard, count) =
+            connections.iter().enumerate().min_by_key(|(_, count)| **count).expect("at least one shard");
+        (ShardId(u16::try_from(shard).expect("as many as shards")), *count)
+    }
+
+    /// Ends every connection once what it asked for is answered.
+    async fn stop_serving(&self) {
+        self.stopping.set(true);
+        // Long polls give up at once.
+        self.hop.notice_all();
+        let serving: Vec<Rc<Answers<S>>> = self.serving.borrow().values().cloned().collect();
+        all_of(
+            serving
+                .iter()
+                .map(|answers| async {
+                    answers.all_sent().await;
+                    answers.close();
+                })
+                .collect(),
+        )
+        .await;
+        while !self.serving.borrow().is_empty() {
+            self.ended.next().await;
+        }
+    }
+
+    /// Resolves when shard 0 says that the node has stopped.
+    pub(crate) async fn exited(&self) {
+        Rc::clone(&self.exit).take().await;
+    }
+
+    /// Takes over what the start found out, before there is any metadata.
+    pub(crate) fn take_facts(&self, facts: Arc<StartFacts>) {
+        *self.catalog.borrow_mut() = Arc::new(Catalog::empty(facts));
+    }
+
+    /// Identity of the cluster.
+    pub(crate) fn cluster_id(&self) -> String {
+        self.catalog.borrow().start.cluster_id.clone()
+    }
+
+    /// The brokers that a client of a listener can reach: node id, host, port.
+    pub(crate) fn endpoints(&self, listener: usize) -> impl Iterator<Item = (NodeId, String, u16)> {
+        let advertised = self.catalog().advertised(&self.settings, listener);
+        advertised.into_iter().map(|(host, port)| (self.settings.config.node_id, host, port))
+    }
+
+    /// Has the controller decide and record a change.
+    pub(crate) async fn control(self: &Rc<Self>, command: Command) -> Outcome {
+        let Reply::Control(outcome) = self.ask(CONTROLLER_SHARD, Call::Control(command)).await else {
+            unreachable!("a reply has the name of its call")
+        };
+        outcome
+    }
+}
