@@ -6,7 +6,7 @@ mod budget;
 mod catalog;
 mod connection;
 mod controller;
-mod hop;
+pub mod hop;
 mod local;
 pub mod node;
 pub mod process;
