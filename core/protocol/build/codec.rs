@@ -137,7 +137,8 @@ fn read_field(context: &Context<'_>, field: &Field) -> String {
     };
     let null_or_value = match &field.ty {
         Type::Struct(name) => {
-            format!("if {reader}.is_present()? {{ Some({name}::read(reader, version)?) }} else {{ None }}")
+            let present = if field.tag.is_some() { "unsigned_varint()? != 0" } else { "is_present()?" };
+            format!("if {reader}.{present} {{ Some({name}::read(reader, version)?) }} else {{ None }}")
         }
         _ => read_call(context, field, &reader, "nullable_"),
     };
@@ -258,12 +259,19 @@ fn write_field(context: &Context<'_>, field: &Field) -> String {
         return write_value(context, field, &writer, &place);
     };
     let null_or_value = match &field.ty {
-        Type::Struct(_) => format!(
-            "writer.presence({place}.is_some());
+        Type::Struct(_) => {
+            let present = format!("{place}.is_some()");
+            let presence = match field.tag {
+                Some(_) => format!("unsigned_varint(u32::from({present}))"),
+                None => format!("presence({present})"),
+            };
+            format!(
+                "writer.{presence};
                 if let Some(value) = &{place} {{
                     value.write(writer, version)?;
                 }}"
-        ),
+            )
+        }
         _ => write_call(context, field, &writer, &format!("{place}.as_ref()"), "nullable_"),
     };
     match Context::condition(nullable, field.versions) {

@@ -185,6 +185,7 @@ pub(crate) fn default_test(field: &Field, value: &str, same: bool) -> String {
     let default = field.default.as_deref();
     match &field.ty {
         _ if default == Some("null") => format!("{value}.{}()", if same { "is_none" } else { "is_some" }),
+        Type::Struct(name) if field.nullable.is_some() => format!("{value} {equals} Some({name}::default())"),
         _ if field.nullable.is_some() => format!("{not}{value}.as_ref().is_some_and(|value| value.is_empty())"),
         Type::Bool if (default == Some("true")) == same => value.to_owned(),
         Type::Bool => format!("!{value}"),

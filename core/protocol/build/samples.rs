@@ -17,13 +17,15 @@ pub(crate) fn all(messages: &[Message], records: &[Message]) -> String {
             let _ = writeln!(list, "        Codec::of::<corelane_protocol::{root}::{}>(),", message.name);
         }
     }
-    let _ =
-        writeln!(out, "/// Every message and record.\npub fn codecs() -> Vec<Codec> {{\n    vec![\n{list}    ]\n}}");
+    let _ = writeln!(
+        out,
+        "/// Every message and record.\npub(crate) fn codecs() -> Vec<Codec> {{\n    vec![\n{list}    ]\n}}"
+    );
     out
 }
 
 fn sample(out: &mut String, path: &str, item: &Struct) {
-    let _ = writeln!(out, "#[allow(unused_variables, clippy::field_reassign_with_default)]");
+    let _ = writeln!(out, "#[allow(unused_variables, clippy::field_reassign_with_default, clippy::let_and_return)]");
     let _ = writeln!(out, "impl Sample for {path}::{} {{", item.name);
     let _ = writeln!(out, "    fn sample(source: &mut Source, version: i16) -> Self {{");
     let mutable = if item.fields.is_empty() { "" } else { "mut " };
@@ -41,15 +43,11 @@ fn sample(out: &mut String, path: &str, item: &Struct) {
 }
 
 fn value(field: &Field) -> String {
-    let drawn = match &field.ty {
-        Type::Array(_) => "source.list(version)",
-        _ => "Sample::sample(source, version)",
-    };
-    match (field.nullable, &field.ty) {
-        (None, Type::Bytes) => "source.bytes()".to_owned(),
-        (None, _) => drawn.to_owned(),
-        (Some(nullable), ty) => {
-            let drawn = if *ty == Type::Bytes { "source.bytes()" } else { drawn };
+    let drawn =
+        if matches!(field.ty, Type::Array(_)) { "source.list(version)" } else { "Sample::sample(source, version)" };
+    match field.nullable {
+        None => drawn.to_owned(),
+        Some(nullable) => {
             let (min, max) = (nullable.min, nullable.max);
             format!("if ({min}..={max}).contains(&version) && source.one_in(4) {{ None }} else {{ Some({drawn}) }}")
         }

@@ -344,3 +344,111 @@ big_endian!(
     /// A 64-bit floating-point number.
     f64,
 );
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn reader(bytes: &'static [u8]) -> Reader {
+        Reader::new(Bytes::from_static(bytes))
+    }
+
+    fn kind<T>(result: Result<T, DecodeError>) -> Option<DecodeErrorKind> {
+        result.err().map(|error| error.kind)
+    }
+
+    #[test]
+    fn an_error_names_the_field_the_place_and_the_lack() {
+        let mut reader = reader(&[0, 1, 2, 3, 4]);
+        assert_eq!(reader.field("Thing.first").i32().unwrap(), 0x0001_0203);
+        let error = reader.field("Thing.second").i16().unwrap_err();
+        assert_eq!((error.field, error.position), ("Thing.second", 4));
+        assert_eq!(error.to_string(), "Thing.second at byte 4: needs 2 bytes, 1 are left");
+    }
+
+    #[test]
+    fn integers_are_big_endian_and_cut_ones_are_refused() {
+        assert_eq!(reader(&[0xff, 0xfe]).i16(), Ok(-2));
+        assert_eq!(reader(&[0xff, 0xfe]).u16(), Ok(0xfffe));
+        assert_eq!(reader(&[0x80, 0, 0, 0]).u32(), Ok(1 << 31));
+        assert_eq!(reader(&[0x80, 0, 0, 0, 0, 0, 0, 0]).i64(), Ok(i64::MIN));
+        assert_eq!(reader(&[0x3f, 0xf8, 0, 0, 0, 0, 0, 0]).f64(), Ok(1.5));
+        assert_eq!(reader(&[2]).bool(), Ok(true));
+        assert_eq!(kind(reader(&[0; 7]).i64()), Some(DecodeErrorKind::Truncated { needed: 8, remaining: 7 }));
+        assert_eq!(kind(reader(&[0; 15]).uuid()), Some(DecodeErrorKind::Truncated { needed: 16, remaining: 15 }));
+    }
+
+    #[test]
+    fn varints_take_all_their_bits_and_not_one_more() {
+        assert_eq!(reader(&[0xff, 0xff, 0xff, 0xff, 0x0f]).unsigned_varint(), Ok(u32::MAX));
+        assert_eq!(
+            kind(reader(&[0xff, 0xff, 0xff, 0xff, 0x1f]).unsigned_varint()),
+            Some(DecodeErrorKind::VarintTooLong)
+        );
+        assert_eq!(kind(reader(&[0x80; 9]).unsigned_varint()), Some(DecodeErrorKind::VarintTooLong));
+        assert_eq!(kind(reader(&[0x80]).varint()), Some(DecodeErrorKind::Truncated { needed: 1, remaining: 0 }));
+        assert_eq!(reader(&[0xff, 0xff, 0xff, 0xff, 0x0f]).varint(), Ok(i32::MIN));
+        assert_eq!(reader(&[0xfe, 0xff, 0xff, 0xff, 0x0f]).varint(), Ok(i32::MAX));
+        let longest = &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
+        assert_eq!(reader(longest).varlong(), Ok(i64::MIN));
+        assert_eq!(kind(reader(&[0xff; 11]).varlong()), Some(DecodeErrorKind::VarintTooLong));
+        // Longer than it need be, which Kafka reads too.
+        assert_eq!(reader(&[0x81, 0x00]).unsigned_varint(), Ok(1));
+    }
+
+    #[test]
+    fn lengths_are_compared_with_what_is_left() {
+        let truncated = |needed, remaining| Some(DecodeErrorKind::Truncated { needed, remaining });
+        assert_eq!(kind(reader(&[0x7f, 0xff, 0x61]).string(false)), truncated(0x7fff, 1));
+        assert_eq!(kind(reader(&[0x7f, 0xff, 0xff, 0xff]).bytes(false)), truncated(0x7fff_ffff, 0));
+        assert_eq!(kind(reader(&[0xff, 0xff, 0xff, 0xff, 0x0f]).bytes(true)), truncated(0xffff_fffe, 0));
+        let too_long = Some(DecodeErrorKind::StringTooLong { length: 0x8000 });
+        assert_eq!(kind(reader(&[0x81, 0x80, 0x02]).string(true)), too_long);
+        assert_eq!(kind(reader(&[9]).skip(2)), truncated(2, 1));
+    }
+
+    #[test]
+    fn a_count_is_believed_only_if_its_elements_could_be_there() {
+        let too_large = |count, remaining| Some(DecodeErrorKind::CountTooLarge { count, remaining });
+        assert_eq!(kind(reader(&[0, 0, 0, 2, 0, 0, 0, 0]).array(false, 4, Reader::i32)), too_large(2, 4));
+        assert_eq!(kind(reader(&[0x7f, 0xff, 0xff, 0xff, 1]).array(false, 1, Reader::i8)), too_large(0x7fff_ffff, 1));
+        assert_eq!(kind(reader(&[0xff, 0xff, 0xff, 0xff, 0x0f]).array(true, 0, Reader::i8)), too_large(0xffff_fffe, 0));
+        assert_eq!(reader(&[3, 5, 6]).array(true, 1, Reader::i8), Ok(vec![5, 6]));
+    }
+
+    #[test]
+    fn null_has_two_forms_and_is_refused_where_it_means_nothing() {
+        assert_eq!(reader(&[0xff, 0xff]).nullable_string(false), Ok(None));
+        assert_eq!(reader(&[0]).nullable_string(true), Ok(None));
+        assert_eq!(reader(&[0xff; 4]).nullable_bytes(false), Ok(None));
+        assert_eq!(reader(&[0xff; 4]).nullable_array(false, 1, Reader::i8), Ok(None));
+        let null = Some(DecodeErrorKind::UnexpectedNull);
+        assert_eq!(kind(reader(&[0]).string(true)), null);
+        assert_eq!(kind(reader(&[0xff; 4]).bytes(false)), null);
+        assert_eq!(kind(reader(&[0]).array(true, 1, Reader::i8)), null);
+    }
+
+    #[test]
+    fn text_must_be_utf8() {
+        assert_eq!(kind(reader(&[0, 2, 0xc3, 0x28]).string(false)), Some(DecodeErrorKind::InvalidUtf8));
+        assert_eq!(reader(&[0, 2, 0xc3, 0xa9]).string(false).unwrap(), "é");
+    }
+
+    #[test]
+    fn a_tagged_field_cannot_reach_beyond_its_size() {
+        // Tag 0 says two bytes, and its reader wants four; four are there, but two of them are not its own.
+        let mut reader = reader(&[1, 0, 2, 1, 2, 3, 4]);
+        let result = reader.tagged_fields(|_, reader| reader.i32().map(|_| true));
+        assert_eq!(kind(result), Some(DecodeErrorKind::Truncated { needed: 4, remaining: 2 }));
+    }
+
+    #[test]
+    fn what_is_left_is_an_error_only_to_who_asks() {
+        let mut reader = reader(&[1, 2]);
+        reader.i8().unwrap();
+        assert_eq!(kind(reader.finish()), Some(DecodeErrorKind::TrailingBytes { count: 1 }));
+        reader.i8().unwrap();
+        assert_eq!(reader.finish(), Ok(()));
+    }
+}

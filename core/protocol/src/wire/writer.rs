@@ -379,3 +379,95 @@ big_endian!(
     /// A 64-bit floating-point number.
     f64,
 );
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::wire::Reader;
+
+    fn written(write: impl FnOnce(&mut Writer)) -> Bytes {
+        let mut writer = Writer::new();
+        write(&mut writer);
+        writer.into_bytes()
+    }
+
+    fn payload(length: usize) -> Bytes {
+        vec![7; length].into()
+    }
+
+    #[test]
+    fn varints_of_every_length_come_back() {
+        for shift in 0..64 {
+            for value in [1_i64 << shift, (1_i64 << shift).wrapping_sub(1), -1_i64 << shift] {
+                let bytes = written(|writer| writer.varlong(value));
+                assert_eq!(Reader::new(bytes).varlong(), Ok(value));
+                let Ok(value) = i32::try_from(value) else { continue };
+                let bytes = written(|writer| writer.varint(value));
+                assert_eq!(Reader::new(bytes).varint(), Ok(value));
+                let bytes = written(|writer| writer.unsigned_varint(value.cast_unsigned()));
+                assert_eq!(Reader::new(bytes).unsigned_varint(), Ok(value.cast_unsigned()));
+            }
+        }
+        assert_eq!(written(|writer| writer.unsigned_varint(300))[..], [0xac, 0x02]);
+        assert_eq!(written(|writer| writer.varint(-1))[..], [0x01]);
+    }
+
+    #[test]
+    fn only_large_payloads_become_slices() {
+        for (length, slices) in [(0, 1), (SPLICE_BYTES_MIN - 1, 1), (SPLICE_BYTES_MIN, 2)] {
+            let mut writer = Writer::new();
+            writer.bytes(&payload(length), false).unwrap();
+            assert_eq!(writer.len(), 4 + length);
+            assert_eq!(writer.into_slices().len(), slices, "{length}");
+        }
+    }
+
+    #[test]
+    fn slices_keep_the_order_in_which_they_were_written() {
+        let mut writer = Writer::frame();
+        let large = payload(SPLICE_BYTES_MIN);
+        writer.splice(&large);
+        writer.splice(&large);
+        writer.i8(1);
+        writer.splice(&large);
+        let slices = writer.into_frame().unwrap();
+        let lengths: Vec<_> = slices.iter().map(Bytes::len).collect();
+        assert_eq!(lengths, [4, large.len(), large.len(), 1, large.len()]);
+        assert_eq!(slices.first().unwrap()[..], (3 * 1024_u32 + 1).to_be_bytes());
+    }
+
+    #[test]
+    fn the_size_of_a_tagged_field_is_put_before_it_whatever_its_length() {
+        for length in [0, 126, 127, 128, SPLICE_BYTES_MIN, 20_000] {
+            let bytes = written(|writer| {
+                writer.i8(9);
+                let value = |writer: &mut Writer| {
+                    writer.raw(b"<");
+                    writer.splice(&payload(length));
+                    writer.raw(b">");
+                    Ok(())
+                };
+                writer.tagged_field(5, value).unwrap();
+                writer.i8(9);
+            });
+            let mut reader = Reader::new(bytes);
+            assert_eq!((reader.i8(), reader.unsigned_varint()), (Ok(9), Ok(5)));
+            assert_eq!(reader.unsigned_varint(), Ok(u32::try_from(length + 2).unwrap()));
+            let expected = [b"<", &payload(length)[..], b">"].concat();
+            assert_eq!(reader.take(length + 2).unwrap(), expected);
+            assert_eq!((reader.i8(), reader.finish()), (Ok(9), Ok(())));
+        }
+    }
+
+    #[test]
+    fn a_string_beyond_its_limit_is_refused_in_both_forms() {
+        let (longest, too_long) = ("x".repeat(32767), "x".repeat(32768));
+        for flexible in [false, true] {
+            let mut writer = Writer::new();
+            assert_eq!(writer.string(&longest, flexible), Ok(()));
+            let error = writer.field("Thing.name").string(&too_long, flexible).unwrap_err();
+            assert_eq!(error.to_string(), "Thing.name: length 32768 is too long");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Bytes that no honest peer sends: nothing panics, and memory stays in proportion to what was really sent.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use bytes::Bytes;
+
+use crate::samples::{Codec, Source, codecs};
+
+const MUTATIONS_PER_VERSION: u64 = 60;
+
+/// The most memory that one decoded byte may cost. An empty compact string is one byte on the wire and four words in
+/// memory, and structs of many such fields are what an attacker would send.
+const MEMORY_PER_BYTE_MAX: usize = 64;
+
+/// Memory that decoding may take whatever the size: an error, the first elements of a list.
+const MEMORY_MAX: usize = 1024;
+
+thread_local! {
+    static LIVE: Cell<usize> = const { Cell::new(0) };
+    static PEAK: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The system's allocator, which counts for each thread what is live and what was the most.
+struct Counting;
+
+// SAFETY: (1) every call is passed on to the system's allocator unchanged, so its promises hold. (2) Counting touches
+// only cells of this thread that need no initialization and no destructor, so it neither allocates nor unwinds.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size(), 0);
+        // SAFETY: (1).
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(0, layout.size());
+        // SAFETY: (1).
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // Both are live while the content moves.
+        count(size, 0);
+        count(0, layout.size());
+        // SAFETY: (1).
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn count(more: usize, less: usize) {
+    // Memory of other threads may be freed here, so the count can go below where it was.
+    let live = LIVE.get().wrapping_add(more).wrapping_sub(less);
+    LIVE.set(live);
+    if live.cast_signed() > PEAK.get().cast_signed() {
+        PEAK.set(live);
+    }
+}
+
+/// Bytes that `action` had allocated at its height, beyond what was there before.
+fn peak_of(action: impl FnOnce()) -> usize {
+    let before = LIVE.get();
+    PEAK.set(before);
+    action();
+    PEAK.get().wrapping_sub(before)
+}
+
+#[test]
+fn mutated_messages_neither_panic_nor_cost_memory() {
+    for codec in codecs() {
+        for version in codec.versions.clone() {
+            for number in 0..MUTATIONS_PER_VERSION {
+                let mut source = Source::of_case(codec.name, version, number);
+                let bytes = if number % 8 == 7 { noise(&mut source) } else { mutated(&codec, version, &mut source) };
+                judge(&codec, version, bytes);
+            }
+        }
+    }
+}
+
+fn judge(codec: &Codec, version: i16, bytes: Bytes) {
+    let allowed = bytes.len() * MEMORY_PER_BYTE_MAX + MEMORY_MAX;
+    let mut decoded = false;
+    let input = bytes.clone();
+    let peak = peak_of(|| decoded = (codec.decode)(input, version).is_ok());
+    assert!(peak <= allowed, "{} {version}: {peak} bytes of memory for {} bytes: {bytes:?}", codec.name, bytes.len());
+    // What decodes must encode, and mean the same when it is decoded again.
+    if decoded && let Ok(again) = (codec.recode)(bytes, version) {
+        assert_eq!((codec.recode)(again.clone(), version), Ok(again), "{} {version}", codec.name);
+    }
+}
+
+fn noise(source: &mut Source) -> Bytes {
+    let length = source.below(200);
+    (0..length).map(|_| source.next() as u8).collect()
+}
+
+/// A valid message with one to three places changed.
+fn mutated(codec: &Codec, version: i16, source: &mut Source) -> Bytes {
+    let mut bytes = (codec.sample)(source, version).to_vec();
+    for _ in 0..=source.below(3) {
+        let place = source.below(bytes.len() + 1);
+        match source.below(5) {
+            0 => bytes.truncate(place),
+            1 => overwrite(&mut bytes, place, &[source.next() as u8]),
+            2 => overwrite(&mut bytes, place, EXTREMES[source.below(EXTREMES.len())]),
+            3 => drop(bytes.splice(place..place, EXTREMES[source.below(EXTREMES.len())].iter().copied())),
+            _ => {
+                let length = source.below(8);
+                bytes = [&bytes[..place], &bytes[(place + length).min(bytes.len())..]].concat();
+            }
+        }
+    }
+    bytes.into()
+}
+
+/// Lengths and counts that someone would try.
+const EXTREMES: &[&[u8]] = &[
+    &[0x7f, 0xff, 0xff, 0xff],
+    &[0x80, 0x00, 0x00, 0x00],
+    &[0xff, 0xff, 0xff, 0xff],
+    &[0x7f, 0xff],
+    &[0xff, 0xff, 0xff, 0xff, 0x0f],
+    &[0x80, 0x80, 0x80, 0x80, 0x08],
+    &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+    &[0x00],
+    &[0x00, 0x00, 0x03, 0xe8],
+];
+
+fn overwrite(bytes: &mut [u8], place: usize, with: &[u8]) {
+    for (old, new) in bytes.iter_mut().skip(place).zip(with) {
+        *old = *new;
+    }
+}
+
+/// The worst that can be sent: nothing but the smallest elements that there are.
+#[test]
+fn the_densest_messages_stay_within_the_bound() {
+    for codec in codecs() {
+        for version in codec.versions.clone() {
+            for filler in [0, 1, 2, 3] {
+                for length in [64, 4096, 65536] {
+                    for claim in [&[0xff, 0xff, 0x03][..], &[0x00, 0x00, 0x3f, 0xff], &[0x7f]] {
+                        let bytes: Bytes = claim.iter().copied().chain(std::iter::repeat_n(filler, length)).collect();
+                        judge(&codec, version, bytes);
+                    }
+                }
+            }
+        }
+    }
+}
