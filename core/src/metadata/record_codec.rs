@@ -471,3 +471,127 @@ fn producer_ids(record: &schema::ProducerIdsRecord) -> Result<MetadataRecord, Me
         next_producer_id: ProducerId(record.next_producer_id),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one_of_each_record() -> Vec<MetadataRecord> {
+        let broker = BrokerId { id: NodeId(3), broker_epoch: BrokerEpoch(1 << 40) };
+        let endpoint = Endpoint { name: "SSL".into(), host: "h\u{f6}st".into(), port: 65_535, security_protocol: 1 };
+        let feature = SupportedFeature { name: "group.version".into(), min_level: 0, max_level: 1 };
+        let registration = BrokerRegistration {
+            id: broker.id,
+            incarnation_id: Uuid([1; 16]),
+            broker_epoch: broker.broker_epoch,
+            endpoints: vec![endpoint.clone()],
+            features: vec![feature.clone()],
+            rack: Some("r".into()),
+            fenced: true,
+            in_controlled_shutdown: true,
+            log_dirs: vec![Uuid([2; 16]), Uuid([3; 16])],
+            cordoned_log_dirs: Some(vec![]),
+        };
+        let controller = ControllerRegistration {
+            id: broker.id,
+            incarnation_id: Uuid([1; 16]),
+            zk_migration_ready: false,
+            endpoints: vec![endpoint],
+            features: vec![feature],
+        };
+        let partition = Partition {
+            replicas: vec![NodeId(1), NodeId(3)],
+            directories: vec![Uuid([2; 16]), Uuid::ZERO],
+            isr: vec![NodeId(3)],
+            removing_replicas: vec![NodeId(1)],
+            adding_replicas: vec![NodeId(4)],
+            eligible_leader_replicas: vec![NodeId(5)],
+            last_known_elr: vec![NodeId(6)],
+            leader: None,
+            leader_recovery_state: 1,
+            leader_epoch: LeaderEpoch(7),
+            partition_epoch: PartitionEpoch(8),
+        };
+        let (topic_id, index) = (Uuid([9; 16]), PartitionIndex(4));
+        let nothing = PartitionChange::of(topic_id, index);
+        let everything = PartitionChange {
+            leader: Some(None),
+            isr: Some(vec![]),
+            replicas: Some(vec![NodeId(1)]),
+            directories: Some(vec![Uuid([2; 16])]),
+            removing_replicas: Some(vec![]),
+            adding_replicas: Some(vec![NodeId(2)]),
+            eligible_leader_replicas: Some(vec![NodeId(1)]),
+            last_known_elr: Some(vec![NodeId(1)]),
+            leader_recovery_state: Some(0),
+            ..nothing.clone()
+        };
+        let unchanged = BrokerRegistrationChange::of(broker);
+        let fenced = BrokerRegistrationChange { fenced: Some(true), ..unchanged.clone() };
+        let changed = BrokerRegistrationChange {
+            fenced: Some(false),
+            in_controlled_shutdown: true,
+            log_dirs: Some(vec![Uuid([2; 16])]),
+            cordoned_log_dirs: Some(vec![]),
+            ..unchanged.clone()
+        };
+        let config = |value: Option<&str>| MetadataRecord::Config {
+            resource: ConfigResource { kind: ConfigResourceKind::GROUP, name: "g".into() },
+            name: "n".into(),
+            value: value.map(str::to_owned),
+        };
+        vec![
+            MetadataRecord::RegisterBroker(registration),
+            MetadataRecord::RegisterBroker(BrokerRegistration::default()),
+            MetadataRecord::UnregisterBroker(broker),
+            MetadataRecord::FenceBroker(broker),
+            MetadataRecord::UnfenceBroker(broker),
+            MetadataRecord::BrokerRegistrationChange(unchanged),
+            MetadataRecord::BrokerRegistrationChange(fenced),
+            MetadataRecord::BrokerRegistrationChange(changed),
+            MetadataRecord::RegisterController(controller),
+            MetadataRecord::FeatureLevel { name: "transaction.version".into(), level: 2 },
+            MetadataRecord::Topic { name: "t".into(), id: topic_id },
+            MetadataRecord::RemoveTopic { id: topic_id },
+            MetadataRecord::Partition { topic_id, index, partition },
+            MetadataRecord::PartitionChange(nothing),
+            MetadataRecord::PartitionChange(everything),
+            config(Some("v")),
+            config(Some("")),
+            config(None),
+            MetadataRecord::ProducerIds { broker, next_producer_id: ProducerId(i64::MAX) },
+            MetadataRecord::BeginTransaction { name: Some("x".into()) },
+            MetadataRecord::BeginTransaction { name: None },
+            MetadataRecord::EndTransaction,
+            MetadataRecord::AbortTransaction { reason: Some("y".into()) },
+            MetadataRecord::ZkMigrationState { state: 0 },
+            MetadataRecord::ClearElr { topic: "t".into() },
+            MetadataRecord::NoOp,
+        ]
+    }
+
+    #[test]
+    fn every_record_comes_back_and_no_part_of_one_does() {
+        for record in one_of_each_record() {
+            let bytes = encode_record(&record).unwrap();
+            assert_eq!(decode_record(bytes.clone()).as_ref(), Ok(&record));
+            for cut in 0..bytes.len() {
+                assert!(decode_record(bytes.slice(..cut)).is_err(), "{record:?} cut to {cut}");
+            }
+        }
+    }
+
+    /// Versions from before directories had ids, and markers that no writer sets.
+    #[test]
+    fn old_versions_and_impossible_values_are_told_apart() {
+        let old = schema::PartitionRecord { replicas: vec![1, 2], isr: vec![1], leader: 1, ..Default::default() };
+        let bytes = write(&old, 0).unwrap();
+        let Ok(MetadataRecord::Partition { partition, .. }) = decode_record(bytes) else { panic!("no partition") };
+        assert_eq!(partition.directories, [directory::MIGRATING; 2]);
+
+        let strange = schema::BrokerRegistrationChangeRecord { fenced: 5, ..Default::default() };
+        assert!(matches!(decode_record(write(&strange, 0).unwrap()), Err(MetadataRecordError::Value(..))));
+        let negative = schema::ProducerIdsRecord { next_producer_id: -1, ..Default::default() };
+        assert!(matches!(decode_record(write(&negative, 0).unwrap()), Err(MetadataRecordError::Value(..))));
+    }
+}
