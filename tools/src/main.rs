@@ -1,7 +1,16 @@
 //! The `corelane` command: starts a broker, and speaks to any Kafka-compatible one.
+//!
+//! Each subcommand is a file of its own. They share [`driver`], which moves the bytes of the client in
+//! `corelane_core::client`, and [`failure`], which words what went wrong.
 
+mod arguments;
+mod consume;
+mod driver;
 mod failure;
+mod format;
+mod produce;
 mod start;
+mod topics;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -22,6 +31,12 @@ struct CommandLine {
 enum Command {
     /// Start a broker.
     Start(start::Start),
+    /// List, create, describe, change and delete topics.
+    Topics(topics::Topics),
+    /// Send lines of the standard input as records.
+    Produce(produce::Produce),
+    /// Print the records of a topic.
+    Consume(consume::Consume),
 }
 
 fn main() -> ExitCode {
@@ -30,6 +45,9 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let result = match CommandLine::parse().command {
         Command::Start(start) => start.run(),
+        Command::Topics(topics) => topics.run(),
+        Command::Produce(produce) => produce.run(),
+        Command::Consume(consume) => consume.run(),
     };
     match result {
         Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,

@@ -382,8 +382,11 @@ impl Producer {
         }
         // An old identity is left only when all its batches have their answers.
         if self.sent.is_empty() && !self.is_idle() {
-            let request =
-                InitProducerIdRequest { transaction_timeout_ms: i32::MAX, ..InitProducerIdRequest::default() };
+            let request = InitProducerIdRequest {
+                transactional_id: None,
+                transaction_timeout_ms: i32::MAX,
+                ..InitProducerIdRequest::default()
+            };
             self.identity = Identity::Asked(client.send(now, Target::Any, request));
         }
         None

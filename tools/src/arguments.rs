@@ -1,0 +1,47 @@
+//! Arguments that several commands share.
+
+use clap::Args;
+use corelane_core::client::{Address, Client, ClientConfig};
+
+use crate::driver::Driver;
+
+/// How to reach a cluster.
+#[derive(Args, Debug)]
+pub(crate) struct ClusterArguments {
+    /// Brokers to ask first, separated by commas.
+    #[arg(
+        long,
+        short = 'b',
+        value_name = "HOST:PORT",
+        default_value = "localhost:9092",
+        value_delimiter = ',',
+        value_parser = Address::parse
+    )]
+    bootstrap_server: Vec<Address>,
+    /// Name that the broker sees.
+    #[arg(long, value_name = "NAME", default_value = "corelane")]
+    client_id: String,
+    /// Milliseconds to wait for an answer.
+    #[arg(long, value_name = "MS", default_value_t = 30_000)]
+    request_timeout_ms: u64,
+}
+
+impl ClusterArguments {
+    /// A driver for a client of that cluster.
+    pub(crate) fn driver(&self, auto_create_topics: bool) -> Driver {
+        let mut config = ClientConfig::new(self.bootstrap_server.clone());
+        config.client_id.clone_from(&self.client_id);
+        config.request_timeout_ms = self.request_timeout_ms;
+        config.auto_create_topics = auto_create_topics;
+        config.software_version = env!("CARGO_PKG_VERSION");
+        Driver::new(Client::new(config))
+    }
+}
+
+/// Parses `name=value`.
+pub(crate) fn parse_pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write it as name=value".to_owned()),
+    }
+}

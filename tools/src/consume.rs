@@ -1,0 +1,185 @@
+//! `corelane consume`: prints the records of a topic.
+
+use std::io::{BufWriter, Write};
+
+use clap::{Args, ValueEnum};
+use corelane_core::base::{Offset, PartitionIndex, Timestamp};
+use corelane_core::client::{Consumer, ConsumerOptions, IsolationLevel, StartOffset, TopicMetadata};
+
+use crate::arguments::ClusterArguments;
+use crate::driver::Driver;
+use crate::failure::Failure;
+use crate::format::{Format, PlacedRecord};
+
+/// Bytes that are collected before they are written while more records are at hand.
+const OUTPUT_BYTES: usize = 256 * 1024;
+
+/// Arguments of `corelane consume`.
+#[derive(Args, Debug)]
+pub(crate) struct Consume {
+    #[command(flatten)]
+    cluster: ClusterArguments,
+    /// Topic to read.
+    #[arg(long, short = 't', value_name = "TOPIC")]
+    topic: String,
+    /// Partition to read; may be given several times. All of them by default.
+    #[arg(long, short = 'p', value_name = "NUMBER", value_delimiter = ',')]
+    partition: Vec<i32>,
+    /// Begin with the first record there is. The default is to print what comes from now on.
+    #[arg(long, conflicts_with_all = ["offset", "timestamp"])]
+    from_beginning: bool,
+    /// Begin here: an offset, `earliest`, `latest`, or -N for the last N records of each partition.
+    #[arg(
+        long,
+        short = 'o',
+        value_name = "OFFSET",
+        value_parser = parse_offset,
+        allow_hyphen_values = true,
+        conflicts_with = "timestamp"
+    )]
+    offset: Option<StartOffset>,
+    /// Begin with the first record of this time or later, in milliseconds since 1970 UTC.
+    #[arg(long, value_name = "MS")]
+    timestamp: Option<i64>,
+    /// Stop after so many records.
+    #[arg(long, short = 'n', value_name = "COUNT")]
+    max_messages: Option<u64>,
+    /// Stop at the end of the partitions instead of waiting for more.
+    #[arg(long, short = 'e')]
+    exit: bool,
+    /// Stop when no record has come for so long.
+    #[arg(long, value_name = "MS")]
+    timeout_ms: Option<u64>,
+    /// What to print for each record: %t topic, %p partition, %o offset, %T timestamp, %k key, %K its length, %s
+    /// value, %S its length, %h headers, and \n \t \r \0 \\ \xHH.
+    #[arg(
+        long,
+        short = 'f',
+        value_name = "PATTERN",
+        default_value = "%s\\n",
+        value_parser = Format::parse,
+        conflicts_with = "json"
+    )]
+    format: Format,
+    /// Print each record as a JSON object on a line of its own.
+    #[arg(long, short = 'J')]
+    json: bool,
+    /// Which records to print.
+    #[arg(long, value_enum, value_name = "LEVEL", default_value = "read_uncommitted")]
+    isolation_level: Isolation,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Isolation {
+    /// All of them.
+    ReadUncommitted,
+    /// Not those of transactions that are open or were aborted.
+    ReadCommitted,
+}
+
+fn parse_offset(text: &str) -> Result<StartOffset, String> {
+    match text {
+        "earliest" | "beginning" => return Ok(StartOffset::Earliest),
+        "latest" | "end" => return Ok(StartOffset::Latest),
+        _ => {}
+    }
+    match text.parse::<i64>() {
+        Ok(offset) if offset >= 0 => Ok(StartOffset::At(Offset(offset))),
+        Ok(before_end) => Ok(StartOffset::BeforeEnd(before_end.saturating_neg())),
+        Err(_) => Err("it is neither a number nor earliest or latest".to_owned()),
+    }
+}
+
+impl Consume {
+    /// Prints records until enough have come.
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let mut driver = self.cluster.driver(false);
+        let topic = wait_for_topic(&mut driver, &self.topic)?;
+        let mut consumer = self.consumer(&topic);
+        let format = if self.json { &Format::Json } else { &self.format };
+        let mut out = BufWriter::with_capacity(OUTPUT_BYTES, std::io::stdout().lock());
+        let mut printed = 0;
+        let mut last_record = driver.now();
+        while self.max_messages.is_none_or(|max| printed < max) {
+            let now = driver.now();
+            consumer.advance(now, &mut driver.client);
+            while let Some((id, result)) = driver.poll_answer() {
+                // Answers that are not the consumer's are the client's own and were taken already.
+                let _ = consumer.handle_answer(now, &mut driver.client, id, result);
+            }
+            if let Some((_, partition, error)) = consumer.poll_error() {
+                out.flush()?;
+                return Err(Failure::new(format!("topic {}, partition {partition}: {error}", self.topic)));
+            }
+            if let Some(batch) = consumer.poll_batch() {
+                last_record = now;
+                for (offset, timestamp, record) in batch.records() {
+                    if self.max_messages.is_some_and(|max| printed >= max) {
+                        break;
+                    }
+                    let (topic, partition, record) = (&*batch.topic, batch.partition, &record);
+                    format.print(&mut out, &PlacedRecord { topic, partition, offset, timestamp, record })?;
+                    printed += 1;
+                }
+                continue;
+            }
+            out.flush()?;
+            if self.exit && consumer.is_at_end() {
+                break;
+            }
+            let gives_up = self.timeout_ms.map(|ms| last_record.plus_ms(ms));
+            if gives_up.is_some_and(|at| at <= now) {
+                break;
+            }
+            consumer.advance(now, &mut driver.client);
+            let wake = [consumer.poll_timeout(now), gives_up].into_iter().flatten().min();
+            driver.turn(wake);
+        }
+        out.flush()?;
+        Ok(())
+    }
+
+    fn consumer(&self, topic: &TopicMetadata) -> Consumer {
+        let start = match (self.from_beginning, self.offset, self.timestamp) {
+            (true, _, _) => StartOffset::Earliest,
+            (_, Some(offset), _) => offset,
+            (_, _, Some(timestamp)) => StartOffset::Time(Timestamp(timestamp)),
+            _ => StartOffset::Latest,
+        };
+        let isolation = match self.isolation_level {
+            Isolation::ReadUncommitted => IsolationLevel::ReadUncommitted,
+            Isolation::ReadCommitted => IsolationLevel::ReadCommitted,
+        };
+        // An offset that was asked for by number and is not there must not become another one in silence.
+        let reset = (!matches!(start, StartOffset::At(_))).then_some(StartOffset::Earliest);
+        let mut consumer = Consumer::new(ConsumerOptions { isolation, reset, ..ConsumerOptions::default() });
+        if self.partition.is_empty() {
+            for partition in &topic.partitions {
+                consumer.assign(&topic.name, partition.index, start);
+            }
+        } else {
+            for partition in &self.partition {
+                consumer.assign(&topic.name, PartitionIndex(*partition), start);
+            }
+        }
+        consumer
+    }
+}
+
+/// What the cluster knows of a topic, once it answers.
+pub(crate) fn wait_for_topic(driver: &mut Driver, name: &str) -> Result<TopicMetadata, Failure> {
+    driver.client.want_topic(name);
+    loop {
+        driver.turn(None);
+        while driver.poll_answer().is_some() {}
+        if let Some(error) = driver.client.metadata_failure() {
+            return Err(error.clone().into());
+        }
+        match driver.client.cluster().topic(name) {
+            Some(Ok(topic)) => return Ok(topic.clone()),
+            Some(Err(code)) => return Err(Failure::of_topic(name, *code, "")),
+            None => {}
+        }
+    }
+}
