@@ -13,5 +13,7 @@ pub mod partition;
 pub mod record;
 pub mod ring;
 pub mod session;
+#[cfg(any(test, feature = "test-support"))]
+pub mod test_support;
 
 pub use corelane_protocol as protocol;

@@ -10,6 +10,8 @@
 pub mod checkpoint;
 pub mod clean_shutdown;
 pub mod epochs;
+#[cfg(any(test, feature = "test-support"))]
+pub mod fuzz;
 pub mod index;
 pub mod meta_properties;
 pub mod names;

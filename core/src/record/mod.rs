@@ -11,6 +11,8 @@ pub mod batch;
 pub mod builder;
 pub mod codec;
 pub mod control;
+#[cfg(any(test, feature = "test-support"))]
+pub mod fuzz;
 pub mod header;
 pub mod records;
 pub mod search;

@@ -1,109 +1,11 @@
-//! What a start may trust of a log, and finding where the rest stops being good.
+//! Walking a segment, batch by batch, to the end of its good part.
 //!
-//! | the last run | segment | what is done |
-//! | --- | --- | --- |
-//! | stopped cleanly | closed | nothing |
-//! | | active | headers walked from the last index entry |
-//! | was killed, same boot | closed but for the last such | nothing: what was written is in the page cache |
-//! | | the last closed and the active one | checksums from the last index entry: the last write may be torn |
-//! | ended with its machine | wholly below the recovery point | nothing: it was synced |
-//! | | the others | checksums from the recovery point |
-//!
-//! In each case the walk begins no later than the newest producer snapshot that can be trusted, by headers alone until
-//! checksums are due, and a segment without its indexes is walked from its start. The first batch that is not good
-//! ends the log: it and all behind it, later segments too, were never acknowledged as durable and are cut off. Size
-//! decides nothing: reserved blocks read as zeros, and zeros are not a batch.
-//!
-//! For the recovery point to mean this, it moves only after the `.log` **and** both index files were synced.
+//! Memory does not grow with what the file claims: a payload passes through in pieces.
 
 use crate::base::{FilePosition, Offset};
 use crate::log::index::{IndexBuilder, IndexOptions, OffsetEntry, OffsetIndex, TimeIndex};
 use crate::record::header::{HEADER_BYTES, MAGIC};
 use crate::record::{BatchHeader, EndMarker};
-
-/// How the run before this one ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PreviousRun {
-    /// `.kafka_cleanshutdown` is there.
-    Stopped,
-    /// Without it, but the machine has not been started since: everything written is in the page cache.
-    SameBoot,
-    /// Without it, and the machine has been started since: only what was synced is sure.
-    OtherBoot,
-}
-
-/// What a listing of a partition's folder tells of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SegmentFacts {
-    /// Its first offset.
-    pub base_offset: Offset,
-    /// Whether `.index` and `.timeindex` are there.
-    pub has_indexes: bool,
-}
-
-/// What is done with a segment at a start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SegmentPlan {
-    /// Its files are taken as they are.
-    Trust,
-    /// It is walked.
-    Scan {
-        /// Batches from this offset on are looked at; index entries from there on are made anew.
-        from: Offset,
-        /// Batches from this offset on must have the right checksum.
-        checksums_from: Offset,
-    },
-}
-
-/// What is done with a log at a start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogPlan {
-    /// For each segment, in order.
-    pub segments: Vec<SegmentPlan>,
-    /// The producer snapshot to begin with; without one the walk begins at the start of the log. If it turns out to
-    /// be unreadable, plan again without it.
-    pub producer_snapshot: Option<Offset>,
-}
-
-impl LogPlan {
-    /// Plans the recovery of a log with these segments and producer snapshots, both ascending.
-    #[must_use]
-    pub fn new(
-        previous: PreviousRun,
-        recovery_point: Offset,
-        segments: &[SegmentFacts],
-        producer_snapshots: &[Offset],
-    ) -> Self {
-        // Snapshots are synced before the recovery point passes them; a later one may be whole while the log below it
-        // is not.
-        let sure_up_to = match previous {
-            PreviousRun::Stopped | PreviousRun::SameBoot => Offset(i64::MAX),
-            PreviousRun::OtherBoot => recovery_point,
-        };
-        let producer_snapshot = producer_snapshots.iter().rev().find(|offset| **offset <= sure_up_to).copied();
-        let replay_from = producer_snapshot.unwrap_or(Offset(i64::MIN));
-        let plans = segments.iter().enumerate().map(|(at, segment)| {
-            let next_base = segments.get(at.saturating_add(1)).map(|next| next.base_offset);
-            let is_among_last_two = at.saturating_add(2) >= segments.len();
-            let checksums_from = match previous {
-                PreviousRun::Stopped => None,
-                PreviousRun::SameBoot => is_among_last_two.then_some(Offset(i64::MIN)),
-                PreviousRun::OtherBoot => next_base.is_none_or(|next| next > recovery_point).then_some(recovery_point),
-            };
-            let is_replayed = next_base.is_none_or(|next| next > replay_from);
-            if segment.has_indexes && checksums_from.is_none() && !is_replayed {
-                return SegmentPlan::Trust;
-            }
-            let from = match previous {
-                _ if !segment.has_indexes => Offset(i64::MIN),
-                PreviousRun::Stopped | PreviousRun::SameBoot => replay_from,
-                PreviousRun::OtherBoot => replay_from.min(recovery_point),
-            };
-            SegmentPlan::Scan { from, checksums_from: checksums_from.unwrap_or(Offset(i64::MAX)) }
-        });
-        Self { segments: plans.collect(), producer_snapshot }
-    }
-}
 
 /// Why a segment's good part ends before its file does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +46,7 @@ pub enum ScanStep {
     Done(ScanEnd),
 }
 
-/// Walks one segment. Its memory does not grow with what the file claims: a batch passes through in pieces.
+/// Walks one segment.
 #[derive(Clone, Debug)]
 pub struct SegmentScan {
     base_offset: Offset,
