@@ -1,0 +1,150 @@
+"""The broker is killed with SIGKILL under load, again and again: what it acknowledged is there, once, and in order."""
+
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import time
+
+import pytest
+from crash.check import assert_nothing_lost, consume_all, read_acknowledged
+from harness.paths import TESTS
+from harness.topics import create_topic
+
+CYCLES_DEFAULT = 5
+CYCLES_FULL = 30
+RECORDS_PER_SECOND = 4_000
+NEXT_ACK_SECONDS_MAX = 60
+# The clients have logged what was in their sockets when the broker died once this long brought nothing new.
+QUIET_SECONDS = 0.1
+
+
+class Load:
+    """The producers, in a process of their own."""
+
+    def __init__(self, broker, directory, topics: dict[str, int]):
+        self.path = directory / "acknowledged"
+        self.process = subprocess.Popen(
+            [
+                sys.executable, "-m", "crash.load", broker.address, self.path, str(RECORDS_PER_SECOND),
+                *(f"{name}:{partitions}" for name, partitions in topics.items()),
+            ],
+            cwd=TESTS,
+        )
+
+    def acknowledged_after(self, time_ns: int) -> int:
+        """Waits for the first ack after this time and returns when it came."""
+        deadline = time.monotonic() + NEXT_ACK_SECONDS_MAX
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, "a producer gave up"
+            for at in self._last_times():
+                if at > time_ns:
+                    return at
+            time.sleep(0.01)
+        raise AssertionError(f"no ack for {NEXT_ACK_SECONDS_MAX} s")
+
+    def await_quiet(self) -> None:
+        """With the broker dead: returns when the last of its acks are logged."""
+        size = -1
+        while size != (size := self.path.stat().st_size):
+            time.sleep(QUIET_SECONDS)
+
+    def _last_times(self, tail_bytes: int = 1 << 20) -> list[int]:
+        if not self.path.exists():
+            return []
+        with open(self.path, "rb") as file:
+            file.seek(max(0, self.path.stat().st_size - tail_bytes))
+            # The first line may be cut by the seek, the last by the writer.
+            lines = file.read().split(b"\n")[1:-1]
+        return [int(line.split(b" ", 1)[0]) for line in lines]
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(180) == 0, "not every record was delivered"
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture
+def loads():
+    started = []
+    yield started
+    for load in started:
+        load.end()
+
+
+def create_topics(broker, **configs) -> dict[str, int]:
+    topics = {"orders": 3, "events": 2}
+    for name, partitions in topics.items():
+        # Small segments, so that kills also fall on rolls.
+        create_topic(broker, name, partitions, segment_bytes=1 << 20, **configs)
+    return topics
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["default", "strict"])
+def test_kills_under_load(brokers, broker_kind, loads, tmp_path, full, strict, capsys):
+    seed = random.randrange(1 << 32)
+    chance = random.Random(seed)
+    print(f"seed {seed}")
+    broker = brokers.create(broker_kind).start()
+    topics = create_topics(broker, **({"flush_messages": 1} if strict else {}))
+    load = Load(broker, tmp_path, topics)
+    loads.append(load)
+    load.acknowledged_after(0)
+
+    cycles = CYCLES_FULL if full else CYCLES_DEFAULT
+    restart_to_ack_ms = []
+    for _ in range(cycles):
+        time.sleep(chance.uniform(0.2, 2.0))
+        broker.kill()
+        load.await_quiet()
+        restarted_ns = time.monotonic_ns()
+        broker.start()
+        restart_to_ack_ms.append((load.acknowledged_after(restarted_ns) - restarted_ns) / 1e6)
+    load.stop()
+    # The last state has to survive as well, with nobody writing.
+    broker.kill()
+    broker.start()
+
+    acknowledged = read_acknowledged(load.path)
+    logs = consume_all(broker.address, topics)
+    assert_nothing_lost(acknowledged, logs)
+    with capsys.disabled():
+        print(
+            f"\n{broker_kind} {'strict' if strict else 'default'}: {cycles} kills, {len(acknowledged)} records "
+            f"acknowledged, restart to next ack: median {statistics.median(restart_to_ack_ms):.0f} ms, "
+            f"max {max(restart_to_ack_ms):.0f} ms"
+        )
+
+
+def test_the_check_notices_a_shortened_log(brokers, broker_kind, loads, tmp_path):
+    """The check itself: a few records cut off between kill and start have to be missed."""
+    broker = brokers.create(broker_kind).start()
+    topics = create_topics(broker)
+    load = Load(broker, tmp_path, topics)
+    loads.append(load)
+    load.acknowledged_after(0)
+    time.sleep(1)
+    load.stop()
+    broker.kill()
+    segment = max((broker.directory / "orders-1").glob("*.log"))
+    with open(segment, "r+b") as file:
+        file.truncate(segment.stat().st_size - 100)
+    broker.start()
+    with pytest.raises(AssertionError, match="^lost: "):
+        assert_nothing_lost(read_acknowledged(load.path), consume_all(broker.address, topics))
+
+
+def test_the_check_notices_duplicates_and_disorder():
+    log = [(0, "gzip", 0), (1, "gzip", 1), (2, "zstd", 0)]
+    assert_nothing_lost([], {("t", 0): log})
+    with pytest.raises(AssertionError, match="duplicates"):
+        assert_nothing_lost([], {("t", 0): [*log, (3, "gzip", 1)]})
+    with pytest.raises(AssertionError, match="order"):
+        assert_nothing_lost([], {("t", 0): [*log, (3, "gzip", 3), (4, "gzip", 2)]})
+    with pytest.raises(AssertionError, match="gaps"):
+        assert_nothing_lost([], {("t", 0): [*log, (4, "gzip", 2)]})
