@@ -71,7 +71,7 @@ impl fmt::Display for Failure {
 impl From<RequestError> for Failure {
     fn from(error: RequestError) -> Self {
         let unreachable = match &error {
-            RequestError::Connection { address, error: ConnectionError::Closed(_) } => Some(address.clone()),
+            RequestError::Connection { address, error: ConnectionError::Unreachable(_) } => Some(address.clone()),
             _ => None,
         };
         let failure = Self::new(error.to_string());

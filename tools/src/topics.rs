@@ -233,11 +233,8 @@ fn delete(driver: &mut Driver, names: &[String], if_exists: bool) -> Result<(), 
 }
 
 fn alter(driver: &mut Driver, names: &[String], partitions: i32) -> Result<(), Failure> {
-    let topic = |name: &String| CreatePartitionsTopic {
-        name: KafkaString::copied(name),
-        count: partitions,
-        ..CreatePartitionsTopic::default()
-    };
+    let topic =
+        |name: &String| CreatePartitionsTopic { name: KafkaString::copied(name), count: partitions, assignments: None };
     let request = CreatePartitionsRequest {
         topics: names.iter().map(topic).collect(),
         timeout_ms: CHANGE_TIMEOUT_MS,

@@ -372,7 +372,9 @@ impl Client {
 
     /// The connection ended, or could not be made, for the reason given.
     pub fn handle_closed(&mut self, now: Monotonic, id: LinkId, reason: String) {
-        self.drop_link(now, id, &ConnectionError::Closed(reason));
+        let was_open = self.links.get(&id).is_some_and(|link| link.state == LinkState::Open);
+        let error = if was_open { ConnectionError::Closed(reason) } else { ConnectionError::Unreachable(reason) };
+        self.drop_link(now, id, &error);
     }
 
     fn drop_link(&mut self, now: Monotonic, id: LinkId, error: &ConnectionError) {

@@ -91,7 +91,9 @@ pub enum ConnectionError {
     },
     /// The broker refuses to say which versions it has.
     Versions(ErrorCode),
-    /// The peer closed the connection, or it could not be made; the system's words.
+    /// It could not be made; the system's words.
+    Unreachable(String),
+    /// It was lost; the system's words.
     Closed(String),
     /// An answer did not come in time.
     TimedOut,
@@ -106,7 +108,7 @@ impl fmt::Display for ConnectionError {
                 write!(f, "an answer came that was not asked for ({correlation_id})")
             }
             Self::Versions(error) => write!(f, "the broker does not say which versions it serves: {error}"),
-            Self::Closed(reason) => f.write_str(reason),
+            Self::Unreachable(reason) | Self::Closed(reason) => f.write_str(reason),
             Self::TimedOut => f.write_str("no answer in time"),
         }
     }

@@ -51,14 +51,6 @@ pub struct ConfigRow {
     pub synonyms: Vec<ConfigSynonym>,
 }
 
-impl ConfigRow {
-    /// Nobody set it: what versions before 1 ask.
-    #[must_use]
-    pub fn is_default(&self) -> bool {
-        self.source == ConfigSource::Default
-    }
-}
-
 fn shown(table: &'static [Definition], wanted: Option<&[&str]>) -> impl Iterator<Item = &'static Definition> {
     let wanted: Option<Vec<String>> = wanted.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
     table

@@ -69,12 +69,10 @@ fn rows<S: Sys>(shard: &Shard<S>, resource: &DescribeConfigsResource) -> Result<
 }
 
 fn answer(row: ConfigRow, include_synonyms: bool) -> DescribeConfigsResourceResult {
-    let is_default = row.is_default();
     DescribeConfigsResourceResult {
         name: row.name.into(),
         value: row.value.map(Into::into),
         read_only: row.read_only,
-        is_default,
         config_source: row.source as i8,
         is_sensitive: row.is_sensitive,
         synonyms: if include_synonyms {
@@ -91,6 +89,7 @@ fn answer(row: ConfigRow, include_synonyms: bool) -> DescribeConfigsResourceResu
         },
         config_type: row.kind as i8,
         documentation: None,
+        // `is_default` belongs to version 0 alone, which is not served.
         ..Default::default()
     }
 }
