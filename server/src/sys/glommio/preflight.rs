@@ -23,7 +23,7 @@ pub struct Problem {
     pub remedy: String,
 }
 
-/// Looks whether shards can run here, and raises the limit on open files as far as it goes.
+/// Looks whether shards can run here, and raises the limits on open files and locked memory as far as they go.
 ///
 /// # Errors
 /// Everything that is wrong, not only the first.
@@ -31,11 +31,12 @@ pub fn preflight() -> Result<(), Vec<Problem>> {
     let mut problems = Vec::new();
     problems.extend(kernel_problem(&std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default()));
     problems.extend(io_uring_problem());
-    match limit(libc::RLIMIT_MEMLOCK) {
-        Ok(limit) => problems.extend(memlock_problem(limit.rlim_cur)),
-        Err(error) => tracing::warn!(%error, "the limit on locked memory cannot be read"),
+    match raise(libc::RLIMIT_MEMLOCK) {
+        Ok(bytes) => problems.extend(memlock_problem(bytes)),
+        Err(error) => tracing::warn!(%error, "the limit on locked memory cannot be raised"),
     }
-    match raise_open_files() {
+    // Every connection and every segment is an open file.
+    match raise(libc::RLIMIT_NOFILE) {
         Ok(files) => problems.extend(open_files_problem(files)),
         Err(error) => tracing::warn!(%error, "the limit on open files cannot be raised"),
     }
@@ -93,23 +94,19 @@ fn open_files_problem(files: u64) -> Option<Problem> {
     })
 }
 
-/// Raises the soft limit to the hard one; every connection and every segment is an open file.
-fn raise_open_files() -> io::Result<u64> {
-    let mut files = limit(libc::RLIMIT_NOFILE)?;
-    if files.rlim_cur < files.rlim_max {
-        files.rlim_cur = files.rlim_max;
-        // SAFETY: the limit lives through the call.
-        check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const files) })?;
-    }
-    Ok(files.rlim_cur)
-}
-
-fn limit(resource: libc::__rlimit_resource_t) -> io::Result<libc::rlimit> {
+/// Raises the soft limit on a resource to the hard one, which it returns.
+fn raise(resource: libc::__rlimit_resource_t) -> io::Result<u64> {
     let mut limit = MaybeUninit::uninit();
     // SAFETY: the kernel writes a whole limit.
     check(unsafe { libc::getrlimit(resource, limit.as_mut_ptr()) })?;
     // SAFETY: written above.
-    Ok(unsafe { limit.assume_init() })
+    let mut limit = unsafe { limit.assume_init() };
+    if limit.rlim_cur < limit.rlim_max {
+        limit.rlim_cur = limit.rlim_max;
+        // SAFETY: the limit lives through the call.
+        check(unsafe { libc::setrlimit(resource, &raw const limit) })?;
+    }
+    Ok(limit.rlim_cur)
 }
 
 #[cfg(test)]
