@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use corelane_core::limits::APPEND_BYTES_MAX;
 
 use super::check;
 use super::shard::Shard;
-use super::workers::Workers;
+use super::workers::{Lane, Workers};
 use crate::sys::{DirectoryEntry, OpenMode};
 
 /// Slices of one write call.
@@ -26,6 +25,8 @@ const READ_BYTES_MAX: usize = 256 * 1024;
 const STALL_MIN: Duration = Duration::from_millis(5);
 /// Writes in a row that the helper must do quickly before the shard writes by itself again.
 const CALM_WRITES: u32 = 8;
+/// Bytes after which a large write lets other tasks run.
+const WRITE_BREATH_BYTES: usize = 4 * APPEND_BYTES_MAX;
 
 /// An open file.
 #[derive(Clone)]
@@ -47,7 +48,7 @@ impl Drop for Opened {
     /// The last close of a file without a name frees its blocks, which may take long.
     fn drop(&mut self) {
         let descriptor = self.descriptor.take();
-        self.workers.run_detached(move || drop(descriptor));
+        self.workers.run_detached(Lane::Device, move || drop(descriptor));
     }
 }
 
@@ -79,7 +80,7 @@ impl StallGuard {
 
 pub(super) async fn open(shard: Rc<Shard>, path: PathBuf, mode: OpenMode) -> io::Result<File> {
     let workers = Arc::clone(&shard.workers);
-    shard.work(move || open_now(&path, mode, workers)).await
+    shard.work(Lane::Quick, move || open_now(&path, mode, workers)).await
 }
 
 fn open_now(path: &Path, mode: OpenMode, workers: Arc<Workers>) -> io::Result<File> {
@@ -91,8 +92,7 @@ fn open_now(path: &Path, mode: OpenMode, workers: Arc<Workers>) -> io::Result<Fi
         OpenMode::Create => options.write(true).create(true),
         OpenMode::CreateNew => options.write(true).create_new(true),
     };
-    // The log of one partition is nobody else's to read.
-    let file = options.mode(0o640).open(path)?;
+    let file = options.open(path)?;
     Ok(File(Arc::new(Opened { descriptor: Some(file.into()), workers })))
 }
 
@@ -101,7 +101,7 @@ fn open_now(path: &Path, mode: OpenMode, workers: Arc<Workers>) -> io::Result<Fi
 pub(super) async fn lock(shard: Rc<Shard>, path: PathBuf) -> io::Result<File> {
     let workers = Arc::clone(&shard.workers);
     shard
-        .work(move || {
+        .work(Lane::Quick, move || {
             let file = open_now(&path, OpenMode::Create, workers)?;
             let whole = libc::flock {
                 l_type: libc::F_WRLCK as _,
@@ -153,7 +153,10 @@ pub(super) async fn read_at(shard: Rc<Shard>, file: File, position: FilePosition
             // Not in the page cache, or the file system cannot tell.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EOPNOTSUPP)) => {
                 let rest = len - buffer.len();
-                return shard.work(move || read_rest(&file, position, rest, buffer)).await.map(BytesMut::freeze);
+                return shard
+                    .work(Lane::Quick, move || read_rest(&file, position, rest, buffer))
+                    .await
+                    .map(BytesMut::freeze);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -195,7 +198,7 @@ pub(super) async fn make_resident(shard: &Rc<Shard>, file: &File, position: u64,
         return Ok(());
     }
     let file = file.clone();
-    shard.work(move || read_rest(&file, position, len, BytesMut::with_capacity(len)).map(drop)).await
+    shard.work(Lane::Quick, move || read_rest(&file, position, len, BytesMut::with_capacity(len)).map(drop)).await
 }
 
 /// Whether the page cache holds the whole range; no when the kernel cannot tell.
@@ -222,13 +225,18 @@ pub(super) async fn write_at(
     slices.retain(|slice| !slice.is_empty());
     slices.reverse();
     // From here on the first slice is the last of the list, where it is cheap to take off.
+    let mut unbroken = 0;
     while !slices.is_empty() {
+        if unbroken >= WRITE_BREATH_BYTES {
+            shard.breathe().await;
+            unbroken = 0;
+        }
         if shard.stall_guard.is_stalled() {
             #[cfg(test)]
             shard.stall_guard.handed_over.set(shard.stall_guard.handed_over.get() + 1);
             let started = Instant::now();
             let (result, took) = shard
-                .work(move || {
+                .work(Lane::Quick, move || {
                     let entered = Instant::now();
                     let mut result = Ok(());
                     while result.is_ok() && !slices.is_empty() {
@@ -242,8 +250,10 @@ pub(super) async fn write_at(
             return result;
         }
         let started = Instant::now();
-        position += write_some(&file, position, &mut slices)? as u64;
+        let written = write_some(&file, position, &mut slices)?;
         shard.stall_guard.record(started.elapsed());
+        position += written as u64;
+        unbroken += written;
     }
     Ok(())
 }

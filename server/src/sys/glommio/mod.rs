@@ -41,6 +41,7 @@ pub use signals::{StopSignal, block_stop_signals};
 use super::{DirectoryEntry, OpenMode, Sys};
 use crate::hop::Mail;
 use shard::Shard;
+use workers::Lane;
 
 /// A shard's handle on the real world.
 #[derive(Clone)]
@@ -61,14 +62,14 @@ impl GlommioSys {
         self.shard.pulse.stalls()
     }
 
-    /// Runs `job` with a file on a helper thread.
+    /// Runs `job` with a file on the helper thread that waits for the device.
     fn with_file<T: Send + 'static>(
         &self,
         file: &File,
         job: impl FnOnce(&File) -> T + Send + 'static,
     ) -> impl Future<Output = T> + 'static {
         let file = file.clone();
-        self.shard.work(move || job(&file))
+        self.shard.work(Lane::Device, move || job(&file))
     }
 }
 
@@ -111,7 +112,7 @@ impl Sys for GlommioSys {
     }
 
     fn work<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> impl Future<Output = T> + 'static {
-        self.shard.work(job)
+        self.shard.work(Lane::Quick, job)
     }
 
     fn post(&self, to: ShardId, mail: Mail<Self>) -> Result<(), Mail<Self>> {
@@ -234,27 +235,27 @@ impl Sys for GlommioSys {
     }
 
     fn create_directory(&self, path: PathBuf) -> impl Future<Output = io::Result<()>> + 'static {
-        self.shard.work(move || file::create_directory_now(&path))
+        self.shard.work(Lane::Quick, move || file::create_directory_now(&path))
     }
 
     fn list(&self, path: PathBuf) -> impl Future<Output = io::Result<Vec<DirectoryEntry>>> + 'static {
-        self.shard.work(move || file::list_now(&path))
+        self.shard.work(Lane::Quick, move || file::list_now(&path))
     }
 
     fn rename(&self, from: PathBuf, to: PathBuf) -> impl Future<Output = io::Result<()>> + 'static {
-        self.shard.work(move || std::fs::rename(from, to))
+        self.shard.work(Lane::Quick, move || std::fs::rename(from, to))
     }
 
     fn remove_file(&self, path: PathBuf) -> impl Future<Output = io::Result<()>> + 'static {
-        self.shard.work(move || std::fs::remove_file(path))
+        self.shard.work(Lane::Device, move || std::fs::remove_file(path))
     }
 
     fn remove_directory(&self, path: PathBuf) -> impl Future<Output = io::Result<()>> + 'static {
-        self.shard.work(move || std::fs::remove_dir(path))
+        self.shard.work(Lane::Device, move || std::fs::remove_dir(path))
     }
 
     fn sync_directory(&self, path: PathBuf) -> impl Future<Output = io::Result<()>> + 'static {
-        self.shard.work(move || file::sync_directory_now(&path))
+        self.shard.work(Lane::Device, move || file::sync_directory_now(&path))
     }
 }
 

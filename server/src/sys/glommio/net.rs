@@ -258,24 +258,23 @@ pub(super) async fn receive(
     (result, buffer)
 }
 
-pub(super) async fn send(shard: Rc<Shard>, endpoint: Rc<Endpoint>, slices: Vec<Bytes>) -> io::Result<()> {
-    let mut slices = slices.into_iter().filter(|slice| !slice.is_empty()).collect::<std::collections::VecDeque<_>>();
+pub(super) async fn send(shard: Rc<Shard>, endpoint: Rc<Endpoint>, mut slices: Vec<Bytes>) -> io::Result<()> {
+    let mut first = 0;
     let mut unbroken = 0;
-    while !slices.is_empty() {
-        if unbroken >= SEND_BREATH_BYTES {
-            shard.breathe().await;
-            unbroken = 0;
+    loop {
+        while slices.get(first).is_some_and(Bytes::is_empty) {
+            first += 1;
         }
-        match send_some(&endpoint, &slices) {
+        let Some(rest) = slices.get_mut(first..).filter(|rest| !rest.is_empty()) else { return Ok(()) };
+        match send_some(&endpoint, rest) {
             Ok(mut sent) => {
                 unbroken += sent;
-                while sent > 0 {
-                    let front = slices.front_mut().expect("no more is sent than there was");
-                    let part = sent.min(front.len());
-                    front.advance(part);
+                for slice in rest {
+                    let part = sent.min(slice.len());
+                    slice.advance(part);
                     sent -= part;
-                    if front.is_empty() {
-                        slices.pop_front();
+                    if sent == 0 {
+                        break;
                     }
                 }
             }
@@ -286,29 +285,33 @@ pub(super) async fn send(shard: Rc<Shard>, endpoint: Rc<Endpoint>, slices: Vec<B
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+        if unbroken >= SEND_BREATH_BYTES {
+            shard.breathe().await;
+            unbroken = 0;
+        }
     }
-    Ok(())
 }
 
 /// One attempt to send the first slices, without waiting.
-fn send_some(endpoint: &Endpoint, slices: &std::collections::VecDeque<Bytes>) -> io::Result<usize> {
-    let mut vectors = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; SEND_SLICES_MAX];
-    let mut count = 0;
-    let mut room = SEND_BYTES_MAX;
-    for (vector, slice) in vectors.iter_mut().zip(slices) {
-        if room == 0 {
-            break;
-        }
-        vector.iov_base = slice.as_ptr().cast_mut().cast();
-        vector.iov_len = slice.len().min(room);
-        room -= vector.iov_len;
-        count += 1;
-    }
+fn send_some(endpoint: &Endpoint, slices: &[Bytes]) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    let sent = if count == 1 {
-        // SAFETY: the vector names bytes of a slice that lives through the call.
-        unsafe { libc::send(endpoint.as_raw_fd(), vectors[0].iov_base, vectors[0].iov_len, flags) }
+    let sent = if let [only] = slices {
+        let len = only.len().min(SEND_BYTES_MAX);
+        // SAFETY: the kernel reads bytes of a slice that lives through the call.
+        unsafe { libc::send(endpoint.as_raw_fd(), only.as_ptr().cast(), len, flags) }
     } else {
+        let mut vectors = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; SEND_SLICES_MAX];
+        let mut count = 0;
+        let mut room = SEND_BYTES_MAX;
+        for (vector, slice) in vectors.iter_mut().zip(slices) {
+            if room == 0 {
+                break;
+            }
+            vector.iov_base = slice.as_ptr().cast_mut().cast();
+            vector.iov_len = slice.len().min(room);
+            room -= vector.iov_len;
+            count += 1;
+        }
         // SAFETY: all zeroes is an empty message.
         let mut message = unsafe { MaybeUninit::<libc::msghdr>::zeroed().assume_init() };
         message.msg_iov = vectors.as_mut_ptr();

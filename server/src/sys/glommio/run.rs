@@ -134,7 +134,7 @@ fn run_shard<Make, Task>(
     pulse.start();
     let shard = Shard::new(id, Mailbox::new(parts), Arc::new(workers), Arc::clone(&pulse), ring);
     executor.run(async move {
-        watch_for_kicks(Arc::clone(&shard.pulse.kick));
+        let kicks = glommio::spawn_local(watch_for_kicks(Arc::clone(&shard.pulse.kick)));
         let sys = GlommioSys { shard: shard.clone(), stop_signals: Arc::clone(&node.stop_signals) };
         let task = make(sys);
         let main_node = Arc::clone(node);
@@ -145,21 +145,19 @@ fn run_shard<Make, Task>(
         });
         let shards = node.doorbells.len();
         let node = Arc::clone(node);
-        shard.drive(move || node.returned.load(Ordering::Acquire) == shards).await;
+        shard.clone().drive(move || node.returned.load(Ordering::Acquire) == shards).await;
+        // It and the executor would keep each other.
+        kicks.cancel().await;
+        shard.dismiss().await;
     });
     pulse.sleep();
 }
 
 /// Keeps the watchdog's eventfd under the executor's own watch: a kick then wakes an executor that parked although
 /// tasks can run, as it may when its preemption timer fires at the wrong moment.
-///
-/// The task does not hold the shard, because it waits in the executor and so lives as long as that.
-fn watch_for_kicks(kick: Arc<OwnedFd>) {
-    glommio::spawn_local(async move {
-        let Ok(watched) = PollableFd::new(Arc::clone(&kick)) else { return };
-        while watched.readable().await.is_ok() {
-            mailbox::clear(&kick);
-        }
-    })
-    .detach();
+async fn watch_for_kicks(kick: Arc<OwnedFd>) {
+    let Ok(watched) = PollableFd::new(Arc::clone(&kick)) else { return };
+    while watched.readable().await.is_ok() {
+        mailbox::clear(&kick);
+    }
 }

@@ -22,7 +22,7 @@ use corelane_core::base::{Monotonic, ShardId};
 use super::mailbox::Mailbox;
 use super::ring::{Cargo, Key, Landing, Ring};
 use super::watchdog::{Names, Pulse};
-use super::workers::{Outcome, Workers, lock};
+use super::workers::{Lane, Outcome, Workers, lock};
 use super::{clock, file, panics};
 
 /// Times that what the tasks of an ending shard wait for is taken away; one may wait for another.
@@ -89,7 +89,7 @@ impl Shard {
         glommio::spawn_local(watched).detach();
     }
 
-    /// Drives the shard until `done`, and then lets go of the tasks that are left.
+    /// Drives the shard until `done`.
     pub(super) async fn drive(self: Rc<Self>, done: impl Fn() -> bool) {
         let mut polls_seen = 0;
         poll_fn(|context| {
@@ -106,10 +106,14 @@ impl Shard {
             Poll::Pending
         })
         .await;
-        // A task that waits is kept by its waker, and keeps the shard: without this neither would ever end.
+    }
+
+    /// Lets go of the tasks that are left. One that waits is kept by its waker and keeps the shard: without this
+    /// neither would ever end.
+    pub(super) async fn dismiss(&self) {
         let mut rounds = DISMISSAL_ROUNDS;
         poll_fn(|context| {
-            self.dismiss();
+            self.drop_wakers();
             rounds -= 1;
             if rounds == 0 {
                 return Poll::Ready(());
@@ -121,7 +125,7 @@ impl Shard {
     }
 
     /// Drops every waker, so that tasks that wait for nothing else are dropped by the executor.
-    fn dismiss(&self) {
+    fn drop_wakers(&self) {
         let operations = self.ring.borrow_mut().dismiss();
         let timers = self.timers.take();
         let breathers = self.breathers.take();
@@ -232,11 +236,15 @@ impl Shard {
     }
 
     /// Runs `job` on a helper thread. It runs even if the future is dropped.
-    pub(super) fn work<T: Send + 'static>(self: &Rc<Self>, job: impl FnOnce() -> T + Send + 'static) -> Work<T> {
+    pub(super) fn work<T: Send + 'static>(
+        self: &Rc<Self>,
+        lane: Lane,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Work<T> {
         let number = self.number();
         let outcome = Outcome::default();
         self.jobs.borrow_mut().insert(number, None);
-        self.workers.submit(number, Arc::clone(&outcome), job);
+        self.workers.submit(lane, number, Arc::clone(&outcome), job);
         Work { shard: Rc::clone(self), number, outcome }
     }
 }

@@ -155,11 +155,11 @@ fn many_connections_send_in_pieces_and_pipelined() {
 #[test]
 fn two_families_listen_on_one_port() {
     on_shard(|sys| async move {
-        let four = sys.listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let four = sys.listen("0.0.0.0:0".parse().unwrap()).unwrap();
         let port = sys.local_address(&four).port();
-        let six = sys.listen(SocketAddr::new("::1".parse().unwrap(), port)).unwrap();
+        let six = sys.listen(SocketAddr::new("::".parse().unwrap(), port)).unwrap();
         assert_eq!(sys.local_address(&six).port(), port);
-        let again = sys.listen(SocketAddr::new("127.0.0.1".parse().unwrap(), port));
+        let again = sys.listen(SocketAddr::new("0.0.0.0".parse().unwrap(), port));
         assert_eq!(again.err().map(|error| error.kind()), Some(std::io::ErrorKind::AddrInUse));
         let _client = TcpStream::connect(("::1", port)).unwrap();
         let (_, peer) = sys.accept(&six).await.unwrap();

@@ -7,10 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use corelane_core::base::Monotonic;
+use corelane_core::base::{Monotonic, ShardId};
 
 use super::{cores, on_shard};
+use crate::hop::Mail;
 use crate::sys::Sys;
+use crate::sys::glommio::workers::Lane;
 use crate::sys::glommio::{StopSignal, run_shards};
 
 #[test]
@@ -100,6 +102,29 @@ fn jobs_run_elsewhere_and_give_back_their_result() {
 }
 
 #[test]
+fn a_job_that_waits_for_the_device_holds_no_quick_one() {
+    on_shard(|sys| async move {
+        let slow: Vec<_> =
+            (0..3).map(|_| sys.shard.work(Lane::Device, || thread::sleep(Duration::from_millis(100)))).collect();
+        let start = Instant::now();
+        for _ in 0..50 {
+            sys.work(|| ()).await;
+        }
+        assert!(start.elapsed() < Duration::from_millis(90), "quick jobs took {:?}", start.elapsed());
+        for job in slow {
+            job.await;
+        }
+        assert!(start.elapsed() > Duration::from_millis(290), "jobs for the device run one at a time");
+        // With the other thread held, quick jobs run on the device's.
+        let held = sys.work(|| thread::sleep(Duration::from_millis(100)));
+        let start = Instant::now();
+        sys.work(|| ()).await;
+        assert!(start.elapsed() < Duration::from_millis(90));
+        held.await;
+    });
+}
+
+#[test]
 fn random_bits_differ_and_the_clocks_agree_with_the_systems() {
     on_shard(|sys| async move {
         let drawn: std::collections::BTreeSet<u64> = (0..1000).map(|_| sys.random()).collect();
@@ -122,10 +147,16 @@ fn idle_shards_use_no_cpu() {
             sys.spawn("accept", async move {
                 let _ = other.accept(&listener).await;
             });
+            // Wakes the other shard once, which must not keep it awake.
             let other = sys.clone();
             sys.spawn("mail", async move {
-                let _ = other.mail().await;
+                loop {
+                    let _ = other.mail().await;
+                }
             });
+            sys.sleep_until(sys.now().plus_ms(20)).await;
+            assert!(sys.post(ShardId(1 - sys.shard().0), Mail::Ended).is_ok());
+            sys.sleep_until(sys.now().plus_ms(20)).await;
             let start = thread_cpu_time();
             sys.sleep_until(sys.now().plus_ms(2_000)).await;
             let used = thread_cpu_time() - start;
