@@ -63,6 +63,9 @@ pub const CLIENT_FRAME_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Bytes that the large requests of all shards together hold in memory while they are received and served.
 pub const REQUEST_MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Bytes that answers to fetches hold in memory until their readers take them; beyond it each gets a little.
+pub const ANSWER_MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Time that a frame waits for its place in the memory budget before its connection is closed.
 pub const BUDGET_WAIT_MS_MAX: u64 = 30_000;
 
@@ -89,6 +92,9 @@ pub const WALK_BYTES: usize = 8 * 1024;
 
 /// Bytes of a segment that a recovery reads at a time.
 pub const RECOVERY_CHUNK_BYTES: usize = 1024 * 1024;
+
+/// Logs that a shard opens at the same time.
+pub const OPENING_LOGS_MAX: usize = 8;
 
 /// Time between two writes of the checkpoint files.
 pub const CHECKPOINT_INTERVAL_MS: u64 = 60_000;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use corelane_core::base::FilePosition;
 use corelane_core::limits::PIPELINE_REQUESTS_MAX;
 
+use crate::budget::Reservation;
 use crate::local::Signal;
 use crate::sys::Sys;
 
@@ -24,8 +25,8 @@ pub(crate) enum Piece<F> {
 
 /// What a request comes to.
 pub(crate) enum Answer<F> {
-    /// A complete frame, length prefix included.
-    Frame(Vec<Piece<F>>),
+    /// A complete frame, length prefix included, and what it holds of the memory budget until it is sent.
+    Frame(Vec<Piece<F>>, Option<Reservation>),
     /// Nothing goes back: a Produce with acks=0.
     Nothing,
     /// The connection is closed once all answers before this one are sent, as Kafka does with what it cannot parse.
@@ -109,6 +110,7 @@ impl<S: Sys> Answers<S> {
         }
         self.sending.set(true);
         let mut slices: Vec<Bytes> = Vec::new();
+        let mut held: Vec<Reservation> = Vec::new();
         loop {
             let next = {
                 let mut line = self.line.borrow_mut();
@@ -122,13 +124,15 @@ impl<S: Sys> Answers<S> {
                 if self.sys.send(&self.connection, std::mem::take(&mut slices)).await.is_err() {
                     self.close();
                 }
+                held.clear();
                 self.moved.raise();
                 continue;
             };
             self.first.set(self.first.get() + 1);
             match answer {
                 Answer::Nothing => {}
-                Answer::Frame(pieces) => {
+                Answer::Frame(pieces, reservation) => {
+                    held.extend(reservation);
                     if self.send_frame(&mut slices, pieces).await.is_err() {
                         self.close();
                         break;

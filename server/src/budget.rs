@@ -21,6 +21,9 @@ struct State {
     released: Signal,
 }
 
+/// Least that [`Budget::reserve_up_to`] gives, so that everybody gets on however much is held.
+const GRANT_BYTES_MIN: usize = 64 * 1024;
+
 /// Bytes held; given back on drop.
 pub(crate) struct Reservation {
     state: Rc<State>,
@@ -38,8 +41,33 @@ impl Budget {
         while self.0.bytes_held.get() > 0 && self.0.bytes_held.get() + bytes > self.0.bytes_max {
             self.0.released.next().await;
         }
+        self.hold(bytes)
+    }
+
+    /// Takes what is left of `bytes` without waiting.
+    pub(crate) fn reserve_up_to(&self, bytes: usize) -> Reservation {
+        let left = self.0.bytes_max.saturating_sub(self.0.bytes_held.get());
+        self.hold(bytes.min(left.max(GRANT_BYTES_MIN)))
+    }
+
+    fn hold(&self, bytes: usize) -> Reservation {
         self.0.bytes_held.set(self.0.bytes_held.get() + bytes);
         Reservation { state: Rc::clone(&self.0), bytes }
+    }
+}
+
+impl Reservation {
+    /// How much is held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Gives back what is beyond `bytes`.
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
+        let excess = self.bytes.saturating_sub(bytes);
+        self.bytes -= excess;
+        self.state.bytes_held.set(self.state.bytes_held.get() - excess);
+        self.state.released.raise();
     }
 }
 

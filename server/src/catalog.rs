@@ -23,6 +23,8 @@ pub(crate) struct Topic {
     pub(crate) image: Arc<TopicImage>,
     /// What it overrides, as it was set.
     pub(crate) overrides: Arc<TopicOverrides>,
+    /// Replicas in sync that acks=all needs.
+    pub(crate) min_insync_replicas: i32,
     /// What is accepted.
     pub(crate) append: Arc<AppendRules>,
     /// How its logs are kept.
@@ -117,6 +119,7 @@ fn resolve(image: &Arc<TopicImage>, overrides: TopicOverrides, broker: &BrokerCo
     Topic {
         image: Arc::clone(image),
         overrides: Arc::new(overrides),
+        min_insync_replicas: config.min_insync_replicas,
         append: Arc::new(config.append_rules()),
         log: log_settings(&config, broker),
     }

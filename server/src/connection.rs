@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use corelane_core::limits::{BUDGET_WAIT_MS_MAX, EXACT_RECEIVE_BYTES_MIN, RECEIVE_BYTES};
+use corelane_core::limits::{BUDGET_WAIT_MS_MAX, EXACT_RECEIVE_BYTES_MIN, RECEIVE_BYTES, TASK_BUDGET_US};
 use corelane_core::protocol::ApiKey;
 use corelane_core::protocol::wire::{Frame, next_frame};
 
@@ -57,8 +57,16 @@ async fn read_frames<S: Sys>(
     let frame_bytes_max = shard.settings.request_bytes_max();
     let mut buffer = BytesMut::new();
     let mut reservation = None;
+    let mut breathed = shard.sys.now();
     loop {
         let missing = loop {
+            let now = shard.sys.now();
+            if now.since_ns(breathed) > TASK_BUDGET_US * 1_000 {
+                // A client that sends without a pause must not keep the shard from everybody else.
+                breathed = now;
+                answers.flush().await;
+                shard.sys.breathe().await;
+            }
             match next_frame(&mut buffer, frame_bytes_max) {
                 Ok(Frame::Complete(frame)) => {
                     if let Err(why) = handle_frame(shard, answers, listener, frame, reservation.take()).await {
@@ -98,7 +106,7 @@ async fn handle_frame<S: Sys>(
     frame: Bytes,
     reservation: Option<Reservation>,
 ) -> Result<(), String> {
-    let request = Request::parse(frame, listener, shard.sys.now())?;
+    let request = Request::parse(frame, listener)?;
     let overlaps = matches!(request.key, ApiKey::Produce | ApiKey::Fetch);
     if !overlaps {
         answers.flush().await;

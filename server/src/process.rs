@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use corelane_core::base::ShardId;
 use corelane_core::config::{BrokerConfig, Listener};
-use corelane_core::limits::REQUEST_MEMORY_BYTES_MAX;
+use corelane_core::limits::{ANSWER_MEMORY_BYTES_MAX, REQUEST_MEMORY_BYTES_MAX};
 
 use crate::node::{self, Ready, StartError};
 use crate::settings::Settings;
@@ -32,6 +32,7 @@ pub fn run(
         data_directory: absolute(&config.log_dir)?,
         addresses,
         request_memory_bytes_max: REQUEST_MEMORY_BYTES_MAX,
+        answer_memory_bytes_max: ANSWER_MEMORY_BYTES_MAX,
         boot_id: boot_id(),
         config,
     });

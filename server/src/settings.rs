@@ -16,6 +16,8 @@ pub struct Settings {
     pub addresses: Vec<Vec<SocketAddr>>,
     /// What large frames of all shards together may hold in memory.
     pub request_memory_bytes_max: usize,
+    /// What answers to fetches of all shards together may hold in memory, beyond a little for each.
+    pub answer_memory_bytes_max: usize,
     /// Names this boot of the machine: if it is the same at the next start, the page cache has survived.
     pub boot_id: String,
 }

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use corelane_core::base::{LeaderEpoch, NodeId, ShardId};
+use corelane_core::limits::OPENING_LOGS_MAX;
 use corelane_core::metadata::ProducerIdBlock;
 use corelane_core::protocol::ErrorCode;
 use corelane_core::session::SessionCache;
 
 use crate::answers::Answers;
 use crate::budget::Budget;
-use crate::catalog::{Catalog, StartFacts};
+use crate::catalog::{Catalog, StartFacts, Topic};
 use crate::connection;
 use crate::controller::{Command, Controller, Outcome};
 use crate::hop::{Call, Hop, LongPoll, Mail, Reply, WatchId};
@@ -34,7 +35,10 @@ pub(crate) struct Shard<S: Sys> {
     pub(crate) sys: S,
     pub(crate) settings: Arc<Settings>,
     pub(crate) hop: Hop<S>,
+    /// What large requests hold while they are received and served.
     pub(crate) budget: Budget,
+    /// What answers to fetches hold until they are sent.
+    pub(crate) answer_budget: Budget,
     pub(crate) sessions: RefCell<SessionCache<SessionKey>>,
     /// The metadata as this shard knows it; replaced whole.
     catalog: RefCell<Arc<Catalog>>,
@@ -70,6 +74,7 @@ impl<S: Sys> Shard<S> {
         Rc::new(Self {
             hop: Hop::new(sys.clone()),
             budget: Budget::new(settings.request_memory_bytes_max / shards),
+            answer_budget: Budget::new(settings.answer_memory_bytes_max / shards),
             sessions: RefCell::new(SessionCache::new(settings.fetch_sessions_max().div_ceil(shards))),
             catalog: RefCell::new(Arc::new(Catalog::default())),
             publishing: Turn::default(),
@@ -252,45 +257,73 @@ impl<S: Sys> Shard<S> {
         let _turn = self.publishing.take().await;
         let shard = self.sys.shard();
         let before = self.catalog();
-        for (key, topic) in catalog.partitions().filter(|(key, _)| self.owner_of(*key) == shard) {
-            if let Some(log) = self.partition(key) {
-                if before.topic_by_id(key.topic).is_some_and(|old| old.log != topic.log) {
-                    log.set_settings(topic.log.clone());
-                }
-                continue;
-            }
-            let weak: Weak<Self> = Rc::downgrade(self);
-            let notify = Rc::new(move |shard, watch| {
-                if let Some(this) = weak.upgrade() {
-                    this.notify(shard, watch);
-                }
-            });
-            let options = OpenOptions {
-                root: &self.settings.data_directory,
-                topic: &topic.image.name,
-                key,
-                settings: topic.log.clone(),
-                leader_epoch: topic.image.partition(key.index).map_or(LeaderEpoch(0), |p| p.leader_epoch),
-                node: self.settings.config.node_id,
-                checkpoints: &catalog.start.checkpoints,
-                notify,
-            };
-            match open::open(&self.sys, options).await {
-                Ok(log) => {
-                    self.partitions.borrow_mut().insert(key, log);
-                }
-                // Requests for it are answered as for a partition that is not here; the log says why.
-                Err(error) => {
-                    tracing::error!(partition = %topic.partition_name(key.index), %error, "log could not be opened")
-                }
-            }
-        }
+        // First what goes, so that a topic made anew under an old name finds the name free.
         let gone: Vec<Rc<PartitionLog<S>>> =
             self.partitions.borrow().values().filter(|log| !catalog.has_partition(log.key)).cloned().collect();
-        *self.catalog.borrow_mut() = catalog;
         for log in gone {
             self.partitions.borrow_mut().remove(&log.key);
-            self.sys.spawn("delete log", async move { log.delete().await });
+            self.delete_log(&log).await;
+        }
+        let mut new = Vec::new();
+        for (key, topic) in catalog.partitions().filter(|(key, _)| self.owner_of(*key) == shard) {
+            match self.partition(key) {
+                None => new.push((key, Arc::clone(topic))),
+                Some(log) if before.topic_by_id(key.topic).is_some_and(|old| old.log != topic.log) => {
+                    log.set_settings(topic.log.clone());
+                }
+                Some(_) => {}
+            }
+        }
+        for part in new.chunks(OPENING_LOGS_MAX) {
+            all_of(part.iter().map(|(key, topic)| self.open_log(&catalog, *key, topic)).collect()).await;
+        }
+        *self.catalog.borrow_mut() = catalog;
+    }
+
+    /// Opens or makes the log of a partition. One that cannot be opened is not here for requests; the log says why.
+    async fn open_log(self: &Rc<Self>, catalog: &Catalog, key: PartitionKey, topic: &Topic) {
+        let weak: Weak<Self> = Rc::downgrade(self);
+        let notify = Rc::new(move |shard, watch| {
+            if let Some(this) = weak.upgrade() {
+                this.notify(shard, watch);
+            }
+        });
+        let options = OpenOptions {
+            root: &self.settings.data_directory,
+            topic: &topic.image.name,
+            key,
+            settings: topic.log.clone(),
+            leader_epoch: topic.image.partition(key.index).map_or(LeaderEpoch(0), |p| p.leader_epoch),
+            node: self.settings.config.node_id,
+            checkpoints: &catalog.start.checkpoints,
+            notify,
+        };
+        match open::open(&self.sys, options).await {
+            Ok(log) => {
+                self.partitions.borrow_mut().insert(key, log);
+            }
+            Err(error) => {
+                tracing::error!(partition = %topic.partition_name(key.index), %error, "log could not be opened");
+            }
+        }
+    }
+
+    /// Puts the log of a deleted topic out of the way, and removes its files in the background.
+    async fn delete_log(&self, log: &PartitionLog<S>) {
+        let name = log.name.clone();
+        let failed = move |error: std::io::Error| {
+            tracing::error!(partition = %name, %error, "files of a deleted topic could not be removed");
+        };
+        match log.retire().await {
+            Ok(directory) => {
+                let sys = self.sys.clone();
+                self.sys.spawn("delete log", async move {
+                    if let Err(error) = open::remove_tree(&sys, directory).await {
+                        failed(error);
+                    }
+                });
+            }
+            Err(error) => failed(error),
         }
     }
 

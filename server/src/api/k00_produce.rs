@@ -5,20 +5,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use corelane_core::base::{PartitionIndex, ShardId, Uuid};
+use corelane_core::base::{Monotonic, PartitionIndex, ShardId, Uuid};
 use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use corelane_core::protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
 };
 use corelane_core::protocol::messages::{ProduceRequest, ProduceResponse};
+use corelane_core::record::BatchHeader;
 use corelane_core::record::validate::{check_produce_version, needs_opening, validate_produce};
 
 use super::{Request, Served};
 use crate::answers::Answer;
 use crate::catalog::{Catalog, Topic};
 use crate::hop::{Call, Reply};
-use crate::local::all_of;
+use crate::local::{Either, all_of, first_of};
 use crate::shard::Shard;
 use crate::storage::PartitionKey;
 use crate::storage::append::{AppendError, AppendItem, AppendResult, Appended, Incoming};
@@ -30,9 +31,11 @@ const VERSION_WITH_TOPIC_IDS: i16 = 13;
 pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S> {
     let asked: ProduceRequest = request.decode()?;
     let acks = asked.acks;
+    let timeout_ms = u64::try_from(asked.timeout_ms).unwrap_or(0);
     let (mut response, appends) = place(shard, request, asked);
     // The first poll of each takes the batches to their queues, or into the rings that lead there: order is kept.
-    let replies = all_of(appends.into_iter().map(|append| append.ask(shard)).collect()).await;
+    let deadline = shard.sys.now().plus_ms(timeout_ms);
+    let replies = all_of(appends.into_iter().map(|append| append.ask(shard, deadline)).collect()).await;
     for (place, result) in replies.into_iter().flatten() {
         let topic = response.responses.get_mut(place.topic).expect("placed by this request");
         *topic.partition_responses.get_mut(place.partition).expect("placed by this request") =
@@ -66,11 +69,19 @@ struct OwnerAppends {
 }
 
 impl OwnerAppends {
-    async fn ask<S: Sys>(self, shard: &Rc<Shard<S>>) -> Vec<(Place, AppendResult)> {
-        let Reply::Append(results) = shard.ask(self.owner, Call::Append(self.items)).await else {
-            unreachable!("a reply has the name of its call")
-        };
-        self.places.into_iter().zip(results).collect()
+    /// Has the owner append. After `deadline` the client is told that its time is up; the batches may still be
+    /// appended, as with Kafka.
+    async fn ask<S: Sys>(self, shard: &Rc<Shard<S>>, deadline: Monotonic) -> Vec<(Place, AppendResult)> {
+        let appended = shard.ask(self.owner, Call::Append(self.items));
+        match first_of(appended, shard.sys.sleep_until(deadline)).await {
+            Either::First(Reply::Append(results)) => self.places.into_iter().zip(results).collect(),
+            Either::First(_) => unreachable!("a reply has the name of its call"),
+            Either::Second(()) => {
+                let late =
+                    || AppendError::new(ErrorCode::REQUEST_TIMED_OUT, "not durable within the request's timeout");
+                self.places.into_iter().map(|place| (place, Err(late()))).collect()
+            }
+        }
     }
 }
 
@@ -94,12 +105,9 @@ fn place<S: Sys>(
         for PartitionProduceData { index, records, .. } in partition_data {
             let admissible = match (&topic, acks) {
                 (_, ..=-2 | 2..) => Err(AppendError::new(ErrorCode::INVALID_REQUIRED_ACKS, "acks must be -1, 0 or 1")),
-                _ if transactional_id.is_some() => Err(AppendError::new(
-                    ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-                    "transactions are not served yet",
-                )),
+                _ if transactional_id.is_some() => Err(no_transactions()),
                 (Err(code), _) => Err(AppendError::new(*code, "")),
-                (Ok(topic), _) => check(shard, request, &catalog, topic, index, records.unwrap_or_default()),
+                (Ok(topic), _) => check(shard, request, acks, &catalog, topic, index, records.unwrap_or_default()),
             };
             let answer = match admissible {
                 Ok(item) => {
@@ -128,6 +136,7 @@ fn place<S: Sys>(
 fn check<S: Sys>(
     shard: &Rc<Shard<S>>,
     request: &Request,
+    acks: i16,
     catalog: &Catalog,
     topic: &Topic,
     index: i32,
@@ -138,7 +147,16 @@ fn check<S: Sys>(
         let message = format!("topic {} has no partition {index}", topic.image.name);
         return Err(AppendError::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message));
     }
+    let in_sync = topic.image.partition(partition.index).map_or(0, |partition| partition.isr.len());
+    if acks == -1 && usize::try_from(topic.min_insync_replicas).unwrap_or(0) > in_sync {
+        let message =
+            format!("min.insync.replicas is {} and {in_sync} replicas are in sync", topic.min_insync_replicas);
+        return Err(AppendError::new(ErrorCode::NOT_ENOUGH_REPLICAS, message));
+    }
     check_produce_version(&records, request.version)?;
+    if BatchHeader::parse(&records).is_some_and(|header| header.attributes().is_transactional()) {
+        return Err(no_transactions());
+    }
     let rules = &topic.append;
     let batch = if needs_opening(&records, rules) {
         Incoming::Unopened(records, Arc::clone(rules))
@@ -146,6 +164,11 @@ fn check<S: Sys>(
         Incoming::Valid(validate_produce(&records, rules, shard.sys.wall())?)
     };
     Ok(AppendItem { partition, batch })
+}
+
+/// There is no coordinator that could have begun the transaction.
+fn no_transactions() -> AppendError {
+    AppendError::new(ErrorCode::INVALID_TXN_STATE, "transactions are not served yet")
 }
 
 fn partition_answer(index: i32, result: AppendResult) -> PartitionProduceResponse {

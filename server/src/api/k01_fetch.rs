@@ -20,6 +20,7 @@ use corelane_core::record::header::HEADER_BYTES;
 use corelane_core::session::{Outcome, SessionFetch, SessionRequest, Wanted};
 
 use super::{Request, Served};
+use crate::answers::Answer;
 use crate::catalog::Catalog;
 use crate::hop::{Call, LongPoll, Reply};
 use crate::local::{Either, all_of, first_of};
@@ -48,7 +49,12 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     let found = find(shard, &fetch, by_id, deadline, bytes_min).await;
 
     let bytes_max = usize::try_from(asked.max_bytes).unwrap_or(0).min(shard.settings.fetch_bytes_max());
-    let read = read(shard, &fetch, found, bytes_max).await;
+    let available = found.iter().map(ReadResult::bytes).sum::<u64>();
+    let bytes_max = bytes_max.min(usize::try_from(available).unwrap_or(usize::MAX));
+    // What readers do not take off their sockets stays in memory: the more there is of it, the less is read ahead.
+    let mut reservation = shard.answer_budget.reserve_up_to(bytes_max);
+    let read = read(shard, &fetch, found, reservation.bytes()).await;
+    reservation.shrink_to(read.iter().map(|partition| partition.records.len()).sum());
     let told: Vec<(SessionKey, Outcome)> =
         fetch.wanted.iter().zip(&read).map(|((key, _), partition)| (key.clone(), partition.outcome())).collect();
     let random_id = i32::try_from(shard.sys.random() >> 33).unwrap_or(1);
@@ -70,7 +76,11 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
             topic.partitions.push(partition.answer(key.index, read_committed));
         }
     }
-    request.answer(&FetchResponse { session_id, responses, ..Default::default() })
+    let answer = request.answer(&FetchResponse { session_id, responses, ..Default::default() })?;
+    Ok(match answer {
+        Answer::Frame(pieces, _) => Answer::Frame(pieces, Some(reservation)),
+        other => other,
+    })
 }
 
 /// Names a partition in the session: the name is empty where the client names ids, the id zero where it names names.

@@ -23,8 +23,8 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     };
     let response = match &asked.transactional_id {
         Some(id) if id.is_empty() => refused(ErrorCode::INVALID_REQUEST),
-        // There is no transaction coordinator yet.
-        Some(_) => refused(ErrorCode::COORDINATOR_NOT_AVAILABLE),
+        // There is no transaction coordinator yet. The error is one that clients do not try again on.
+        Some(_) => refused(ErrorCode::UNSUPPORTED_VERSION),
         None => match next_id(shard).await {
             Some(id) => InitProducerIdResponse { producer_id: id.0, producer_epoch: 0, ..Default::default() },
             None => refused(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS),

@@ -21,7 +21,6 @@ use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use corelane_core::base::Monotonic;
 use corelane_core::protocol::messages::{RequestHeader, ResponseHeader};
 use corelane_core::protocol::wire::{DecodeError, EncodeError, KafkaString, Reader, Writer};
 use corelane_core::protocol::{ApiKey, Message};
@@ -60,8 +59,6 @@ pub(crate) struct Request {
     pub(crate) client_id: Option<KafkaString>,
     /// Which of the node's listeners it came through: answers name addresses of that one.
     pub(crate) listener: usize,
-    /// When it was taken off the socket's buffer.
-    pub(crate) received: Monotonic,
     body: Reader,
 }
 
@@ -70,7 +67,7 @@ impl Request {
     ///
     /// # Errors
     /// Why the connection must be closed: there is no answer to a request whose format is unknown.
-    pub(crate) fn parse(frame: Bytes, listener: usize, received: Monotonic) -> Result<Self, String> {
+    pub(crate) fn parse(frame: Bytes, listener: usize) -> Result<Self, String> {
         let mut peek = Reader::new(frame.clone());
         let malformed = |error: DecodeError| format!("malformed request header: {error}");
         let number = peek.field("request_api_key").i16().map_err(malformed)?;
@@ -85,14 +82,14 @@ impl Request {
         if refused && key == ApiKey::ApiVersions {
             // The one request that is answered in a version that is not served; its body is not looked at.
             let body = Reader::new(Bytes::new());
-            return Ok(Self { key, version, correlation_id, client_id: None, listener, received, body });
+            return Ok(Self { key, version, correlation_id, client_id: None, listener, body });
         }
         if refused {
             return Err(format!("{} version {version} is not served, only {served:?}", key.name()));
         }
         let mut body = Reader::new(frame);
         let header = RequestHeader::decode(&mut body, key.request_header_version(version)).map_err(malformed)?;
-        Ok(Self { key, version, correlation_id, client_id: header.client_id, listener, received, body })
+        Ok(Self { key, version, correlation_id, client_id: header.client_id, listener, body })
     }
 
     /// Decodes the body.
@@ -112,7 +109,7 @@ impl Request {
         header.encode(&mut writer, self.key.response_header_version(version)).map_err(Broken::Answer)?;
         message.encode(&mut writer, version).map_err(Broken::Answer)?;
         let slices = writer.into_frame().map_err(Broken::Answer)?;
-        Ok(Answer::Frame(slices.into_iter().map(Piece::Bytes).collect()))
+        Ok(Answer::Frame(slices.into_iter().map(Piece::Bytes).collect(), None))
     }
 }
 
@@ -148,9 +145,10 @@ pub(crate) async fn serve<S: Sys>(shard: Rc<Shard<S>>, request: Request) -> Answ
     };
     served.unwrap_or_else(|broken| {
         let (api, version) = (request.key.name(), request.version);
+        let client = request.client_id.as_deref().unwrap_or_default();
         match broken {
-            Broken::Request(error) => tracing::info!(api, version, %error, "malformed request"),
-            Broken::Answer(error) => tracing::error!(api, version, %error, "answer could not be encoded"),
+            Broken::Request(error) => tracing::info!(api, version, client, %error, "malformed request"),
+            Broken::Answer(error) => tracing::error!(api, version, client, %error, "answer could not be encoded"),
         }
         Answer::Close
     })

@@ -73,7 +73,7 @@ pub struct AppendError {
 }
 
 /// What came of an append.
-pub type AppendResult = Result<Appended, AppendError>;
+pub(crate) type AppendResult = Result<Appended, AppendError>;
 
 impl AppendError {
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {

@@ -34,9 +34,9 @@ pub struct PartitionMarks {
 
 /// What the root of the data directory said when the broker started.
 #[derive(Clone, Debug)]
-pub struct Checkpoints {
+pub(crate) struct Checkpoints {
     /// How the last run ended.
-    pub previous: PreviousRun,
+    pub(crate) previous: PreviousRun,
     recovery_points: OffsetCheckpoint,
     log_starts: OffsetCheckpoint,
 }

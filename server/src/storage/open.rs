@@ -16,9 +16,11 @@ use corelane_core::log::partition_metadata::PartitionMetadata;
 use corelane_core::log::recovery::{LogPlan, ScanEnd, ScanStep, SegmentFacts, SegmentPlan, SegmentScan};
 use corelane_core::log::{PreviousRun, ProducerStates};
 use corelane_core::partition::{LogSettings, Partition, Recovered, Segment};
+use corelane_core::protocol::ErrorCode;
 use corelane_core::record::header::HEADER_BYTES;
 use corelane_core::record::{BatchHeader, EndMarker};
 
+use super::append::AppendError;
 use super::checkpoints::Checkpoints;
 use super::segments::{open_files, path_of};
 use super::{PartitionKey, PartitionLog, State};
@@ -420,20 +422,16 @@ impl<S: Sys> PartitionLog<S> {
         Ok(())
     }
 
-    /// Removes everything of a topic that was deleted. What a crash leaves is removed at the next start.
-    pub(crate) async fn delete(self: Rc<Self>) {
+    /// Closes the log of a topic that was deleted and takes its directory's name away, so that a topic of the same
+    /// name can be made at once. Gives the directory that is to be removed; after a crash, the next start removes it.
+    pub(crate) async fn retire(&self) -> io::Result<PathBuf> {
         self.state.set(State::Closed);
         while self.draining.get() {
             self.idle.next().await;
         }
         self.syncs_ended().await;
+        self.refuse_all(&AppendError::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "the topic was deleted"));
         self.advanced();
-        if let Err(error) = self.delete_files().await {
-            tracing::error!(partition = %self.name, %error, "files of a deleted topic could not be removed");
-        }
-    }
-
-    async fn delete_files(&self) -> io::Result<()> {
         let unique = format!("{:016x}{:016x}", self.sys.random(), self.sys.random());
         let stage = DirectoryStage::Deleted(unique);
         let doomed = PartitionDirectory { topic: self.topic.clone(), partition: self.key.index, stage }.name();
@@ -441,7 +439,7 @@ impl<S: Sys> PartitionLog<S> {
         let doomed = root.join(doomed);
         self.sys.rename(self.directory.clone(), doomed.clone()).await?;
         self.sys.sync_directory(root).await?;
-        remove_tree(&self.sys, doomed).await
+        Ok(doomed)
     }
 }
 

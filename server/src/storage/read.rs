@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use corelane_core::base::{FilePosition, LeaderEpoch, NodeId, Offset, Timestamp};
-use corelane_core::limits::{DECOMPRESSED_BATCH_BYTES_MAX, WALK_BYTES};
+use corelane_core::limits::{DECOMPRESSED_BATCH_BYTES_MAX, TASK_BUDGET_US, WALK_BYTES};
 use corelane_core::log::index::{OffsetIndex, TimeIndex};
 use corelane_core::log::names::SegmentFileKind;
 use corelane_core::log::read_plan::{BatchAt, Walked, find_batch};
@@ -309,12 +309,19 @@ impl<S: Sys> PartitionLog<S> {
         wanted: impl Fn(&BatchAt) -> bool,
     ) -> io::Result<Option<BatchAt>> {
         let mut position = from;
+        let mut breathed = self.sys.now();
         while position < end {
             let left = usize::try_from(end.0 - position.0).unwrap_or(usize::MAX);
             let chunk = self.sys.read_at(file, position, left.min(WALK_BYTES)).await?;
             match find_batch(&chunk, position, &wanted) {
                 Ok(Walked::Found(batch)) => return Ok(Some(batch)),
-                Ok(Walked::ReadAt(next)) if next > position => position = next,
+                Ok(Walked::ReadAt(next)) if next > position => {
+                    position = next;
+                    if self.sys.now().since_ns(breathed) > TASK_BUDGET_US * 1_000 {
+                        self.sys.breathe().await;
+                        breathed = self.sys.now();
+                    }
+                }
                 Ok(Walked::ReadAt(_)) => return Err(self.damaged(position)),
                 Err(damaged) => return Err(self.damaged(damaged.position)),
             }

@@ -4,7 +4,7 @@
 use std::io;
 use std::rc::Rc;
 
-use corelane_core::base::{FilePosition, Offset};
+use corelane_core::base::FilePosition;
 use corelane_core::partition::SyncTarget;
 
 use super::{PartitionLog, State};
@@ -82,10 +82,5 @@ impl<S: Sys> PartitionLog<S> {
     /// Where writeback of a fresh active segment begins.
     pub(super) fn reset_writeback(&self) {
         self.written_back.set(FilePosition(0));
-    }
-
-    /// Everything below is on the device.
-    pub(crate) fn recovery_point(&self) -> Offset {
-        self.machine.borrow().durable()
     }
 }
