@@ -228,7 +228,7 @@ impl Reader {
             );
         }
         BrokerConfig {
-            set: self.set.clone(),
+            set: self.shown(node_id),
             node_id,
             rack: self.set.get("broker.rack").map(|(rack, _)| rack.clone()),
             listeners,
@@ -243,6 +243,19 @@ impl Reader {
             fetch_sessions_max: self.bytes("max.incremental.fetch.session.cache.slots"),
             producer_id_expiration_ms: self.number("producer.id.expiration.ms"),
         }
+    }
+
+    /// What is set, with what goes without saying here and must be written in Kafka's file, where tools look for it.
+    fn shown(&self, node_id: NodeId) -> BTreeMap<String, (String, Place)> {
+        let mut set = self.set.clone();
+        for (name, value) in [
+            ("node.id", node_id.to_string()),
+            ("broker.id", node_id.to_string()),
+            ("process.roles", "broker,controller".to_owned()),
+        ] {
+            set.entry(name.to_owned()).or_insert((value, Place::BuiltIn));
+        }
+        set
     }
 
     /// `node.id`, or its older name `broker.id`, or 1 as in Kafka's own example file.

@@ -4,7 +4,7 @@ use super::broker::BrokerConfig;
 use super::broker_table::BROKER;
 use super::definition::{ConfigType, Definition, Dynamic, find};
 use super::group_table::GROUP;
-use super::topic::{TopicOverrides, effective, inherited};
+use super::topic::{TopicOverrides, effective};
 use super::topic_table::TOPIC;
 
 /// Where a value comes from; the numbers are those that DescribeConfigs carries.
@@ -65,20 +65,20 @@ pub fn describe_topic(broker: &BrokerConfig, overrides: &TopicOverrides, wanted:
     shown(TOPIC, wanted)
         .map(|definition| {
             let name = definition.name;
-            let mut synonyms = Vec::new();
-            if let Some(value) = overrides.get(name) {
-                synonyms.push(ConfigSynonym { name, value: Some(value.clone()), source: ConfigSource::Topic });
+            let own = overrides.get(name).map(|value| {
+                let value = Some(value.clone());
+                ConfigSynonym { name, value, source: ConfigSource::Topic }
+            });
+            let synonyms: Vec<_> = own.into_iter().chain(broker_synonyms(broker, definition.inherits)).collect();
+            ConfigRow {
+                name,
+                value: effective(broker, overrides, name),
+                source: source_of(&synonyms),
+                is_sensitive: false,
+                read_only: false,
+                kind: definition.kind,
+                synonyms,
             }
-            for synonym in definition.inherits {
-                synonyms.extend(broker_synonyms(broker, synonym));
-            }
-            let source = match (overrides.contains_key(name), inherited(broker, name)) {
-                (true, _) => ConfigSource::Topic,
-                (false, Some(_)) => ConfigSource::StaticBroker,
-                (false, None) => ConfigSource::Default,
-            };
-            let value = effective(broker, overrides, name);
-            ConfigRow { name, value, source, is_sensitive: false, read_only: false, kind: definition.kind, synonyms }
         })
         .collect()
 }
@@ -90,15 +90,15 @@ pub fn describe_broker(broker: &BrokerConfig, wanted: Option<&[&str]>) -> Vec<Co
         .map(|definition| {
             let name = definition.name;
             let is_sensitive = definition.kind == ConfigType::Password;
-            let source = if broker.set(name).is_some() { ConfigSource::StaticBroker } else { ConfigSource::Default };
+            let synonyms = broker_synonyms(broker, chain_from(&name));
             ConfigRow {
                 name,
                 value: broker.value(name).filter(|_| !is_sensitive).map(str::to_owned),
-                source,
+                source: source_of(&synonyms),
                 is_sensitive,
                 read_only: definition.dynamic == Dynamic::No,
                 kind: definition.kind,
-                synonyms: broker_synonyms(broker, name),
+                synonyms,
             }
         })
         .collect()
@@ -120,12 +120,30 @@ pub fn describe_group(wanted: Option<&[&str]>) -> Vec<ConfigRow> {
         .collect()
 }
 
-/// A broker setting with those that it falls back to, as far as they have values.
-fn broker_synonyms(broker: &BrokerConfig, name: &'static str) -> Vec<ConfigSynonym> {
-    let Some(definition) = find(BROKER, name) else { return Vec::new() };
-    let hidden = definition.kind == ConfigType::Password;
-    let synonym = |value: &str, source| ConfigSynonym { name, value: (!hidden).then(|| value.to_owned()), source };
-    let set = broker.set(name).map(|value| synonym(value, ConfigSource::StaticBroker));
-    let default = definition.default.map(|value| synonym(value, ConfigSource::Default));
-    set.into_iter().chain(default).collect()
+/// A broker setting and those that it falls back to: what a topic configuration inherits from, from that name on.
+fn chain_from<'a>(name: &'a &'static str) -> &'a [&'static str] {
+    let chains = TOPIC.iter().map(|definition| definition.inherits);
+    let rest =
+        |chain: &'static [&'static str]| chain.iter().position(|link| link == name).and_then(|at| chain.get(at..));
+    chains.into_iter().find_map(rest).unwrap_or(std::slice::from_ref(name))
+}
+
+/// The values of a chain of broker settings, set ones before defaults, and none at all unless the first of the chain
+/// has one: so Kafka answers, and tools compare its answers.
+fn broker_synonyms(broker: &BrokerConfig, chain: &[&'static str]) -> Vec<ConfigSynonym> {
+    let definitions = || chain.iter().filter_map(|name| find(BROKER, name));
+    let synonym = |definition: &Definition, value: &str, source| {
+        let value = (definition.kind != ConfigType::Password).then(|| value.to_owned());
+        ConfigSynonym { name: definition.name, value, source }
+    };
+    let set = definitions()
+        .filter_map(|definition| Some(synonym(definition, broker.set(definition.name)?, ConfigSource::StaticBroker)));
+    let defaults =
+        definitions().filter_map(|definition| Some(synonym(definition, definition.default?, ConfigSource::Default)));
+    set.chain(defaults).skip_while(|synonym| chain.first() != Some(&synonym.name)).collect()
+}
+
+/// Who set the value that holds.
+fn source_of(synonyms: &[ConfigSynonym]) -> ConfigSource {
+    synonyms.first().map_or(ConfigSource::Default, |synonym| synonym.source)
 }

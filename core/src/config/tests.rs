@@ -284,29 +284,59 @@ fn topic_configurations_are_checked_and_what_does_not_act_is_refused_by_name() {
     }
 }
 
+/// What the rows say of where values come from is what Apache Kafka 4.3.1 answers with the same settings.
 #[test]
 fn rows_say_where_a_value_comes_from() {
-    let (config, _) = broker("log.roll.hours=2");
-    let rows = describe_topic(&config, &overrides(&[("segment.ms", "77")]), Some(&["segment.ms", "no.such"]));
-    let [row] = rows.as_slice() else { panic!("{rows:?}") };
-    assert_eq!((row.value.as_deref(), row.source), (Some("77"), ConfigSource::Topic));
-    let synonyms: Vec<_> = row.synonyms.iter().map(|s| (s.name, s.value.as_deref().unwrap(), s.source)).collect();
-    assert_eq!(
-        synonyms,
-        [
-            ("segment.ms", "77", ConfigSource::Topic),
-            ("log.roll.hours", "2", ConfigSource::StaticBroker),
-            ("log.roll.hours", "168", ConfigSource::Default),
-        ]
-    );
-    let rows = describe_topic(&config, &TopicOverrides::new(), Some(&["segment.ms"]));
-    assert_eq!((rows[0].value.as_deref(), rows[0].source), (Some("7200000"), ConfigSource::StaticBroker));
+    let (config, _) = broker("log.roll.ms=5000000\nlog.roll.jitter.hours=1\nlog.segment.bytes=3000000");
+    let set = overrides(&[("segment.ms", "2000000")]);
+    let synonyms_of = |row: &ConfigRow| -> String {
+        let text = |s: &ConfigSynonym| format!("{:?} {}={}", s.source, s.name, s.value.as_deref().unwrap_or("null"));
+        row.synonyms.iter().map(text).collect::<Vec<_>>().join(", ")
+    };
+    for (name, value, source, synonyms) in [
+        (
+            "segment.ms",
+            "2000000",
+            ConfigSource::Topic,
+            "Topic segment.ms=2000000, StaticBroker log.roll.ms=5000000, Default log.roll.hours=168",
+        ),
+        (
+            "segment.bytes",
+            "3000000",
+            ConfigSource::StaticBroker,
+            "StaticBroker log.segment.bytes=3000000, Default log.segment.bytes=1073741824",
+        ),
+        ("segment.jitter.ms", "3600000", ConfigSource::Default, ""),
+        ("retention.ms", "604800000", ConfigSource::Default, ""),
+        ("segment.index.bytes", "10485760", ConfigSource::Default, "Default log.index.size.max.bytes=10485760"),
+    ] {
+        let rows = describe_topic(&config, &set, Some(&[name, "no.such"]));
+        let [row] = rows.as_slice() else { panic!("{rows:?}") };
+        assert_eq!((row.value.as_deref(), row.source), (Some(value), source), "{name}");
+        assert_eq!(synonyms_of(row), synonyms, "{name}");
+    }
 
     let rows = describe_broker(&config, None);
-    assert!(rows.iter().all(|row| !find(BROKER, row.name).unwrap().internal));
+    assert_eq!(rows.len(), BROKER.iter().filter(|row| !row.internal && !row.since_4_4).count());
     let by_name = |name: &str| rows.iter().find(|row| row.name == name).unwrap();
-    assert!(by_name("ssl.keystore.password").is_sensitive);
-    assert_eq!(by_name("log.roll.hours").source, ConfigSource::StaticBroker);
+    for (name, value, source, synonyms) in [
+        (
+            "log.roll.ms",
+            Some("5000000"),
+            ConfigSource::StaticBroker,
+            "StaticBroker log.roll.ms=5000000, Default log.roll.hours=168",
+        ),
+        ("log.roll.hours", Some("168"), ConfigSource::Default, "Default log.roll.hours=168"),
+        ("log.roll.jitter.ms", None, ConfigSource::Default, ""),
+        ("node.id", Some("1"), ConfigSource::StaticBroker, "StaticBroker node.id=1"),
+        ("broker.id", Some("1"), ConfigSource::StaticBroker, "StaticBroker broker.id=1, Default broker.id=-1"),
+        ("ssl.keystore.password", None, ConfigSource::Default, ""),
+    ] {
+        let row = by_name(name);
+        assert_eq!((row.value.as_deref(), row.source), (value, source), "{name}");
+        assert_eq!(synonyms_of(row), synonyms, "{name}");
+    }
+    assert!(by_name("ssl.keystore.password").is_sensitive && !by_name("node.id").is_sensitive);
     assert!(by_name("log.roll.hours").read_only && !by_name("log.roll.ms").read_only);
     assert_eq!(describe_group(None).len(), GROUP.iter().filter(|row| !row.internal && !row.since_4_4).count());
 }

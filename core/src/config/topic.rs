@@ -186,7 +186,7 @@ pub(super) fn effective(broker: &BrokerConfig, overrides: &TopicOverrides, name:
 }
 
 /// Text of the value that a topic inherits from the broker's own settings, converted to the topic's unit.
-pub(super) fn inherited(broker: &BrokerConfig, name: &str) -> Option<String> {
+fn inherited(broker: &BrokerConfig, name: &str) -> Option<String> {
     find(TOPIC, name)?
         .inherits
         .iter()
