@@ -4,8 +4,9 @@
 //! doorbell; the runtime's own blocking pool would deliver it only when the executor looks at its rings, which a busy
 //! shard does every 100 ms.
 //!
-//! Two threads, because a sync may take as long as the device likes: what waits for the device to write goes to the
-//! first only, and the second is always there for reads, opens and computing.
+//! Two lanes, because a sync may take as long as the device likes: what waits for the device to write never takes the
+//! thread that is kept for reads, opens and computing. Several may wait for the device at once, since the file system
+//! serves syncs that come together by one commit of its journal.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,29 +18,34 @@ use corelane_core::base::ShardId;
 use super::mailbox::Doorbell;
 use super::panics;
 
+/// Threads of each lane, in the order of [`Lane`].
+const THREADS: [usize; 2] = [3, 1];
+
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Which threads may run a job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Lane {
-    /// Waits until the device has written, or frees what may be much: one at a time.
+    /// Waits until the device has written, or frees what may be much.
     Device,
-    /// All else.
+    /// All else; the threads of the other lane help out.
     Quick,
 }
 
 #[derive(Default)]
 struct Queue {
-    device: VecDeque<Job>,
-    quick: VecDeque<Job>,
-    /// Whether the thread of each lane waits for a job.
-    idle: [bool; 2],
+    /// Jobs of each lane.
+    jobs: [VecDeque<Job>; 2],
+    /// Threads of each lane that wait and that no job counts on yet.
+    idle: [usize; 2],
+    /// Wake-ups of each lane that no thread has taken yet.
+    calls: [usize; 2],
     closed: bool,
 }
 
 struct Shared {
     queue: Mutex<Queue>,
-    /// Where the thread of each lane waits.
+    /// Where the threads of each lane wait.
     changed: [Condvar; 2],
     /// Numbers of the jobs whose result is there and whose shard has not seen it.
     finished: Mutex<Vec<u64>>,
@@ -66,9 +72,12 @@ impl Workers {
             shard,
         });
         for lane in [Lane::Device, Lane::Quick] {
-            let shared = Arc::clone(&shared);
-            let name = format!("corelane-work-{shard}-{}", lane as usize);
-            thread::Builder::new().name(name).spawn(move || shared.run(lane))?;
+            for _ in 0..THREADS[lane as usize] {
+                let shared = Arc::clone(&shared);
+                // The kernel shows 15 characters of a name.
+                let name = format!("corelane-w{shard}");
+                thread::Builder::new().name(name).spawn(move || shared.run(lane))?;
+            }
         }
         Ok(Self { shared })
     }
@@ -106,51 +115,51 @@ impl Workers {
 
     fn push(&self, lane: Lane, job: Job) {
         let mut queue = lock(&self.shared.queue);
-        let waiting = match lane {
-            Lane::Device => {
-                queue.device.push_back(job);
-                Lane::Device
-            }
-            Lane::Quick => {
-                queue.quick.push_back(job);
-                if queue.idle[Lane::Quick as usize] { Lane::Quick } else { Lane::Device }
-            }
-        };
-        // It is spoken for: the next job shall not count on it.
-        queue.idle[waiting as usize] = false;
-        drop(queue);
-        self.shared.changed[waiting as usize].notify_one();
+        queue.jobs[lane as usize].push_back(job);
+        let callers: &[Lane] = if lane == Lane::Quick { &[Lane::Quick, Lane::Device] } else { &[Lane::Device] };
+        // If all are busy, the first that is done takes it.
+        if let Some(&called) = callers.iter().find(|&&lane| queue.idle[lane as usize] > 0) {
+            queue.idle[called as usize] -= 1;
+            queue.calls[called as usize] += 1;
+            drop(queue);
+            self.shared.changed[called as usize].notify_one();
+        }
     }
 }
 
 impl Drop for Workers {
     fn drop(&mut self) {
         lock(&self.shared.queue).closed = true;
-        self.shared.changed.iter().for_each(Condvar::notify_one);
+        self.shared.changed.iter().for_each(Condvar::notify_all);
     }
 }
 
 impl Shared {
     fn run(&self, lane: Lane) {
-        loop {
-            let job = {
-                let mut queue = lock(&self.queue);
-                loop {
-                    let device = if lane == Lane::Device { queue.device.pop_front() } else { None };
-                    if let Some(job) = device.or_else(|| queue.quick.pop_front()) {
-                        break job;
-                    }
-                    if queue.closed {
-                        return;
-                    }
-                    queue.idle[lane as usize] = true;
-                    queue = self.changed[lane as usize].wait(queue).unwrap_or_else(PoisonError::into_inner);
-                    queue.idle[lane as usize] = false;
-                }
-            };
+        while let Some(job) = self.next(lane) {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(job)) {
-                panics::abort("a helper thread", &panic);
+                panics::abort("a helper thread", &*panic);
             }
+        }
+    }
+
+    /// The next job for a thread of `lane`; waits for one. `None` when there is none and there will be none.
+    fn next(&self, lane: Lane) -> Option<Job> {
+        let own = lane as usize;
+        let mut queue = lock(&self.queue);
+        loop {
+            let device = if lane == Lane::Device { queue.jobs[own].pop_front() } else { None };
+            if let Some(job) = device.or_else(|| queue.jobs[Lane::Quick as usize].pop_front()) {
+                return Some(job);
+            }
+            if queue.closed {
+                return None;
+            }
+            queue.idle[own] += 1;
+            while queue.calls[own] == 0 && !queue.closed {
+                queue = self.changed[own].wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+            queue.calls[own] = queue.calls[own].saturating_sub(1);
         }
     }
 }
