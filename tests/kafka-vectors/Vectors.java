@@ -15,11 +15,13 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.TreeMap;
+import java.util.TreeSet;
 import java.util.jar.JarEntry;
 import java.util.jar.JarFile;
 
 import org.apache.kafka.common.Uuid;
 import org.apache.kafka.common.errors.RetriableException;
+import org.apache.kafka.common.errors.UnsupportedVersionException;
 import org.apache.kafka.common.protocol.ApiKeys;
 import org.apache.kafka.common.protocol.ByteBufferAccessor;
 import org.apache.kafka.common.protocol.Errors;
@@ -31,11 +33,13 @@ import org.apache.kafka.common.protocol.types.TaggedFields;
 import org.apache.kafka.common.protocol.types.Type;
 
 /**
- * Fills every message class on the class path with seeded random values, in every version that the class knows, and
- * writes what Kafka serializes. Kafka's classes describe themselves: the static field SCHEMAS says which fields a
- * version has, so nothing here knows a message by name.
+ * Lets the Kafka on the class path say what it knows of its messages. Its classes describe themselves: the static field
+ * SCHEMAS says which fields a version has, so nothing here knows a message by name.
  *
- * Each vector is: name (i16 length, UTF-8), version (i16), value (i32 length, bytes).
+ * The first file has vectors: every message, in every version, filled with seeded random values and serialized. Each
+ * vector is: name (i16 length, UTF-8), version (i16), value (i32 length, bytes).
+ *
+ * The second file has facts, one a line; the code that writes a kind of line says what is in it.
  */
 public class Vectors {
     private static final int PER_VERSION = 40;
@@ -53,9 +57,16 @@ public class Vectors {
                 writeVectors(out, entry.getKey(), entry.getValue());
             }
         }
-        if (arguments.length > 1) {
-            try (PrintStream out = new PrintStream(arguments[1], StandardCharsets.UTF_8)) {
-                writeFacts(out);
+        try (PrintStream out = new PrintStream(new FileOutputStream(arguments[1]), false, StandardCharsets.US_ASCII)) {
+            writeApis(out);
+            writeErrors(out);
+            for (var entry : messages.entrySet()) {
+                writeFields(out, entry.getKey(), entry.getKey(), entry.getValue());
+                for (Class<?> inner : entry.getValue().getDeclaredClasses()) {
+                    if (Message.class.isAssignableFrom(inner)) {
+                        writeFields(out, entry.getKey(), inner.getSimpleName(), inner);
+                    }
+                }
             }
         }
     }
@@ -95,22 +106,25 @@ public class Vectors {
             for (int i = 0; i < PER_VERSION; i++) {
                 Vectors vectors = new Vectors((name.hashCode() * 1000L + version) * 1000L + i);
                 Message message = (Message) vectors.struct(type, schemas[version], i == 0);
-                ObjectSerializationCache cache = new ObjectSerializationCache();
-                ByteBuffer buffer = ByteBuffer.allocate(message.size(cache, version));
-                message.write(new ByteBufferAccessor(buffer), cache, version);
+                byte[] bytes = serialize(message, version);
                 out.writeUTF(name);
                 out.writeShort(version);
-                out.writeInt(buffer.position());
-                out.write(buffer.array(), 0, buffer.position());
+                out.writeInt(bytes.length);
+                out.write(bytes);
             }
         }
     }
 
+    private static byte[] serialize(Message message, short version) {
+        ObjectSerializationCache cache = new ObjectSerializationCache();
+        ByteBuffer buffer = ByteBuffer.allocate(message.size(cache, version));
+        message.write(new ByteBufferAccessor(buffer), cache, version);
+        return buffer.array();
+    }
+
     /** A new struct; if bare, with defaults wherever the field is not a struct. */
     private Object struct(Class<?> type, Schema schema, boolean bare) throws Exception {
-        Constructor<?> constructor = type.getDeclaredConstructor();
-        constructor.setAccessible(true);
-        Object struct = constructor.newInstance();
+        Object struct = newInstance(type);
         for (BoundField field : schema.fields()) {
             if (field.def.type instanceof TaggedFields) {
                 for (var tagged : taggedFields((TaggedFields) field.def.type)) {
@@ -189,15 +203,8 @@ public class Vectors {
     @SuppressWarnings("unchecked")
     private Object list(Field field, Type elementType) throws Exception {
         Class<?> listType = field.getType();
-        Class<?> elementClass;
-        Collection<Object> list;
-        if (listType == List.class) {
-            elementClass = (Class<?>) ((ParameterizedType) field.getGenericType()).getActualTypeArguments()[0];
-            list = new ArrayList<>();
-        } else {
-            elementClass = (Class<?>) ((ParameterizedType) listType.getGenericSuperclass()).getActualTypeArguments()[0];
-            list = (Collection<Object>) listType.getDeclaredConstructor().newInstance();
-        }
+        Class<?> elementClass = elementClass(field);
+        Collection<Object> list = (Collection<Object>) (listType == List.class ? new ArrayList<>() : newInstance(listType));
         int size = random.nextInt(20) == 0 ? 150 : random.nextInt(4);
         boolean primitive = !(elementType instanceof Schema);
         if (!primitive) {
@@ -207,6 +214,12 @@ public class Vectors {
             list.add(primitive ? scalar(elementClass) : struct(elementClass, (Schema) elementType, false));
         }
         return list;
+    }
+
+    private static Class<?> elementClass(Field field) {
+        boolean plain = field.getType() == List.class;
+        var type = (ParameterizedType) (plain ? field.getGenericType() : field.getType().getGenericSuperclass());
+        return (Class<?>) type.getActualTypeArguments()[0];
     }
 
     private Object scalar(Class<?> type) {
@@ -239,9 +252,11 @@ public class Vectors {
     }
 
     private long number() {
-        switch (random.nextInt(4)) {
+        switch (random.nextInt(5)) {
             case 0:
                 return random.nextInt(256) - 128;
+            case 4:
+                return random.nextInt(2) - 1; // the usual defaults
             case 1:
                 return Long.MAX_VALUE >>> random.nextInt(63);
             case 2:
@@ -270,8 +285,11 @@ public class Vectors {
         return bytes;
     }
 
-    /** What Kafka says of its API keys and error codes. */
-    private static void writeFacts(PrintStream out) {
+    /**
+     * "api KEY NAME NEWEST NEWEST-STABLE", and for each of its versions "header KEY VERSION REQUEST RESPONSE" with the
+     * versions of the headers.
+     */
+    private static void writeApis(PrintStream out) {
         for (ApiKeys api : ApiKeys.values()) {
             if (api.messageType.lowestSupportedVersion() > api.messageType.highestSupportedVersion(true)) {
                 continue; // removed, like those of the ZooKeeper controller
@@ -282,9 +300,130 @@ public class Vectors {
                     api.responseHeaderVersion(version));
             }
         }
+    }
+
+    /** "error CODE NAME RETRIABLE". */
+    private static void writeErrors(PrintStream out) {
         for (Errors error : Errors.values()) {
             boolean retriable = error.exception() instanceof RetriableException;
             out.printf("error %d %s %b%n", error.code(), error.name(), retriable);
         }
+    }
+
+    /**
+     * "default MESSAGE STRUCT FIELD VALUE", and for each version of the struct "field MESSAGE STRUCT FIELD VERSION STATE"
+     * with the state required, nullable, dropped (absent, and a value for it is ignored) or refused (absent, and a value
+     * for it is an error). Names of fields are in lower case without underscores.
+     */
+    private static void writeFields(PrintStream out, String message, String struct, Class<?> type) throws Exception {
+        Schema[] schemas = (Schema[]) type.getField("SCHEMAS").get(null);
+        List<TreeMap<String, Type>> versions = new ArrayList<>();
+        TreeSet<String> names = new TreeSet<>();
+        for (Schema schema : schemas) {
+            versions.add(schema == null ? null : fieldTypes(schema));
+            if (schema != null) {
+                names.addAll(fieldTypes(schema).keySet());
+            }
+        }
+        for (String name : names) {
+            out.printf("default %s %s %s %s%n", message, struct, name, defaultOf(type, name));
+            for (short version = 0; version < schemas.length; version++) {
+                if (schemas[version] != null) {
+                    Type fieldType = versions.get(version).get(name);
+                    String state = fieldType == null ? fateOf(type, name, version)
+                        : fieldType.isNullable() ? "nullable" : "required";
+                    out.printf("field %s %s %s %d %s%n", message, struct, name, version, state);
+                }
+            }
+        }
+    }
+
+    private static TreeMap<String, Type> fieldTypes(Schema schema) throws Exception {
+        TreeMap<String, Type> types = new TreeMap<>();
+        for (BoundField field : schema.fields()) {
+            if (field.def.type instanceof TaggedFields) {
+                for (var tagged : taggedFields((TaggedFields) field.def.type)) {
+                    types.put(tagged.name.replace("_", ""), tagged.type);
+                }
+            } else {
+                types.put(field.def.name.replace("_", ""), field.def.type);
+            }
+        }
+        return types;
+    }
+
+    private static String defaultOf(Class<?> type, String name) throws Exception {
+        Object value = get(newInstance(type), name);
+        if (value == null) {
+            return "null";
+        } else if (value instanceof Collection || value instanceof byte[] || value instanceof ByteBuffer) {
+            return "empty";
+        } else if (value instanceof Uuid) {
+            return value.equals(Uuid.ZERO_UUID) ? "zero" : "uuid";
+        } else if (value instanceof Message) {
+            return "struct";
+        }
+        return value.equals("") ? "empty" : value.toString();
+    }
+
+    /** What becomes of a value in a version without the field. */
+    private static String fateOf(Class<?> type, String name, short version) throws Exception {
+        Message struct = (Message) newInstance(type);
+        Field field = field(type, name);
+        field.setAccessible(true);
+        field.set(struct, other(field, field.get(struct)));
+        try {
+            serialize(struct, version);
+        } catch (UnsupportedVersionException refused) {
+            return "refused";
+        }
+        return "dropped";
+    }
+
+    /** Any value that is not this one. */
+    @SuppressWarnings("unchecked")
+    private static Object other(Field field, Object value) throws Exception {
+        Class<?> type = field.getType();
+        if (Collection.class.isAssignableFrom(type)) {
+            Vectors vectors = new Vectors(0);
+            Collection<Object> list = (Collection<Object>) (type == List.class ? new ArrayList<>() : newInstance(type));
+            Class<?> element = elementClass(field);
+            list.add(Message.class.isAssignableFrom(element) ? newInstance(element) : vectors.scalar(element));
+            return list;
+        } else if (Message.class.isAssignableFrom(type)) {
+            Object struct = newInstance(type);
+            for (Field inner : type.getDeclaredFields()) {
+                boolean number = inner.getType() == int.class || inner.getType() == long.class;
+                if (!Modifier.isStatic(inner.getModifiers()) && number && !inner.getName().startsWith("_")) {
+                    inner.setAccessible(true);
+                    inner.set(struct, other(inner, inner.get(struct)));
+                    return struct;
+                }
+            }
+            throw new IllegalStateException("no number in " + type);
+        }
+        Vectors vectors = new Vectors(0);
+        Object other;
+        do {
+            other = vectors.scalar(type);
+        } while (other.equals(value) || other.equals("") || isEmpty(other));
+        return other;
+    }
+
+    private static boolean isEmpty(Object value) {
+        return value instanceof byte[] && ((byte[]) value).length == 0
+            || value instanceof ByteBuffer && !((ByteBuffer) value).hasRemaining();
+    }
+
+    private static Object get(Object struct, String name) throws Exception {
+        Field field = field(struct.getClass(), name);
+        field.setAccessible(true);
+        return field.get(struct);
+    }
+
+    private static Object newInstance(Class<?> type) throws Exception {
+        Constructor<?> constructor = type.getDeclaredConstructor();
+        constructor.setAccessible(true);
+        return constructor.newInstance();
     }
 }

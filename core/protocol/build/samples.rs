@@ -1,18 +1,24 @@
-//! Writes what the tests need of every message: how to draw a random value that a version can carry, and a list.
+//! Writes what the tests need of every message: how to draw a random value that a version can carry, a list of all
+//! messages, and one of all fields with what the schema says of them.
 
 use std::fmt::Write;
 
 use crate::emit::{ident, snake_case};
-use crate::model::{Field, Message, Struct, Type};
+use crate::model::{Field, Message, Struct, Type, Versions};
 
-/// Implementations of the tests' `Sample` trait, and the function `codecs` that lists all messages.
+/// Implementations of the tests' `Sample` trait, and the functions `codecs` and `fields`.
 pub(crate) fn all(messages: &[Message], records: &[Message]) -> String {
     let mut out = String::new();
     let mut list = String::new();
+    let mut fields = String::new();
     for (root, group) in [("messages", messages), ("records", records)] {
         for message in group {
+            let path = format!("corelane_protocol::{root}::{}", snake_case(&message.name));
             for item in &message.structs {
-                sample(&mut out, &format!("corelane_protocol::{root}::{}", snake_case(&message.name)), item);
+                sample(&mut out, &path, item);
+                for field in &item.fields {
+                    fact(&mut fields, message, &path, item, field);
+                }
             }
             let _ = writeln!(list, "        Codec::of::<corelane_protocol::{root}::{}>(),", message.name);
         }
@@ -21,7 +27,29 @@ pub(crate) fn all(messages: &[Message], records: &[Message]) -> String {
         out,
         "/// Every message and record.\npub(crate) fn codecs() -> Vec<Codec> {{\n    vec![\n{list}    ]\n}}"
     );
+    let _ = writeln!(
+        out,
+        "/// Every field of every struct.\npub(crate) fn fields() -> Vec<Field> {{\n    vec![\n{fields}    ]\n}}"
+    );
     out
+}
+
+fn fact(out: &mut String, message: &Message, path: &str, item: &Struct, field: &Field) {
+    let range = |versions: Versions| format!("{}..={}", versions.min, versions.max);
+    let _ = writeln!(
+        out,
+        "        Field {{ message: \"{}\", owner: \"{}\", name: \"{}\", owner_versions: {}, versions: {}, nullable: {}, \
+         ignorable: {}, default: format!(\"{{:?}}\", {path}::{}::default().{}) }},",
+        message.name,
+        item.name,
+        field.name,
+        range(item.versions),
+        range(field.versions),
+        field.nullable.map_or("None".to_owned(), |nullable| format!("Some({})", range(nullable))),
+        field.ignorable,
+        item.name,
+        ident(field),
+    );
 }
 
 fn sample(out: &mut String, path: &str, item: &Struct) {

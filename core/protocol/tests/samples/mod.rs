@@ -1,5 +1,7 @@
 //! Random values of every message, drawn from a seed; the part that knows the messages is generated.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 use corelane_protocol::wire::{DecodeError, Reader, Writer};
 use corelane_protocol::{KafkaString, Message};
@@ -98,7 +100,7 @@ impl Sample for Bytes {
 /// What can be done with a message whose type is not known here.
 pub(crate) struct Codec {
     pub(crate) name: &'static str,
-    pub(crate) versions: std::ops::RangeInclusive<i16>,
+    pub(crate) versions: RangeInclusive<i16>,
     /// A random value, encoded.
     pub(crate) sample: fn(&mut Source, i16) -> Bytes,
     /// Decodes, and encodes again what came out.
@@ -123,6 +125,20 @@ impl Codec {
             decode: |bytes, version| T::decode(&mut Reader::new(bytes), version).map(drop),
         }
     }
+}
+
+/// What a schema says of one field.
+pub(crate) struct Field {
+    pub(crate) message: &'static str,
+    /// The struct around it.
+    pub(crate) owner: &'static str,
+    pub(crate) owner_versions: RangeInclusive<i16>,
+    pub(crate) name: &'static str,
+    pub(crate) versions: RangeInclusive<i16>,
+    pub(crate) nullable: Option<RangeInclusive<i16>>,
+    pub(crate) ignorable: bool,
+    /// What the struct's `Default` has, in the form of `Debug`.
+    pub(crate) default: String,
 }
 
 pub(crate) fn encode<T: Message>(value: &T, version: i16) -> Bytes {
