@@ -166,17 +166,17 @@ pub fn validate_produce(records: &Bytes, rules: &AppendRules, now: Timestamp) ->
         CompressionRule::Topic(target) if target.codec != codec => Some(target),
         _ => None,
     };
-    let valid = if codec == Codec::None || rules.compacted || target.is_some() {
+    let is_word_taken = codec != Codec::None && !rules.compacted && target.is_none();
+    let valid = if is_word_taken && are_declared_timestamps_good(batch.header(), rules, now) {
+        let max_timestamp = batch.header().max_timestamp();
+        ValidBatch::keep(batch, max_timestamp)
+    } else {
         let opened = batch.open(DECOMPRESSED_BATCH_BYTES_MAX).map_err(reject_codec)?;
         let max_timestamp = check_records(batch.header(), &opened, rules, now)?;
         match target {
             Some(target) => recompress(&batch, &opened, target, max_timestamp, rules)?,
             None => ValidBatch::keep(batch, max_timestamp),
         }
-    } else {
-        check_declared_timestamps(batch.header(), rules, now)?;
-        let max_timestamp = batch.header().max_timestamp();
-        ValidBatch::keep(batch, max_timestamp)
     };
     if bytes_u64(valid.size_bytes()) > rules.segment_bytes {
         return Err(RejectionKind::RecordListTooLarge.because(format!(
@@ -290,24 +290,21 @@ fn check_records(
     faults.into_result().map(|()| max_timestamp)
 }
 
-/// The window's check without the records: the first record's timestamp and the largest, by the header's word.
-fn check_declared_timestamps(header: &BatchHeader, rules: &AppendRules, now: Timestamp) -> Result<(), RecordRejection> {
+/// The window's check without the records: the first record's timestamp and the largest, by the header's word. A batch
+/// that fails it is opened, so that the answer names the records at fault.
+fn are_declared_timestamps_good(header: &BatchHeader, rules: &AppendRules, now: Timestamp) -> bool {
     let window = TimestampWindow::new(header, rules, now);
-    let mut faults = Faults::default();
-    let fault = match header.attributes().timestamp_type() {
-        TimestampType::CreateTime => window.fault(header.base_timestamp()),
-        TimestampType::LogAppendTime => None,
+    let first = match header.attributes().timestamp_type() {
+        TimestampType::CreateTime => header.base_timestamp(),
+        TimestampType::LogAppendTime => header.max_timestamp(),
     };
-    if let Some(message) = fault.or_else(|| window.fault(header.max_timestamp())) {
-        faults.add(0, RejectionKind::InvalidTimestamp, || message);
-    }
-    faults.into_result()
+    window.fault(first).is_none() && window.fault(header.max_timestamp()).is_none()
 }
 
 /// Which timestamps a topic takes at a moment.
 struct TimestampWindow {
-    checked: bool,
-    appended_by_client: bool,
+    is_checked: bool,
+    is_append_time: bool,
     earliest: i64,
     latest: i64,
 }
@@ -315,20 +312,22 @@ struct TimestampWindow {
 impl TimestampWindow {
     fn new(header: &BatchHeader, rules: &AppendRules, now: Timestamp) -> Self {
         Self {
-            checked: rules.timestamp_type == TimestampType::CreateTime,
-            appended_by_client: header.attributes().timestamp_type() == TimestampType::LogAppendTime,
+            is_checked: rules.timestamp_type == TimestampType::CreateTime,
+            is_append_time: header.attributes().timestamp_type() == TimestampType::LogAppendTime,
             earliest: now.0.saturating_sub(rules.timestamp_before_max_ms),
             latest: now.0.saturating_add(rules.timestamp_after_max_ms),
         }
     }
 
+    /// Kafka refuses a client's append time only where it does not look at the time itself. Elsewhere the batch is
+    /// stored as one with the producer's times, see [`ValidBatch`].
     fn fault(&self, timestamp: Timestamp) -> Option<String> {
-        if self.appended_by_client {
-            return Some("only the broker may set the append time".to_owned());
+        if self.is_checked && timestamp != Timestamp::NONE {
+            let is_outside = timestamp.0 < self.earliest || timestamp.0 > self.latest;
+            return is_outside
+                .then(|| format!("timestamp {timestamp} is outside {} to {}", self.earliest, self.latest));
         }
-        let outside = timestamp.0 < self.earliest || timestamp.0 > self.latest;
-        (self.checked && timestamp != Timestamp::NONE && outside)
-            .then(|| format!("timestamp {timestamp} is outside {} to {}", self.earliest, self.latest))
+        self.is_append_time.then(|| "only the broker may set the append time".to_owned())
     }
 }
 
@@ -378,7 +377,8 @@ fn recompress(
 ) -> Result<ValidBatch, RecordRejection> {
     let payload = codec::compress(target, opened).map_err(reject_codec)?;
     let mut header = *batch.header();
-    header.set_attributes(header.attributes().with_codec(target.codec));
+    let attributes = header.attributes().with_codec(target.codec).with_timestamp_type(TimestampType::CreateTime);
+    header.set_attributes(attributes);
     header.set_timestamps(header.base_timestamp(), max_timestamp);
     if !header.set_payload_bytes(payload.len()) {
         return Err(reject_codec(CodecError::TooLarge { limit_bytes: DECOMPRESSED_BATCH_BYTES_MAX }));

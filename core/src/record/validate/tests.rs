@@ -112,6 +112,7 @@ fn each_broken_rule_gets_its_error() {
     let fewer = edited(&sent, |header| header.set_record_count(1));
     let none = edited(&sent, |header| header.set_record_count(0));
     let defaults = AppendRules::default();
+    let by_broker = AppendRules { timestamp_type: TimestampType::LogAppendTime, ..defaults };
     let small = AppendRules { max_message_bytes: 60, ..defaults };
     let short_segment = AppendRules { segment_bytes: 60, ..defaults };
     for (name, records, rules, now, kind) in [
@@ -123,7 +124,7 @@ fn each_broken_rule_gets_its_error() {
         ("base offset", far.into(), defaults, NOW, RejectionKind::InvalidRecord),
         ("codec 5", codec5, defaults, NOW, RejectionKind::CorruptMessage),
         ("control", control, defaults, NOW, RejectionKind::InvalidRecord),
-        ("append time", append_time, defaults, NOW, RejectionKind::InvalidTimestamp),
+        ("append time", append_time.clone(), by_broker, NOW, RejectionKind::InvalidTimestamp),
         ("sequence", sequence, defaults, NOW, RejectionKind::InvalidRecord),
         ("too few records", more, defaults, NOW, RejectionKind::InvalidRecord),
         ("too many records", fewer, defaults, NOW, RejectionKind::InvalidRecord),
@@ -135,6 +136,8 @@ fn each_broken_rule_gets_its_error() {
         let rejection = validate_produce(&records, &rules, now).expect_err(name);
         assert_eq!(rejection.kind, kind, "{name}: {rejection}");
     }
+    let kept = validate_produce(&append_time, &defaults, NOW).unwrap();
+    assert_eq!(kept.header().attributes().timestamp_type(), TimestampType::CreateTime);
     let window = AppendRules { timestamp_before_max_ms: 1_000, ..defaults };
     assert!(validate_produce(&bytes, &window, NOW + 1_000).is_ok());
     assert!(validate_produce(&bytes, &window, NOW + 1_001).is_err());

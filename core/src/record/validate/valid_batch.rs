@@ -24,10 +24,13 @@ impl ValidBatch {
         Self { batch, header }
     }
 
-    /// A client's batch whose records' largest timestamp turned out to be `max_timestamp`.
+    /// A client's batch whose records' largest timestamp turned out to be `max_timestamp`. The append time is not the
+    /// client's to set.
     pub(super) fn keep(batch: Batch, max_timestamp: Timestamp) -> Self {
         let mut header = *batch.header();
-        if header.max_timestamp() != max_timestamp {
+        let attributes = header.attributes().with_timestamp_type(TimestampType::CreateTime);
+        if header.max_timestamp() != max_timestamp || header.attributes() != attributes {
+            header.set_attributes(attributes);
             header.set_timestamps(header.base_timestamp(), max_timestamp);
             header.set_crc(crc32c::crc32c_append(header.covered_crc(), &batch.payload()));
         }
