@@ -18,6 +18,7 @@ use corelane_core::protocol::wire::{Frame, next_frame};
 use crate::answers::{Answer, Answers};
 use crate::api::{self, Request};
 use crate::budget::Reservation;
+use crate::hop::Origin;
 use crate::local::{Either, first_of};
 use crate::shard::Shard;
 use crate::sys::Sys;
@@ -36,9 +37,9 @@ pub(crate) async fn serve<S: Sys>(
     shard: Rc<Shard<S>>,
     connection: S::Connection,
     answers: Rc<Answers<S>>,
-    listener: usize,
+    origin: Origin,
 ) {
-    let end = read_frames(&shard, &connection, &answers, listener).await;
+    let end = read_frames(&shard, &connection, &answers, origin).await;
     // Requests in progress run to their end, so that what they began is completed; their answers go nowhere.
     answers.all_sent().await;
     answers.close();
@@ -52,7 +53,7 @@ async fn read_frames<S: Sys>(
     shard: &Rc<Shard<S>>,
     connection: &S::Connection,
     answers: &Rc<Answers<S>>,
-    listener: usize,
+    origin: Origin,
 ) -> End {
     let frame_bytes_max = shard.settings.request_bytes_max();
     let mut buffer = BytesMut::new();
@@ -69,7 +70,7 @@ async fn read_frames<S: Sys>(
             }
             match next_frame(&mut buffer, frame_bytes_max) {
                 Ok(Frame::Complete(frame)) => {
-                    if let Err(why) = handle_frame(shard, answers, listener, frame, reservation.take()).await {
+                    if let Err(why) = handle_frame(shard, answers, origin, frame, reservation.take()).await {
                         return End::Ours(why);
                     }
                     if answers.is_closed() {
@@ -102,11 +103,11 @@ async fn read_frames<S: Sys>(
 async fn handle_frame<S: Sys>(
     shard: &Rc<Shard<S>>,
     answers: &Rc<Answers<S>>,
-    listener: usize,
+    origin: Origin,
     frame: Bytes,
     reservation: Option<Reservation>,
 ) -> Result<(), String> {
-    let request = Request::parse(frame, listener)?;
+    let request = Request::parse(frame, origin)?;
     let overlaps = matches!(request.key, ApiKey::Produce | ApiKey::Fetch);
     if !overlaps {
         answers.flush().await;

@@ -33,14 +33,23 @@ pub struct Ticket(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WatchId(pub(crate) u64);
 
+/// How a connection came.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// Which of the node's listeners accepted it: answers name addresses of that one.
+    pub listener: usize,
+    /// The client is on this machine.
+    pub is_local: bool,
+}
+
 /// A message from one shard to another.
 pub enum Mail<S: Sys> {
     /// A connection for the receiving shard to adopt.
     Adopt {
         /// The connection.
         socket: S::Socket,
-        /// Which of the node's listeners accepted it.
-        listener: usize,
+        /// How it came.
+        origin: Origin,
     },
     /// A connection that the receiving shard had handed over has ended.
     Ended,

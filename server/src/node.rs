@@ -28,7 +28,7 @@ use corelane_core::metadata::BrokerEpoch;
 
 use crate::catalog::{Catalog, StartFacts};
 use crate::controller::Controller;
-use crate::hop::{Call, Mail, Reply};
+use crate::hop::{Call, Mail, Origin, Reply};
 use crate::local::{Either, all_of, first_of};
 use crate::settings::Settings;
 use crate::shard::Shard;
@@ -299,10 +299,11 @@ async fn accept<S: Sys>(shard: Rc<Shard<S>>, listener: S::Listener, index: usize
             continue;
         }
         shard.connections.borrow_mut()[usize::from(to.0)] += 1;
+        let origin = Origin { listener: index, is_local: peer.ip().to_canonical().is_loopback() };
         if to == shard.sys.shard() {
-            shard.adopt(socket, index);
+            shard.adopt(socket, origin);
         } else {
-            shard.hop.post(to, Mail::Adopt { socket, listener: index }).await;
+            shard.hop.post(to, Mail::Adopt { socket, origin }).await;
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::budget::Budget;
 use crate::catalog::{Catalog, StartFacts, Topic};
 use crate::connection;
 use crate::controller::{Command, Controller, Outcome};
-use crate::hop::{Call, Hop, LongPoll, Mail, Reply, WatchId};
+use crate::hop::{Call, Hop, LongPoll, Mail, Origin, Reply, WatchId};
 use crate::local::{Signal, Slot, Turn, all_of};
 use crate::settings::Settings;
 use crate::storage::append::{AppendError, AppendItem, AppendResult};
@@ -120,7 +120,7 @@ impl<S: Sys> Shard<S> {
         loop {
             let (from, mail) = self.sys.mail().await;
             match mail {
-                Mail::Adopt { socket, listener } => self.adopt(socket, listener),
+                Mail::Adopt { socket, origin } => self.adopt(socket, origin),
                 Mail::Ended => self.connections.borrow_mut()[usize::from(from.0)] -= 1,
                 Mail::Reply(ticket, reply) => self.hop.replied(ticket, reply),
                 Mail::Notice(watch) => self.hop.noticed(watch),
@@ -337,7 +337,7 @@ impl<S: Sys> Shard<S> {
     }
 
     /// Serves a connection that shard 0 has accepted for this shard.
-    pub(crate) fn adopt(self: &Rc<Self>, socket: S::Socket, listener: usize) {
+    pub(crate) fn adopt(self: &Rc<Self>, socket: S::Socket, origin: Origin) {
         let this = Rc::clone(self);
         self.sys.spawn("connection", async move {
             match this.sys.adopt(socket) {
@@ -346,7 +346,7 @@ impl<S: Sys> Shard<S> {
                     let number = this.next_connection.replace(this.next_connection.get() + 1);
                     this.serving.borrow_mut().insert(number, Rc::clone(&answers));
                     if !this.stopping.get() {
-                        connection::serve(Rc::clone(&this), connection, answers, listener).await;
+                        connection::serve(Rc::clone(&this), connection, answers, origin).await;
                     }
                     this.serving.borrow_mut().remove(&number);
                     this.ended.raise();

@@ -87,6 +87,22 @@ pub struct BrokerConfig {
     pub fetch_sessions_max: u32,
     /// Milliseconds after its last write that an idempotent producer is remembered (`producer.id.expiration.ms`).
     pub producer_id_expiration_ms: i64,
+
+    // Our own.
+    /// How records get from the page cache to a socket (`corelane.fetch.path`).
+    pub fetch_path: FetchPath,
+}
+
+/// How records get from the page cache to a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FetchPath {
+    /// Small pieces and those for clients on this machine are copied; others go by `sendfile(2)`.
+    #[default]
+    Auto,
+    /// Always through memory of the broker's.
+    Copy,
+    /// By `sendfile(2)` whenever whole batches are sent as they lie.
+    Sendfile,
 }
 
 impl Default for BrokerConfig {
@@ -242,6 +258,11 @@ impl Reader {
             fetch_max_bytes: self.bytes("fetch.max.bytes"),
             fetch_sessions_max: self.bytes("max.incremental.fetch.session.cache.slots"),
             producer_id_expiration_ms: self.number("producer.id.expiration.ms"),
+            fetch_path: match self.text("corelane.fetch.path") {
+                "copy" => FetchPath::Copy,
+                "sendfile" => FetchPath::Sendfile,
+                _ => FetchPath::Auto,
+            },
         }
     }
 

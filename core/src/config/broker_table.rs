@@ -1,4 +1,4 @@
-//! Kafka's broker configurations, and what each of them does here.
+//! Kafka's broker configurations, and what each of them does here. Those that begin with `corelane.` are our own.
 
 use super::definition::{Definition, boolean, class, double, int, list, long, password, short, string};
 
@@ -62,6 +62,7 @@ pub static BROKER: &[Definition] = &[
     int("controller.quota.window.size.seconds").default("1").at_least(1).idle(QUOTAS),
     int("controller.socket.timeout.ms").default("30000").idle(SINGLE_NODE),
     list("cordoned.log.dirs").default("").per_broker(),
+    string("corelane.fetch.path").default("auto").one_of(&["auto", "copy", "sendfile"]).acts(),
     class("create.topic.policy.class.name"),
     int("default.replication.factor").default("1").acts(),
     long("delegation.token.expiry.check.interval.ms").default("3600000").at_least(1),

@@ -15,7 +15,7 @@ mod properties;
 mod topic;
 mod topic_table;
 
-pub use broker::{BrokerConfig, ConfigError, Notice};
+pub use broker::{BrokerConfig, ConfigError, FetchPath, Notice};
 pub use broker_table::BROKER;
 pub use definition::{Allowed, ConfigType, Definition, Dynamic, Effect, find, normalize};
 pub use describe::{ConfigRow, ConfigSource, ConfigSynonym, describe_broker, describe_group, describe_topic};

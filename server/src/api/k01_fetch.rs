@@ -9,24 +9,26 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use corelane_core::base::{LeaderEpoch, Monotonic, Offset, PartitionIndex, ShardId, Uuid};
+use corelane_core::base::{FilePosition, LeaderEpoch, Monotonic, Offset, PartitionIndex, ShardId, Uuid};
+use corelane_core::config::FetchPath;
 use corelane_core::log::read_plan::{ReadLimits, Walked};
 use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::fetch_response::{
     EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
 };
 use corelane_core::protocol::messages::{FetchRequest, FetchResponse};
+use corelane_core::protocol::wire::{WrittenPiece, stand_in};
 use corelane_core::record::header::HEADER_BYTES;
 use corelane_core::session::{Outcome, SessionFetch, SessionRequest, Wanted};
 
-use super::{Request, Served};
-use crate::answers::Answer;
+use super::{Broken, Request, Served};
+use crate::answers::{Answer, Piece};
 use crate::catalog::Catalog;
 use crate::hop::{Call, LongPoll, Reply};
 use crate::local::{Either, all_of, first_of};
 use crate::shard::{SessionKey, Shard};
 use crate::storage::PartitionKey;
-use crate::storage::read::{ReadItem, ReadResult, is_enough};
+use crate::storage::read::{Range, ReadItem, ReadResult, is_enough};
 use crate::sys::Sys;
 
 /// First version that names topics by id.
@@ -53,13 +55,19 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     let bytes_max = bytes_max.min(usize::try_from(available).unwrap_or(usize::MAX));
     // What readers do not take off their sockets stays in memory: the more there is of it, the less is read ahead.
     let mut reservation = shard.answer_budget.reserve_up_to(bytes_max);
-    let read = read(shard, &fetch, found, reservation.bytes()).await;
-    reservation.shrink_to(read.iter().map(|partition| partition.records.len()).sum());
+    let path = match shard.settings.config.fetch_path {
+        FetchPath::Auto if request.origin.is_local => FetchPath::Copy,
+        path => path,
+    };
+    let mut read = read(shard, &fetch, found, reservation.bytes(), path).await;
+    reservation.shrink_to(read.iter().filter(|partition| partition.file.is_none()).map(|p| p.records.len()).sum());
     let told: Vec<(SessionKey, Outcome)> =
         fetch.wanted.iter().zip(&read).map(|((key, _), partition)| (key.clone(), partition.outcome())).collect();
     let random_id = i32::try_from(shard.sys.random() >> 33).unwrap_or(1);
     let (session_id, mentioned) = shard.sessions.borrow_mut().finish(&fetch, &told, shard.sys.now(), random_id);
 
+    let mentioned_files = read.iter_mut().zip(&mentioned).filter(|(_, mentioned)| **mentioned);
+    let files: Vec<_> = mentioned_files.filter_map(|(partition, _)| partition.file.take()).collect();
     let read_committed = asked.isolation_level == READ_COMMITTED;
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
     let mentioned = fetch.wanted.iter().zip(read).zip(mentioned).filter(|(_, mentioned)| *mentioned);
@@ -76,11 +84,18 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
             topic.partitions.push(partition.answer(key.index, read_committed));
         }
     }
-    let answer = request.answer(&FetchResponse { session_id, responses, ..Default::default() })?;
-    Ok(match answer {
-        Answer::Frame(pieces, _) => Answer::Frame(pieces, Some(reservation)),
-        other => other,
-    })
+    let response = FetchResponse { session_id, responses, ..Default::default() };
+    let frame = request.encode(request.version, &response)?.into_frame_pieces().map_err(Broken::Answer)?;
+    let mut files = files.into_iter();
+    let pieces = frame.into_iter().map(|piece| match piece {
+        WrittenPiece::Bytes(bytes) => Piece::Bytes(bytes),
+        WrittenPiece::StandIn { length } => {
+            let (file, position, len) = files.next().expect("each stand-in stands for a piece of a file");
+            assert_eq!(length, len as usize, "and for all of it");
+            Piece::File { file, position, len }
+        }
+    });
+    Ok(Answer::Frame(pieces.collect(), Some(reservation)))
 }
 
 /// Names a partition in the session: the name is empty where the client names ids, the id zero where it names names.
@@ -188,7 +203,25 @@ async fn ask_owners<S: Sys>(
 /// One partition of the answer.
 struct Partition<S: Sys> {
     result: ReadResult<S>,
+    /// The records, or what stands for those in `file`.
     records: Bytes,
+    /// Records that are sent from their file.
+    file: Option<(S::File, FilePosition, u32)>,
+}
+
+/// From this size on, `sendfile(2)` costs less than a copy where it is worth it at all.
+const SENDFILE_BYTES_MIN: u64 = 64 * 1024;
+
+/// What stands for the whole batches of a range that are sent from their file; `None` if they are to be copied.
+fn from_file<S: Sys>(range: &Range<S>, limit: usize, is_first: bool, path: FetchPath) -> Option<(Bytes, u32)> {
+    let fits = is_first || range.whole_bytes <= limit as u64;
+    let worth_it = match path {
+        FetchPath::Copy => false,
+        FetchPath::Auto => range.whole_bytes >= SENDFILE_BYTES_MIN,
+        FetchPath::Sendfile => true,
+    };
+    let bytes = u32::try_from(range.whole_bytes).ok().filter(|_| fits && worth_it)?;
+    Some((stand_in(bytes as usize)?, bytes))
 }
 
 /// Reads the records themselves, in order, up to what the answer may hold: whole batches, and of the first partition
@@ -198,14 +231,21 @@ async fn read<S: Sys>(
     fetch: &SessionFetch<SessionKey>,
     found: Vec<ReadResult<S>>,
     bytes_max: usize,
+    path: FetchPath,
 ) -> Vec<Partition<S>> {
     let mut left = bytes_max;
     let mut is_first = true;
     let mut partitions = Vec::with_capacity(found.len());
     for (mut result, (_, wanted)) in found.into_iter().zip(&fetch.wanted) {
         let mut records = Bytes::new();
-        if let Some(range) = result.range.take() {
-            let limit = usize::try_from(wanted.bytes_max).unwrap_or(0).min(left);
+        let mut file = None;
+        let range = result.range.take();
+        let limit = usize::try_from(wanted.bytes_max).unwrap_or(0).min(left);
+        let whole = range.as_ref().and_then(|range| from_file(range, limit, is_first, path));
+        if let (Some(range), Some((stand_in, bytes))) = (&range, whole) {
+            records = stand_in;
+            file = Some((range.file.clone(), range.position, bytes));
+        } else if let Some(range) = range {
             if limit > 0 || is_first {
                 let available = usize::try_from(range.bytes).unwrap_or(usize::MAX);
                 let read = async {
@@ -242,7 +282,7 @@ async fn read<S: Sys>(
             is_first = false;
             left = left.saturating_sub(records.len());
         }
-        partitions.push(Partition { result, records });
+        partitions.push(Partition { result, records, file });
     }
     partitions
 }
@@ -258,7 +298,7 @@ impl<S: Sys> Partition<S> {
     }
 
     fn answer(self, index: PartitionIndex, read_committed: bool) -> PartitionData {
-        let Self { result, records } = self;
+        let Self { result, records, file: _ } = self;
         PartitionData {
             partition_index: index.0,
             error_code: result.error.0,

@@ -55,7 +55,7 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     }
     request.answer(&MetadataResponse {
         brokers: shard
-            .endpoints(request.listener)
+            .endpoints(request.origin.listener)
             .map(|(node, host, port)| MetadataResponseBroker {
                 node_id: node.0,
                 host: host.into(),

@@ -35,7 +35,7 @@ pub(super) fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S
         cluster_id: shard.cluster_id().to_owned().into(),
         controller_id: shard.settings.config.node_id.0,
         brokers: shard
-            .endpoints(request.listener)
+            .endpoints(request.origin.listener)
             .map(|(node, host, port)| DescribeClusterBroker {
                 broker_id: node.0,
                 host: host.into(),

@@ -26,6 +26,7 @@ use corelane_core::protocol::wire::{DecodeError, EncodeError, KafkaString, Reade
 use corelane_core::protocol::{ApiKey, Message};
 
 use crate::answers::{Answer, Piece};
+use crate::hop::Origin;
 use crate::shard::Shard;
 use crate::sys::Sys;
 
@@ -57,8 +58,7 @@ pub(crate) struct Request {
     pub(crate) version: i16,
     pub(crate) correlation_id: i32,
     pub(crate) client_id: Option<KafkaString>,
-    /// Which of the node's listeners it came through: answers name addresses of that one.
-    pub(crate) listener: usize,
+    pub(crate) origin: Origin,
     body: Reader,
 }
 
@@ -67,7 +67,7 @@ impl Request {
     ///
     /// # Errors
     /// Why the connection must be closed: there is no answer to a request whose format is unknown.
-    pub(crate) fn parse(frame: Bytes, listener: usize) -> Result<Self, String> {
+    pub(crate) fn parse(frame: Bytes, origin: Origin) -> Result<Self, String> {
         let mut peek = Reader::new(frame.clone());
         let malformed = |error: DecodeError| format!("malformed request header: {error}");
         let number = peek.field("request_api_key").i16().map_err(malformed)?;
@@ -82,14 +82,14 @@ impl Request {
         if refused && key == ApiKey::ApiVersions {
             // The one request that is answered in a version that is not served; its body is not looked at.
             let body = Reader::new(Bytes::new());
-            return Ok(Self { key, version, correlation_id, client_id: None, listener, body });
+            return Ok(Self { key, version, correlation_id, client_id: None, origin, body });
         }
         if refused {
             return Err(format!("{} version {version} is not served, only {served:?}", key.name()));
         }
         let mut body = Reader::new(frame);
         let header = RequestHeader::decode(&mut body, key.request_header_version(version)).map_err(malformed)?;
-        Ok(Self { key, version, correlation_id, client_id: header.client_id, listener, body })
+        Ok(Self { key, version, correlation_id, client_id: header.client_id, origin, body })
     }
 
     /// Decodes the body.
@@ -104,12 +104,17 @@ impl Request {
 
     /// Encodes the answer in a version that may be another than the request's.
     fn answer_in<F, M: Message>(&self, version: i16, message: &M) -> Result<Answer<F>, Broken> {
+        let slices = self.encode(version, message)?.into_frame().map_err(Broken::Answer)?;
+        Ok(Answer::Frame(slices.into_iter().map(Piece::Bytes).collect(), None))
+    }
+
+    /// Header and body of the answer, to be made a frame.
+    fn encode<M: Message>(&self, version: i16, message: &M) -> Result<Writer, Broken> {
         let mut writer = Writer::frame();
         let header = ResponseHeader { correlation_id: self.correlation_id };
         header.encode(&mut writer, self.key.response_header_version(version)).map_err(Broken::Answer)?;
         message.encode(&mut writer, version).map_err(Broken::Answer)?;
-        let slices = writer.into_frame().map_err(Broken::Answer)?;
-        Ok(Answer::Frame(slices.into_iter().map(Piece::Bytes).collect(), None))
+        Ok(writer)
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Range<S: Sys> {
     pub position: FilePosition,
     /// Visible bytes of the segment from there on.
     pub bytes: u64,
+    /// How much of that are whole batches within what the reader wants of this partition, at least one.
+    pub whole_bytes: u64,
 }
 
 /// What there is for a reader.
@@ -202,7 +204,7 @@ pub(crate) async fn find<S: Sys>(log: Option<Rc<PartitionLog<S>>>, item: &ReadIt
             };
         }
         Ok(None) => return result,
-        Ok(Some(extent)) => match log.find_batch(extent, offset).await {
+        Ok(Some(extent)) => match log.find_range(extent, &item.wanted).await {
             Ok(range) => result.range = range,
             Err(error) => {
                 tracing::error!(partition = %log.name, %error, "log could not be searched");
@@ -269,8 +271,10 @@ pub(crate) fn epoch_end<S: Sys>(log: Option<Rc<PartitionLog<S>>>, item: &EpochEn
 }
 
 impl<S: Sys> PartitionLog<S> {
-    /// Start of the batch that holds `offset`, or of the first one behind it if compaction has left a gap there.
-    async fn find_batch(&self, extent: Extent, offset: Offset) -> io::Result<Option<Range<S>>> {
+    /// The whole batches from that which holds the wanted offset on, or from the first one behind it if compaction has
+    /// left a gap there.
+    async fn find_range(&self, extent: Extent, wanted: &Wanted) -> io::Result<Option<Range<S>>> {
+        let Wanted { offset, bytes_max, .. } = *wanted;
         let mut extent = Some(extent);
         while let Some(Extent { segment, visible_bytes, active }) = extent {
             let file = self.segment_file(segment, SegmentFileKind::Log).await?;
@@ -278,11 +282,31 @@ impl<S: Sys> PartitionLog<S> {
             let end = FilePosition(visible_bytes);
             if let Some(batch) = self.walk(&file, from, end, |batch| batch.last_offset >= offset).await? {
                 let position = batch.position;
-                return Ok(Some(Range { file, position, bytes: visible_bytes - position.0 }));
+                let bytes = visible_bytes - position.0;
+                let limit = u64::try_from(bytes_max).unwrap_or(0);
+                let whole_bytes =
+                    if bytes <= limit { bytes } else { self.whole_batches(&file, batch, end, limit).await? };
+                return Ok(Some(Range { file, position, bytes, whole_bytes }));
             }
             extent = self.machine.borrow().next_extent(segment);
         }
         Ok(None)
+    }
+
+    /// Bytes of the whole batches from `first` on that do not exceed `limit` together, `first` itself in any case.
+    async fn whole_batches(&self, file: &S::File, first: BatchAt, end: FilePosition, limit: u64) -> io::Result<u64> {
+        let start = first.position;
+        let bound = start.plus(limit);
+        // The index knows a batch near the bound, so that the walk is short.
+        let indexed = {
+            let machine = self.machine.borrow();
+            let near = machine.index().offsets().at_or_before(bound);
+            near.filter(|_| first.base_offset >= machine.active().base).map(|entry| entry.position)
+        };
+        let from = indexed.filter(|position| *position > start).unwrap_or(start);
+        let beyond = self.walk(file, from, end, |batch| batch.end > bound).await?;
+        let whole_end = beyond.map_or(end, |batch| batch.position).max(first.end);
+        Ok(whole_end.0 - start.0)
     }
 
     /// Where the walk for an offset begins, by the segment's index.

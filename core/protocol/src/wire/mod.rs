@@ -16,4 +16,4 @@ pub use error::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind};
 pub use frame::{Frame, FrameError, next_frame};
 pub use reader::Reader;
 pub use string::KafkaString;
-pub use writer::{SPLICE_BYTES_MIN, Writer};
+pub use writer::{SPLICE_BYTES_MIN, STAND_IN_BYTES_MAX, Writer, WrittenPiece, stand_in};

@@ -10,6 +10,36 @@ pub const SPLICE_BYTES_MIN: usize = 1024;
 /// Longest string on the wire, in bytes.
 const STRING_BYTES_MAX: usize = 0x7fff;
 
+/// Most bytes that a [`stand_in`] can stand for.
+pub const STAND_IN_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Never read and never written, so it takes address space and no memory.
+static STAND_IN: [u8; STAND_IN_BYTES_MAX] = [0; STAND_IN_BYTES_MAX];
+
+/// Takes the place of so many bytes of a payload that will be sent from elsewhere, such as from a file. A writer notes
+/// where it stands and gives that place away in [`Writer::into_frame_pieces`]; its own bytes never leave. `None` if
+/// that is nothing or more than [`STAND_IN_BYTES_MAX`].
+#[must_use]
+pub fn stand_in(length: usize) -> Option<Bytes> {
+    STAND_IN.get(..length).filter(|bytes| !bytes.is_empty()).map(Bytes::from_static)
+}
+
+fn is_stand_in(bytes: &Bytes) -> bool {
+    !bytes.is_empty() && STAND_IN.as_ptr_range().contains(&bytes.as_ptr())
+}
+
+/// A piece of what was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WrittenPiece {
+    /// Bytes.
+    Bytes(Bytes),
+    /// Here belong so many bytes from elsewhere.
+    StandIn {
+        /// How many.
+        length: usize,
+    },
+}
+
 /// Gathers an encoded value as a list of slices.
 ///
 /// `flexible` says in which of its two forms a length is written, as for [`Reader`](super::Reader).
@@ -57,35 +87,62 @@ impl Writer {
     }
 
     /// What was written, as slices in order; none is empty.
+    ///
+    /// # Panics
+    /// A [`stand_in`] was written: what it stands for would be lost.
     #[must_use]
     pub fn into_slices(self) -> Vec<Bytes> {
+        let bytes = |piece| match piece {
+            WrittenPiece::Bytes(bytes) => bytes,
+            WrittenPiece::StandIn { length } => panic!("{length} bytes from elsewhere among slices"),
+        };
+        self.into_pieces().into_iter().map(bytes).collect()
+    }
+
+    fn into_pieces(self) -> Vec<WrittenPiece> {
         let mut rest = self.small.freeze();
-        let mut slices = Vec::with_capacity(2 * self.spliced.len() + 1);
+        let mut pieces = Vec::with_capacity(2 * self.spliced.len() + 1);
         let mut cut = 0;
         for (position, payload) in self.spliced {
             if position > cut {
-                slices.push(rest.split_to(position - cut));
+                pieces.push(WrittenPiece::Bytes(rest.split_to(position - cut)));
                 cut = position;
             }
-            slices.push(payload);
+            pieces.push(if is_stand_in(&payload) {
+                WrittenPiece::StandIn { length: payload.len() }
+            } else {
+                WrittenPiece::Bytes(payload)
+            });
         }
         if !rest.is_empty() {
-            slices.push(rest);
+            pieces.push(WrittenPiece::Bytes(rest));
         }
-        slices
+        pieces
     }
 
     /// What was written since [`frame`](Self::frame), with the frame's size in front, as slices in order.
     ///
     /// # Errors
     /// The frame is beyond `i32::MAX` bytes.
-    pub fn into_frame(mut self) -> Result<Vec<Bytes>, EncodeError> {
+    pub fn into_frame(self) -> Result<Vec<Bytes>, EncodeError> {
+        Ok(self.with_size()?.into_slices())
+    }
+
+    /// As [`into_frame`](Self::into_frame), with the places of what [`stand_in`] stood for.
+    ///
+    /// # Errors
+    /// The frame is beyond `i32::MAX` bytes.
+    pub fn into_frame_pieces(self) -> Result<Vec<WrittenPiece>, EncodeError> {
+        Ok(self.with_size()?.into_pieces())
+    }
+
+    fn with_size(mut self) -> Result<Self, EncodeError> {
         let length = self.len().saturating_sub(4);
         let size = i32::try_from(length).map_err(|_| self.error(EncodeErrorKind::TooLong { length }))?;
         if let Some(prefix) = self.small.first_chunk_mut::<4>() {
             *prefix = size.to_be_bytes();
         }
-        Ok(self.into_slices())
+        Ok(self)
     }
 
     /// What was written, as one run of bytes; copies if there are payloads.
@@ -214,7 +271,7 @@ impl Writer {
 
     /// Bytes as they are, without a length: from [`SPLICE_BYTES_MIN`] on, a slice of their own.
     pub fn splice(&mut self, bytes: &Bytes) {
-        if bytes.len() < SPLICE_BYTES_MIN {
+        if bytes.len() < SPLICE_BYTES_MIN && !is_stand_in(bytes) {
             self.raw(bytes);
         } else {
             self.spliced.push((self.small.len(), bytes.clone()));
@@ -421,6 +478,34 @@ mod tests {
             assert_eq!(writer.len(), 4 + length);
             assert_eq!(writer.into_slices().len(), slices, "{length}");
         }
+    }
+
+    #[test]
+    fn a_stand_in_keeps_its_place_and_its_length_in_the_frame() {
+        let mut writer = Writer::frame();
+        writer.i16(7);
+        for length in [1, SPLICE_BYTES_MIN] {
+            writer.splice(&stand_in(length).unwrap());
+        }
+        writer.i8(9);
+        let size = u32::try_from(2 + 1 + SPLICE_BYTES_MIN + 1).unwrap().to_be_bytes();
+        let expected = [
+            WrittenPiece::Bytes(Bytes::from([&size[..], &[0, 7]].concat())),
+            WrittenPiece::StandIn { length: 1 },
+            WrittenPiece::StandIn { length: SPLICE_BYTES_MIN },
+            WrittenPiece::Bytes(Bytes::from_static(&[9])),
+        ];
+        assert_eq!(writer.into_frame_pieces().unwrap(), expected);
+        assert_eq!(stand_in(0), None);
+        assert_eq!(stand_in(STAND_IN_BYTES_MAX + 1), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "from elsewhere")]
+    fn a_stand_in_is_never_sent_as_bytes() {
+        let mut writer = Writer::new();
+        writer.splice(&stand_in(5).unwrap());
+        let _ = writer.into_slices();
     }
 
     #[test]
