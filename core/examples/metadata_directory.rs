@@ -1,4 +1,5 @@
-//! Writes a data directory as a cleanly stopped single node leaves it: two topics, a deleted one, some records.
+//! Writes a data directory as a cleanly stopped single node leaves it: three topics, one of them deleted and made again
+//! without its setting, and some records.
 //!
 //! For trying Apache Kafka and its tools on our files without running a broker:
 //! `cargo run -p corelane-core --example metadata_directory -- <empty directory>`, then start Kafka 4.3 on it with
@@ -49,15 +50,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     let validate = |_: &str, _: &str| Ok(());
     let mut alpha = NewTopic { name: "alpha", partition_count: 3, replication_factor: 1, ..NewTopic::default() };
     alpha.configs.push(("retention.ms", Some("86400000")));
-    let wanted = [
-        alpha,
-        NewTopic { name: "beta.x", partition_count: -1, replication_factor: -1, ..NewTopic::default() },
-        NewTopic { name: "gone", partition_count: 1, replication_factor: 1, ..NewTopic::default() },
-    ];
+    let beta = NewTopic { name: "beta.x", partition_count: -1, replication_factor: -1, ..NewTopic::default() };
+    let again = NewTopic { name: "again", ..beta.clone() };
+    let mut first = again.clone();
+    first.configs.push(("retention.ms", Some("1")));
+    let wanted = [alpha, beta, first];
     let decision = create_topics(directory.log.proposed(), &wanted, false, DEFAULTS, &validate, &mut random);
     directory.log.propose(&decision.records, now)?;
-    let unwanted = [TopicToDelete { name: Some("gone"), id: Uuid::ZERO }];
+    let unwanted = [TopicToDelete { name: Some("again"), id: Uuid::ZERO }];
     let decision = delete_topics(directory.log.proposed(), &unwanted);
+    directory.log.propose(&decision.records, now)?;
+    let decision = create_topics(directory.log.proposed(), &[again], false, DEFAULTS, &validate, &mut random);
     directory.log.propose(&decision.records, now)?;
     directory.write_all()?;
 
