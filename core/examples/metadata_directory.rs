@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use corelane_core::base::{LeaderEpoch, NodeId, Offset, PartitionIndex, Timestamp, Uuid};
+use corelane_core::log::names::metadata_snapshot_name;
 use corelane_core::log::{CleanShutdown, LeaderEpochs, MetaProperties, OffsetCheckpoint, PartitionMetadata};
 use corelane_core::metadata::{
     BrokerEpoch, Endpoint, METADATA_TOPIC_NAME, MetadataLog, NewTopic, NodeIdentity, QuorumState, Replay,
     StartingBroker, TopicDefaults, TopicToDelete, VoterEndpoint, bootstrap_checkpoint, create_topics, delete_topics,
-    voters_snapshot,
+    encode_snapshot, voters_snapshot,
 };
 use corelane_core::record::{BatchBuilder, BatchOptions};
 
@@ -68,6 +69,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let epoch = directory.log.durable().broker(NODE).ok_or("not registered")?.broker_epoch;
     let mut directory = MetadataDirectory::open(&root, &node, now)?;
     directory.start_broker(&node, &mut random, Some(epoch), now)?;
+    let position = directory.log.durable().position;
+    let snapshot = encode_snapshot(directory.log.durable(), directory.log.voters(), now)?;
+    fs::write(directory.path.join(metadata_snapshot_name(position.end_offset, position.epoch)), snapshot)?;
 
     let mut ends = OffsetCheckpoint::default();
     let image = directory.log.durable();

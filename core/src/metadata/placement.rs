@@ -24,7 +24,7 @@ impl<'a> Placement<'a> {
         }
         if replicas > able.len() + unable.len() {
             let brokers = able.len() + unable.len();
-            return Err(refuse(format!("{replicas} replicas need as many brokers; {brokers} is registered")));
+            return Err(refuse(format!("{replicas} replicas need as many brokers; {brokers} of them are registered")));
         }
         let start = (random % able.len() as u128) as usize;
         let stripe = |partition: usize| {

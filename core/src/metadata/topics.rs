@@ -45,7 +45,7 @@ pub struct CreatedTopic {
     pub id: TopicId,
     /// Number of partitions.
     pub partition_count: i32,
-    /// Number of replicas of each; −1 if they differ by hand.
+    /// Number of replicas of each.
     pub replication_factor: i16,
 }
 
@@ -313,10 +313,7 @@ fn create_topic(
     let created = CreatedTopic {
         id,
         partition_count: i32::try_from(partitions.len()).unwrap_or(i32::MAX),
-        replication_factor: match partitions.iter().all(|partition| partition.replicas.len() == replication_factor) {
-            true => i16::try_from(replication_factor).unwrap_or(i16::MAX),
-            false => -1,
-        },
+        replication_factor: i16::try_from(replication_factor).unwrap_or(i16::MAX),
     };
     let mut records = vec![MetadataRecord::Topic { name: topic.name.to_owned(), id }];
     records.extend(configs.into_iter().map(|(name, value)| MetadataRecord::Config {
