@@ -8,6 +8,8 @@ use std::{env, fs, process};
 mod codec;
 #[path = "build/emit.rs"]
 mod emit;
+#[path = "build/layout.rs"]
+mod layout;
 #[path = "build/model.rs"]
 mod model;
 #[path = "build/parse.rs"]
@@ -25,7 +27,8 @@ fn main() {
 
     let out = env::var("OUT_DIR").unwrap_or_else(|_| fail("OUT_DIR is not set; this is run by cargo"));
     let write = |name: &str, text: String| {
-        fs::write(Path::new(&out).join(name), text).unwrap_or_else(|error| fail(&format!("{name}: {error}")));
+        fs::write(Path::new(&out).join(name), layout::indented(&text))
+            .unwrap_or_else(|error| fail(&format!("{name}: {error}")));
     };
     write("messages.rs", emit::modules(&messages));
     write("records.rs", emit::modules(&records));

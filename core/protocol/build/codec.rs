@@ -7,11 +7,11 @@ use crate::model::{Field, Message, Struct, Type, Versions};
 
 /// `read` and `write` of one struct.
 pub(crate) fn functions(out: &mut String, message: &Message, item: &Struct) {
-    let _ = writeln!(out, "\n    #[allow(unused_variables)]\n    impl {} {{", item.name);
+    let _ = writeln!(out, "\n#[allow(unused_variables)]\nimpl {} {{", item.name);
     read_function(out, message, item);
     out.push('\n');
     write_function(out, message, item);
-    out.push_str("    }\n");
+    out.push_str("}\n");
 }
 
 /// What of the surroundings decides how a field is coded.
@@ -41,7 +41,7 @@ impl Context<'_> {
 
     fn declare_flexible(&self, out: &mut String) {
         if let ("flexible", Some(first)) = (self.flexible(), self.message.flexible_from) {
-            let _ = writeln!(out, "            let flexible = version >= {first};");
+            let _ = writeln!(out, "let flexible = version >= {first};");
         }
     }
 
@@ -75,33 +75,27 @@ impl Context<'_> {
 
 fn read_function(out: &mut String, message: &Message, item: &Struct) {
     let context = Context { message, item };
-    out.push_str("        fn read(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {\n");
+    out.push_str("fn read(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {\n");
     context.declare_flexible(out);
     let mutable = if item.fields.is_empty() { "" } else { "mut " };
-    let _ = writeln!(out, "            let {mutable}this = Self::default();");
+    let _ = writeln!(out, "let {mutable}this = Self::default();");
     for field in item.fields.iter().filter(|field| field.tag.is_none()) {
         let assignment = format!("this.{} = {};", ident(field), read_field(&context, field));
         match Context::condition(field.versions, item.versions) {
-            None => _ = writeln!(out, "            {assignment}"),
-            Some(condition) => {
-                _ = writeln!(out, "            if {condition} {{\n                {assignment}\n            }}")
-            }
+            None => _ = writeln!(out, "{assignment}"),
+            Some(condition) => _ = writeln!(out, "if {condition} {{\n{assignment}\n}}"),
         }
     }
     match context.flexible() {
         "false" => {}
         "true" => {
-            let _ = writeln!(out, "            {}", read_tagged(&context));
+            let _ = writeln!(out, "{}", read_tagged(&context));
         }
         flexible => {
-            let _ = writeln!(
-                out,
-                "            if {flexible} {{\n                {}\n            }}",
-                read_tagged(&context)
-            );
+            let _ = writeln!(out, "if {flexible} {{\n{}\n}}", read_tagged(&context));
         }
     }
-    out.push_str("            Ok(this)\n        }\n");
+    out.push_str("Ok(this)\n}\n");
 }
 
 fn read_tagged(context: &Context<'_>) -> String {
@@ -109,17 +103,17 @@ fn read_tagged(context: &Context<'_>) -> String {
     if tagged.is_empty() {
         return "reader.tagged_fields(|_, _| Ok(false))?;".into();
     }
-    let mut out = String::from("reader.tagged_fields(|tag, reader| {\n                    match tag {\n");
+    let mut out = String::from("reader.tagged_fields(|tag, reader| {\nmatch tag {\n");
     for field in tagged {
         let tag = field.tag.unwrap_or_default();
         let guard = Context::condition(field.versions, context.flexible_versions());
         let read = format!("this.{} = {}", ident(field), read_field(context, field));
         match guard {
-            None => _ = writeln!(out, "                        {tag} => {read},"),
+            None => _ = writeln!(out, "{tag} => {read},"),
             Some(guard) => {
-                let _ = writeln!(out, "                        {tag} if {guard} => {read},");
+                let _ = writeln!(out, "{tag} if {guard} => {read},");
                 let error = "return Err(reader.error(DecodeErrorKind::TagNotInVersion { tag }))";
-                let _ = writeln!(out, "                        {tag} => {error},");
+                let _ = writeln!(out, "{tag} => {error},");
             }
         }
     }
@@ -177,38 +171,37 @@ fn read_call(context: &Context<'_>, field: &Field, reader: &str, prefix: &str) -
 
 fn write_function(out: &mut String, message: &Message, item: &Struct) {
     let context = Context { message, item };
-    out.push_str("        fn write(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {\n");
+    out.push_str("fn write(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {\n");
     context.declare_flexible(out);
     for field in &item.fields {
         if field.tag.is_none() {
             write_untagged(out, &context, field);
         } else if let (Some(absence), false) = (Context::absence(field.versions, item.versions), field.ignorable) {
-            let _ =
-                writeln!(out, "            if {absence} {{\n                {}\n            }}", omit(&context, field));
+            let _ = writeln!(out, "if {absence} {{\n{}\n}}", omit(&context, field));
         }
     }
     match context.flexible() {
         "false" => {}
         "true" => write_tagged(out, &context),
         flexible => {
-            let _ = writeln!(out, "            if {flexible} {{");
+            let _ = writeln!(out, "if {flexible} {{");
             write_tagged(out, &context);
-            out.push_str("            }\n");
+            out.push_str("}\n");
         }
     }
-    out.push_str("            Ok(())\n        }\n");
+    out.push_str("Ok(())\n}\n");
 }
 
 fn write_untagged(out: &mut String, context: &Context<'_>, field: &Field) {
     let write = write_field(context, field);
     let Some(condition) = Context::condition(field.versions, context.item.versions) else {
-        let _ = writeln!(out, "            {write}");
+        let _ = writeln!(out, "{write}");
         return;
     };
-    let _ = write!(out, "            if {condition} {{\n                {write}\n            }}");
+    let _ = write!(out, "if {condition} {{\n{write}\n}}");
     let _ = match field.ignorable {
         true => writeln!(out),
-        false => writeln!(out, " else {{\n                {}\n            }}", omit(context, field)),
+        false => writeln!(out, " else {{\n{}\n}}", omit(context, field)),
     };
 }
 
@@ -222,7 +215,7 @@ fn omit(context: &Context<'_>, field: &Field) -> String {
 fn write_tagged(out: &mut String, context: &Context<'_>) {
     let tagged = context.item.tagged();
     if tagged.is_empty() {
-        out.push_str("                writer.unsigned_varint(0);\n");
+        out.push_str("writer.unsigned_varint(0);\n");
         return;
     }
     for field in &tagged {
@@ -231,10 +224,10 @@ fn write_tagged(out: &mut String, context: &Context<'_>) {
             Some(condition) => format!("{condition} && {differs}"),
             None => differs,
         };
-        let _ = writeln!(out, "                let has_{} = {condition};", field.name);
+        let _ = writeln!(out, "let has_{} = {condition};", field.name);
     }
     let terms: Vec<_> = tagged.iter().map(|field| format!("u32::from(has_{})", field.name)).collect();
-    let _ = writeln!(out, "                writer.unsigned_varint({});", terms.join(" + "));
+    let _ = writeln!(out, "writer.unsigned_varint({});", terms.join(" + "));
     for field in &tagged {
         let _ = writeln!(
             out,

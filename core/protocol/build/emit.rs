@@ -13,7 +13,7 @@ pub(crate) fn modules(messages: &[Message]) -> String {
         let name = &message.name;
         let _ = writeln!(out, "pub use {module}::{name};\n");
         let _ = writeln!(out, "/// [`{name}`] and what it is made of.\npub mod {module} {{");
-        out += "    #[allow(unused_imports)]\n    use super::prelude::*;\n";
+        out += "#[allow(unused_imports)]\nuse super::prelude::*;\n";
         for item in &message.structs {
             definition(&mut out, message, item);
             codec::functions(&mut out, message, item);
@@ -41,7 +41,7 @@ pub(crate) fn api_keys(messages: &[Message]) -> String {
         let flexible_from = message.flexible_from.unwrap_or(i16::MAX);
         let _ = writeln!(
             out,
-            "    {} = {}, versions {}..={}, stable to {newest_stable}, flexible from {flexible_from};",
+            "{} = {}, versions {}..={}, stable to {newest_stable}, flexible from {flexible_from};",
             api.name, api.key, versions.min, versions.max,
         );
     }
@@ -57,24 +57,22 @@ fn definition(out: &mut String, message: &Message, item: &Struct) {
         Kind::Record { id } => format!("Record {id}, versions {}.", item.versions),
         Kind::Data => format!("Versions {}.", item.versions),
     };
-    let _ = writeln!(out, "\n    /// {about}");
+    let _ = writeln!(out, "\n/// {about}");
     let all_zero = item.fields.iter().all(default_is_zero);
     let default = if all_zero { ", Default" } else { "" };
-    let _ = writeln!(out, "    #[derive(Clone, Debug, PartialEq{default})]\n    pub struct {} {{", item.name);
+    let _ = writeln!(out, "#[derive(Clone, Debug, PartialEq{default})]\npub struct {} {{", item.name);
     for field in &item.fields {
-        let _ =
-            writeln!(out, "        /// {}\n        pub {}: {},", about_field(field), ident(field), field_type(field));
+        let _ = writeln!(out, "/// {}\npub {}: {},", about_field(field), ident(field), field_type(field));
     }
-    out.push_str("    }\n");
+    out.push_str("}\n");
     if all_zero {
         return;
     }
-    let _ =
-        writeln!(out, "\n    impl Default for {} {{\n        fn default() -> Self {{\n            Self {{", item.name);
+    let _ = writeln!(out, "\nimpl Default for {} {{\nfn default() -> Self {{\nSelf {{", item.name);
     for field in &item.fields {
-        let _ = writeln!(out, "                {}: {},", ident(field), default_value(field));
+        let _ = writeln!(out, "{}: {},", ident(field), default_value(field));
     }
-    out.push_str("            }\n        }\n    }\n");
+    out.push_str("}\n}\n}\n");
 }
 
 fn about_field(field: &Field) -> String {
@@ -133,7 +131,7 @@ fn facts(out: &mut String, message: &Message) {
             );
         }
         Kind::Record { id } => {
-            let _ = writeln!(out, "\n    impl Record for {name} {{\n        const ID: i16 = {id};\n    }}");
+            let _ = writeln!(out, "\nimpl Record for {name} {{\nconst ID: i16 = {id};\n}}");
         }
         _ => {}
     }

@@ -20,16 +20,13 @@ pub(crate) fn all(messages: &[Message], records: &[Message]) -> String {
                     fact(&mut fields, message, &path, item, field);
                 }
             }
-            let _ = writeln!(list, "        Codec::of::<corelane_protocol::{root}::{}>(),", message.name);
+            let _ = writeln!(list, "Codec::of::<corelane_protocol::{root}::{}>(),", message.name);
         }
     }
+    let _ = writeln!(out, "/// Every message and record.\npub(crate) fn codecs() -> Vec<Codec> {{\nvec![\n{list}]\n}}");
     let _ = writeln!(
         out,
-        "/// Every message and record.\npub(crate) fn codecs() -> Vec<Codec> {{\n    vec![\n{list}    ]\n}}"
-    );
-    let _ = writeln!(
-        out,
-        "/// Every field of every struct.\npub(crate) fn fields() -> Vec<Field> {{\n    vec![\n{fields}    ]\n}}"
+        "/// Every field of every struct.\npub(crate) fn fields() -> Vec<Field> {{\nvec![\n{fields}]\n}}"
     );
     out
 }
@@ -55,19 +52,14 @@ fn fact(out: &mut String, message: &Message, path: &str, item: &Struct, field: &
 fn sample(out: &mut String, path: &str, item: &Struct) {
     let _ = writeln!(out, "#[allow(unused_variables, clippy::field_reassign_with_default, clippy::let_and_return)]");
     let _ = writeln!(out, "impl Sample for {path}::{} {{", item.name);
-    let _ = writeln!(out, "    fn sample(source: &mut Source, version: i16) -> Self {{");
+    let _ = writeln!(out, "fn sample(source: &mut Source, version: i16) -> Self {{");
     let mutable = if item.fields.is_empty() { "" } else { "mut " };
-    let _ = writeln!(out, "        let {mutable}this = Self::default();");
+    let _ = writeln!(out, "let {mutable}this = Self::default();");
     for field in &item.fields {
         let (min, max) = (field.versions.min, field.versions.max);
-        let _ = writeln!(
-            out,
-            "        if ({min}..={max}).contains(&version) {{ this.{} = {}; }}",
-            ident(field),
-            value(field)
-        );
+        let _ = writeln!(out, "if ({min}..={max}).contains(&version) {{ this.{} = {}; }}", ident(field), value(field));
     }
-    let _ = writeln!(out, "        this\n    }}\n}}\n");
+    let _ = writeln!(out, "this\n}}\n}}\n");
 }
 
 fn value(field: &Field) -> String {

@@ -11,7 +11,7 @@ const MUTATIONS_PER_VERSION: u64 = 60;
 
 /// The most memory that one decoded byte may cost. An empty compact string is one byte on the wire and four words in
 /// memory, and structs of many such fields are what an attacker would send.
-const MEMORY_PER_BYTE_MAX: usize = 64;
+const MEMORY_PER_BYTE_MAX: usize = 40;
 
 /// Memory that decoding may take whatever the size: an error, the first elements of a list.
 const MEMORY_MAX: usize = 1024;
