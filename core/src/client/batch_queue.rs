@@ -31,6 +31,8 @@ pub(super) struct OutgoingBatch {
     created: Monotonic,
     /// Not sent again before this, after a failure.
     not_before: Monotonic,
+    /// It was sent, and nobody said that it was not stored.
+    may_be_stored: bool,
 }
 
 #[derive(Debug)]
@@ -52,6 +54,7 @@ impl OutgoingBatch {
             reserved_bytes: 0,
             created: now,
             not_before: now,
+            may_be_stored: false,
         }
     }
 
@@ -178,14 +181,22 @@ impl BatchQueue {
         self.in_flight.pop_front()
     }
 
+    /// Nobody knows whether a batch that was sent is stored. It must be sent again as it was: under another number the
+    /// broker would store it a second time. Only the oldest matters, because sequences have no gaps: what is behind one
+    /// that is not stored is not stored either.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.failed.first().or(self.waiting.front()).is_some_and(|batch| batch.may_be_stored)
+    }
+
     /// An earlier batch failed and waits for those in flight, which may fail because of it.
     pub(super) fn has_failed(&self) -> bool {
         !self.failed.is_empty()
     }
 
     /// An answered batch is to be sent again, not before `at`.
-    pub(super) fn repeat(&mut self, mut batch: OutgoingBatch, at: Monotonic) {
+    pub(super) fn repeat(&mut self, mut batch: OutgoingBatch, at: Monotonic, may_be_stored: bool) {
         batch.not_before = at;
+        batch.may_be_stored = may_be_stored;
         self.failed.push(batch);
     }
 

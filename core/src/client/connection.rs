@@ -129,7 +129,7 @@ pub(super) enum ConnectionEvent {
     Unwritable(RequestId, EncodeError),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct InFlight {
     /// None for the ApiVersions request of the connection itself.
     id: Option<RequestId>,
@@ -286,37 +286,40 @@ impl Connection {
 
     fn handle_frame(&mut self, frame: Bytes) -> Result<(), ConnectionError> {
         let correlation_id = frame.first_chunk::<4>().map_or(-1, |bytes| i32::from_be_bytes(*bytes));
-        let request = match self.in_flight.pop_front() {
-            Some(request) if request.correlation_id == correlation_id => request,
-            _ => return Err(ConnectionError::Unexpected { correlation_id }),
+        // A request leaves the queue only when it has its answer: on an error it is still owed one.
+        let asked = self.in_flight.front().filter(|request| request.correlation_id == correlation_id);
+        let Some(&InFlight { id, api, version, deadline, .. }) = asked else {
+            return Err(ConnectionError::Unexpected { correlation_id });
         };
-        let Some(id) = request.id else {
-            return self.handle_versions(frame, &request);
+        let Some(id) = id else {
+            self.handle_versions(&frame, version, deadline)?;
+            self.in_flight.pop_front();
+            return Ok(());
         };
         let mut reader = Reader::new(frame.clone());
-        ResponseHeader::decode(&mut reader, request.api.response_header_version(request.version))
-            .map_err(ConnectionError::Decode)?;
+        ResponseHeader::decode(&mut reader, api.response_header_version(version)).map_err(ConnectionError::Decode)?;
         let body = frame.slice(reader.position().min(frame.len())..);
-        self.events.push_back(ConnectionEvent::Answered(id, Answer { version: request.version, body }));
+        self.in_flight.pop_front();
+        self.events.push_back(ConnectionEvent::Answered(id, Answer { version, body }));
         Ok(())
     }
 
     /// The answer to ApiVersions always has the oldest header, because its reader cannot know the version yet.
-    fn handle_versions(&mut self, frame: Bytes, request: &InFlight) -> Result<(), ConnectionError> {
+    fn handle_versions(&mut self, frame: &Bytes, version: i16, deadline: Monotonic) -> Result<(), ConnectionError> {
         let body = frame.slice(4..);
-        let decode = |version| {
+        let decode = |version: i16| {
             let mut reader = Reader::new(body.clone());
             ApiVersionsResponse::decode(&mut reader, version)
         };
         // The error code is in the same place in every version; a refusal comes in version 0.
         let refused =
             body.first_chunk::<2>().is_some_and(|code| *code == ErrorCode::UNSUPPORTED_VERSION.0.to_be_bytes());
-        let response = decode(if refused { 0 } else { request.version }).map_err(ConnectionError::Decode)?;
+        let response = decode(if refused { 0 } else { version }).map_err(ConnectionError::Decode)?;
         let versions: BTreeMap<i16, RangeInclusive<i16>> =
             response.api_keys.iter().map(|api| (api.api_key, api.min_version..=api.max_version)).collect();
-        if refused && request.version > 0 {
+        if refused && version > 0 {
             let theirs = versions.get(&(ApiKey::ApiVersions as i16)).map_or(0, |range| *range.end());
-            self.ask_for_versions(theirs.clamp(0, request.version - 1), request.deadline);
+            self.ask_for_versions(theirs.clamp(0, version - 1), deadline);
             return Ok(());
         }
         check(response.error_code).map_err(ConnectionError::Versions)?;

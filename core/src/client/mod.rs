@@ -21,3 +21,6 @@ pub use metadata::{Address, ClusterMetadata, PartitionMetadata, TopicMetadata};
 pub use partitioner::{StickyPartition, murmur2, partition_of_key};
 pub use producer::{Acks, AppendError, Delivery, DeliveryError, Producer, ProducerOptions, RecordId, RecordToSend};
 pub use request::{RequestError, RequestId, Target};
+
+#[cfg(test)]
+mod tests;

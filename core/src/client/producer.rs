@@ -213,6 +213,31 @@ enum Identity {
     Known(ProducerIdentity),
 }
 
+/// Which batches may be sent.
+#[derive(Clone, Copy, Debug)]
+enum Sending {
+    /// All, numbered under the identity if there is one.
+    All(Option<ProducerIdentity>),
+    /// Those only that may be stored already, as they were.
+    InDoubt,
+}
+
+impl Sending {
+    fn admits(self, queue: &BatchQueue) -> bool {
+        match self {
+            Self::All(_) => true,
+            Self::InDoubt => queue.is_in_doubt(),
+        }
+    }
+
+    fn identity(self) -> Option<ProducerIdentity> {
+        match self {
+            Self::All(identity) => identity,
+            Self::InDoubt => None,
+        }
+    }
+}
+
 /// A producer.
 #[derive(Debug)]
 pub struct Producer {
@@ -344,10 +369,10 @@ impl Producer {
     /// Sends what is due by `now`, and gives up what is too old.
     pub fn advance(&mut self, now: Monotonic, client: &mut Client) {
         self.expire(now, client);
-        let Some(identity) = self.obtain_identity(now, client) else { return };
+        let Some(sending) = self.obtain_identity(now, client) else { return };
         let mut blocked: BTreeSet<PartitionKey> = BTreeSet::new();
-        while let Some(node) = self.next_node(now, client, &mut blocked) {
-            self.send_to(now, client, node, identity);
+        while let Some(node) = self.next_node(now, client, sending, &mut blocked) {
+            self.send_to(now, client, node, sending);
         }
     }
 
@@ -371,16 +396,19 @@ impl Producer {
         }
     }
 
-    /// The identity to number batches by, `Some(None)` if none is needed, `None` while it is not here.
-    fn obtain_identity(&mut self, now: Monotonic, client: &mut Client) -> Option<Option<ProducerIdentity>> {
+    /// What may be sent now; nothing while an identity is being asked for.
+    fn obtain_identity(&mut self, now: Monotonic, client: &mut Client) -> Option<Sending> {
         match self.identity {
-            Identity::Unneeded => return Some(None),
-            Identity::Known(identity) => return Some(Some(identity)),
+            Identity::Unneeded => return Some(Sending::All(None)),
+            Identity::Known(identity) => return Some(Sending::All(Some(identity))),
             Identity::Asked(_) => return None,
             Identity::Failed(at) if at > now => return None,
             Identity::Failed(_) | Identity::Wanted => {}
         }
-        // An old identity is left only when all its batches have their answers.
+        // An old identity is left only when the fate of all its batches is known.
+        if self.queues.values().any(BatchQueue::is_in_doubt) {
+            return Some(Sending::InDoubt);
+        }
         if self.sent.is_empty() && !self.is_idle() {
             let request = InitProducerIdRequest {
                 transactional_id: None,
@@ -393,9 +421,15 @@ impl Producer {
     }
 
     /// A broker that leads a partition with a batch to send.
-    fn next_node(&self, now: Monotonic, client: &mut Client, blocked: &mut BTreeSet<PartitionKey>) -> Option<NodeId> {
+    fn next_node(
+        &self,
+        now: Monotonic,
+        client: &mut Client,
+        sending: Sending,
+        blocked: &mut BTreeSet<PartitionKey>,
+    ) -> Option<NodeId> {
         for (key, queue) in &self.queues {
-            let is_ready = queue.ready_at(self.linger_ms()).is_some_and(|at| at <= now);
+            let is_ready = sending.admits(queue) && queue.ready_at(self.linger_ms()).is_some_and(|at| at <= now);
             if !is_ready || queue.in_flight() >= self.partition_in_flight_max() || blocked.contains(key) {
                 continue;
             }
@@ -420,7 +454,7 @@ impl Producer {
     }
 
     /// Sends the first batches of all partitions that `node` leads, as far as they fit one request.
-    fn send_to(&mut self, now: Monotonic, client: &mut Client, node: NodeId, identity: Option<ProducerIdentity>) {
+    fn send_to(&mut self, now: Monotonic, client: &mut Client, node: NodeId, sending: Sending) {
         let (linger_ms, in_flight_max) = (self.linger_ms(), self.partition_in_flight_max());
         let mut topics: Vec<TopicProduceData> = Vec::new();
         let mut partitions: Vec<PartitionKey> = Vec::new();
@@ -429,14 +463,14 @@ impl Producer {
         let mut has_ids = true;
         for (key, queue) in &mut self.queues {
             let is_ready = queue.ready_at(linger_ms).is_some_and(|at| at <= now) && queue.in_flight() < in_flight_max;
-            if !is_ready || client.cluster().leader(&key.0, key.1) != Some(node) {
+            if !is_ready || !sending.admits(queue) || client.cluster().leader(&key.0, key.1) != Some(node) {
                 continue;
             }
             if !partitions.is_empty() && queue.first_size_bytes() > left_bytes {
                 continue;
             }
             left_bytes = left_bytes.saturating_sub(queue.first_size_bytes());
-            let batch = match queue.take(identity) {
+            let batch = match queue.take(sending.identity()) {
                 Some(Ok(batch)) => batch,
                 Some(Err((batch, _))) => {
                     unfit.push((key.clone(), batch));
@@ -605,7 +639,7 @@ impl Producer {
         for key in &sent.partitions {
             let Some(batch) = self.queues.get_mut(key).and_then(BatchQueue::answered) else { continue };
             if error.is_retriable() {
-                self.repeat(now, client, key, batch);
+                self.repeat(now, client, key, batch, true);
             } else {
                 self.deliver(key, batch, Err(DeliveryError::Request(error.clone())));
             }
@@ -639,7 +673,7 @@ impl Producer {
         }
         if code.is_retriable() || is_behind {
             self.last_error = Some(code.to_string());
-            return self.repeat(now, client, key, batch);
+            return self.repeat(now, client, key, batch, !is_behind);
         }
         if is_idempotent {
             // The broker has not counted this batch, so the sequences behind it are wrong: number anew.
@@ -653,10 +687,17 @@ impl Producer {
         self.deliver(key, batch, Err(DeliveryError::Refused { code, message }));
     }
 
-    fn repeat(&mut self, now: Monotonic, client: &Client, key: &PartitionKey, batch: OutgoingBatch) {
+    fn repeat(
+        &mut self,
+        now: Monotonic,
+        client: &Client,
+        key: &PartitionKey,
+        batch: OutgoingBatch,
+        may_be_stored: bool,
+    ) {
         let at = now.plus_ms(client.config().retry_backoff_ms);
         if let Some(queue) = self.queues.get_mut(key) {
-            queue.repeat(batch, at);
+            queue.repeat(batch, at, may_be_stored);
         }
     }
 
