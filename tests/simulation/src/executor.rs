@@ -184,7 +184,7 @@ impl Executor {
     /// Runs `act` once, `delay_ns` from now, unless its group ends before.
     pub fn after(&self, group: Group, delay_ns: u64, act: impl FnOnce() + 'static) {
         let due_ns = self.0.now_ns.get().saturating_add(delay_ns);
-        let tie = self.0.random.borrow_mut().next();
+        let tie = self.0.random.borrow_mut().bits();
         self.0.events.borrow_mut().push(Event { due_ns, tie, group, act: Box::new(act) });
     }
 

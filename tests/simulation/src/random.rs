@@ -11,13 +11,13 @@ impl Random {
     pub fn new(seed: u64, part: &str) -> Self {
         let mut random = Self(seed);
         for byte in part.bytes() {
-            random.0 ^= random.next() ^ u64::from(byte);
+            random.0 ^= random.bits() ^ u64::from(byte);
         }
         random
     }
 
     /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -27,7 +27,7 @@ impl Random {
 
     /// A number below `bound`, which must not be 0. The bias of the remainder does not matter here.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        self.bits() % bound
     }
 
     /// A number from `low` to `high`, both included.

@@ -170,7 +170,7 @@ impl Sys for SimulatedSys {
     }
 
     fn random(&self) -> u64 {
-        self.machine().random.borrow_mut().next()
+        self.machine().random.borrow_mut().bits()
     }
 
     fn sleep_until(&self, due: Monotonic) -> impl Future<Output = ()> + 'static {
