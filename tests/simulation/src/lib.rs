@@ -5,11 +5,14 @@
 //! own flows run here, can be cut short at each disk operation, and what the clients were told can be compared with
 //! what is left. A failing seed is the bug report.
 
+pub mod client;
 pub mod disk;
 pub mod executor;
 pub mod machine;
 pub mod mailbox;
 pub mod network;
+pub mod promises;
 pub mod random;
 pub mod sys;
 pub mod trace;
+pub mod workload;

@@ -1,0 +1,269 @@
+//! What the broker has told its clients, and whether what is left agrees with it.
+//!
+//! | told | survives a kill | survives a loss of power |
+//! | --- | --- | --- |
+//! | a record of a plain topic is acknowledged, or was fetched | yes | not promised |
+//! | a record of a strict topic is acknowledged, or was fetched | yes | yes |
+//! | a topic was created | yes | yes |
+//! | a producer id was given out | never given out again | never given out again |
+//!
+//! Whatever is left: offsets have no gap and each has one record, every record is byte for byte one that a producer
+//! sent, and none is there twice, for each value is sent in one batch only and only idempotent producers repeat a batch.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use crate::disk::Crash;
+
+/// A partition by topic name and index.
+pub type Partition = (&'static str, i32);
+
+/// Number of a process among those that ran one after another on a machine.
+pub type Incarnation = u64;
+
+/// Whether records survive a loss of power.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// As Kafka's default has it.
+    Plain,
+    /// `flush.messages=1`.
+    Strict,
+}
+
+/// How a client came to know of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// The broker acknowledged it.
+    Acknowledged,
+    /// A fetch returned it.
+    Shown,
+}
+
+#[derive(Debug)]
+struct Topic {
+    id: [u8; 16],
+    partitions: i32,
+    durability: Durability,
+}
+
+/// What was told, by whom.
+#[derive(Debug, Default)]
+pub struct Promises {
+    topics: BTreeMap<&'static str, Topic>,
+    /// By partition and offset: the value, and the process that told it last.
+    records: BTreeMap<(Partition, i64), (Bytes, Told, Incarnation)>,
+    sent: BTreeMap<Partition, BTreeSet<Bytes>>,
+    producer_ids: BTreeSet<i64>,
+    incarnation: Incarnation,
+    /// The last process that ended with a loss of power.
+    power_lost: Option<Incarnation>,
+    violations: Vec<String>,
+}
+
+impl Promises {
+    /// The process that runs now.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// The running process has ended.
+    pub fn ended(&mut self, crash: Option<Crash>) {
+        if crash == Some(Crash::PowerLoss) {
+            self.power_lost = Some(self.incarnation);
+        }
+        self.incarnation += 1;
+    }
+
+    /// Whether records of a partition that somebody was told of may have been lost so far.
+    #[must_use]
+    pub fn may_have_lost(&self, partition: Partition) -> bool {
+        self.power_lost.is_some_and(|lost| !self.still_promised(partition, lost))
+    }
+
+    /// A topic was acknowledged.
+    pub fn created(&mut self, name: &'static str, id: [u8; 16], partitions: i32, durability: Durability) {
+        self.topics.insert(name, Topic { id, partitions, durability });
+    }
+
+    /// Topics that were acknowledged.
+    #[must_use]
+    pub fn topics(&self) -> Vec<(&'static str, i32)> {
+        self.topics.iter().map(|(name, topic)| (*name, topic.partitions)).collect()
+    }
+
+    /// A producer is about to send these values.
+    pub fn sent(&mut self, partition: Partition, values: &[Bytes]) {
+        self.sent.entry(partition).or_default().extend(values.iter().cloned());
+    }
+
+    /// A producer id was given out.
+    pub fn given(&mut self, producer_id: i64) {
+        if !self.producer_ids.insert(producer_id) {
+            self.violations.push(format!("producer id {producer_id} was given out twice"));
+        }
+    }
+
+    /// A record was acknowledged or shown by that process.
+    pub fn told(&mut self, partition: Partition, offset: i64, value: Bytes, told: Told, by: Incarnation) {
+        if told == Told::Shown && !self.sent.get(&partition).is_some_and(|sent| sent.contains(&value)) {
+            self.violations
+                .push(format!("{partition:?} offset {offset}: shown {}, which was never sent", text(&value)));
+        }
+        if let Some((before, how, since)) = self.records.get(&(partition, offset))
+            && *before != value
+            && self.still_promised(partition, *since)
+            && self.still_promised(partition, by)
+        {
+            self.violations.push(format!(
+                "{partition:?} offset {offset}: {} was {how:?} by process {since}, then {} was {told:?} by process {by}",
+                text(before),
+                text(&value)
+            ));
+        }
+        // What an old process told and a newer one confirmed is the newer one's promise.
+        let latest = self.records.get(&(partition, offset)).map_or(by, |(_, _, since)| by.max(*since));
+        self.records.insert((partition, offset), (value, told, latest));
+    }
+
+    fn still_promised(&self, partition: Partition, by: Incarnation) -> bool {
+        let strict = self.topics.get(partition.0).is_some_and(|topic| topic.durability == Durability::Strict);
+        strict || self.power_lost.is_none_or(|lost| by > lost)
+    }
+
+    /// Something else that must not be.
+    pub fn violation(&mut self, what: String) {
+        self.violations.push(what);
+    }
+
+    /// Everything that is wrong, given all that is left.
+    #[must_use]
+    pub fn check(&self, left: &Left) -> Vec<String> {
+        let mut violations = self.violations.clone();
+        for (name, topic) in &self.topics {
+            match left.topics.get(*name) {
+                None => violations.push(format!("topic {name} was acknowledged and is gone")),
+                Some((id, _)) if *id != topic.id => violations.push(format!("topic {name} has another id")),
+                Some((_, partitions)) if *partitions != topic.partitions => {
+                    violations
+                        .push(format!("topic {name} has {partitions} partitions instead of {}", topic.partitions));
+                }
+                Some(_) => {}
+            }
+        }
+        for ((partition, offset), (value, told, by)) in &self.records {
+            if !self.still_promised(*partition, *by) {
+                continue;
+            }
+            let found = left.records.get(partition).and_then(|records| records.get(usize::try_from(*offset).ok()?));
+            if found != Some(value) {
+                violations.push(format!(
+                    "{partition:?} offset {offset}: {} was {told:?} by process {by}, and {} is left",
+                    text(value),
+                    found.map_or("nothing".into(), text)
+                ));
+            }
+        }
+        let mut seen = BTreeMap::new();
+        for (partition, records) in &left.records {
+            for (offset, value) in records.iter().enumerate() {
+                if !self.sent.get(partition).is_some_and(|sent| sent.contains(value)) {
+                    violations.push(format!("{partition:?} offset {offset} is {}, which was never sent", text(value)));
+                }
+                if let Some(before) = seen.insert(value, (partition, offset)) {
+                    violations.push(format!("{} is at {before:?} and again at {partition:?} {offset}", text(value)));
+                }
+            }
+        }
+        violations.extend(left.faults.iter().cloned());
+        violations
+    }
+}
+
+/// What is there at the end, as a client reads it.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// Id and number of partitions by name.
+    pub topics: BTreeMap<String, ([u8; 16], i32)>,
+    /// The values of each partition, from offset 0 on.
+    pub records: BTreeMap<Partition, Vec<Bytes>>,
+    /// What the reader found wrong while it read.
+    pub faults: Vec<String>,
+}
+
+fn text(value: &Bytes) -> String {
+    String::from_utf8_lossy(&value[..value.len().min(24)]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Partition = ("plain", 0);
+    const STRICT: Partition = ("strict", 0);
+
+    fn value(text: &'static str) -> Bytes {
+        Bytes::from_static(text.as_bytes())
+    }
+
+    /// Two topics with one record each, acknowledged by process 0.
+    fn promised() -> Promises {
+        let mut promises = Promises::default();
+        promises.created("plain", [1; 16], 1, Durability::Plain);
+        promises.created("strict", [2; 16], 1, Durability::Strict);
+        for partition in [PLAIN, STRICT] {
+            promises.sent(partition, &[value(partition.0)]);
+            promises.told(partition, 0, value(partition.0), Told::Acknowledged, 0);
+        }
+        promises
+    }
+
+    fn left(plain: &[&'static str], strict: &[&'static str]) -> Left {
+        let records = |values: &[&'static str]| values.iter().map(|text| value(text)).collect();
+        Left {
+            topics: BTreeMap::from([("plain".into(), ([1; 16], 1)), ("strict".into(), ([2; 16], 1))]),
+            records: BTreeMap::from([(PLAIN, records(plain)), (STRICT, records(strict))]),
+            faults: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_whole_is_not_accused() {
+        assert_eq!(promised().check(&left(&["plain"], &["strict"])), [""; 0]);
+    }
+
+    #[test]
+    fn a_loss_of_power_may_take_plain_records_and_a_kill_may_not() {
+        let mut killed = promised();
+        killed.ended(Some(Crash::Kill));
+        assert_eq!(killed.check(&left(&[], &["strict"])).len(), 1);
+        let mut lost = promised();
+        lost.ended(Some(Crash::PowerLoss));
+        assert_eq!(lost.check(&left(&[], &["strict"])), [""; 0]);
+        assert_eq!(lost.check(&left(&[], &[])).len(), 1);
+    }
+
+    #[test]
+    fn each_other_breach_is_named() {
+        let breaches = [
+            left(&["plain", "plain"], &["strict"]),
+            left(&["plain"], &["strict", "torn"]),
+            Left { topics: BTreeMap::from([("plain".into(), ([1; 16], 1))]), ..left(&["plain"], &["strict"]) },
+            Left {
+                topics: BTreeMap::from([("plain".into(), ([9; 16], 1)), ("strict".into(), ([2; 16], 2))]),
+                ..left(&["plain"], &["strict"])
+            },
+        ];
+        for (breach, count) in breaches.iter().zip([1, 1, 1, 2]) {
+            assert_eq!(promised().check(breach).len(), count, "{:?}", promised().check(breach));
+        }
+        let mut promises = promised();
+        promises.given(7);
+        promises.given(7);
+        promises.sent(STRICT, &[value("other")]);
+        promises.told(STRICT, 0, value("other"), Told::Shown, 0);
+        promises.told(PLAIN, 1, value("invented"), Told::Shown, 0);
+        assert!(promises.check(&left(&["plain"], &["strict"])).len() >= 3);
+    }
+}
