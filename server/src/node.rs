@@ -220,6 +220,17 @@ async fn claim_identity<S: Sys>(shard: &Rc<Shard<S>>, root: &Path) -> Result<Met
             foreign.name
         )));
     }
+    // The directory and those above it may be new, made by this start or by one that was killed: nothing that is synced
+    // in it would survive a loss of power if its own name did not.
+    for parent in root.ancestors().skip(1) {
+        match sys.sync_directory(parent.to_owned()).await {
+            // We cannot have made a name in a directory that we may not even open.
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
+                return Err(failed(parent, "cannot be synced", &error));
+            }
+            _ => {}
+        }
+    }
     let random = || Uuid::from_random(u128::from(sys.random()) << 64 | u128::from(sys.random()));
     let meta = MetaProperties { cluster_id: random().to_string(), node_id, directory_id: Some(random()) };
     let text = Bytes::from(meta.to_text());
