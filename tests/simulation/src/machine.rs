@@ -22,6 +22,7 @@ pub struct Simulation {
     /// Where the clients connect.
     pub network: Network,
     seed: u64,
+    machines: RefCell<Vec<Machine>>,
 }
 
 impl Simulation {
@@ -30,7 +31,7 @@ impl Simulation {
     pub fn new(seed: u64) -> Self {
         let executor = Executor::new(seed);
         let network = Network::new(&executor, Random::new(seed, "network"));
-        Self { executor, network, seed }
+        Self { executor, network, seed, machines: RefCell::default() }
     }
 
     /// A new machine with an empty disk.
@@ -48,6 +49,7 @@ impl Simulation {
         // Weak: the executor would keep the machine and the machine the executor alive.
         let settled = Rc::downgrade(&machine.0);
         self.executor.settle_with(move || Machine::settle(&settled));
+        self.machines.borrow_mut().push(machine.clone());
         machine
     }
 
@@ -62,7 +64,13 @@ impl Simulation {
 
 impl Drop for Simulation {
     fn drop(&mut self) {
+        // Machines, their processes, the processes' mail and the executor's tasks hold each other.
         self.executor.clear();
+        for machine in self.machines.take() {
+            for process in machine.0.processes.take() {
+                drop(process.0.mailboxes.replace(Mailboxes::new(0)));
+            }
+        }
     }
 }
 

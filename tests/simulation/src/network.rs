@@ -248,7 +248,6 @@ impl Network {
             Poll::Ready(Ok(taken))
         })
         .await;
-        self.executor.trace(format_args!("connection {} side {} received {received:?}", end.0.id, end.0.side));
         (received, buffer)
     }
 

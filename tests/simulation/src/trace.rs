@@ -2,9 +2,14 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::fs::File;
+use std::io::Write;
 
 /// Lines that are kept for the report of a failure.
 const TAIL_LINES_MAX: usize = 200;
+
+/// Names a file for the whole trace of each run that follows; to be used with one run.
+pub const FILE_VARIABLE: &str = "CORELANE_SIMULATION_TRACE";
 
 /// The events of one run.
 #[derive(Debug)]
@@ -12,11 +17,13 @@ pub struct Trace {
     hash: u64,
     lines: u64,
     tail: VecDeque<String>,
+    file: Option<File>,
 }
 
 impl Default for Trace {
     fn default() -> Self {
-        Self { hash: 0xcbf2_9ce4_8422_2325, lines: 0, tail: VecDeque::new() }
+        let file = std::env::var_os(FILE_VARIABLE).map(|path| File::create(path).expect("the trace can be written"));
+        Self { hash: 0xcbf2_9ce4_8422_2325, lines: 0, tail: VecDeque::new(), file }
     }
 }
 
@@ -28,6 +35,9 @@ impl Trace {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
         self.lines += 1;
+        if let Some(file) = &mut self.file {
+            writeln!(file, "{line}").expect("the trace can be written");
+        }
         if self.tail.len() == TAIL_LINES_MAX {
             self.tail.pop_front();
         }

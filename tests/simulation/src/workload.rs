@@ -389,6 +389,8 @@ impl Producer {
     }
 
     fn answered(&self, batch: &Batch, code: ErrorCode, base_offset: i64, by: Incarnation) -> Next {
+        let executor = self.clients.network.executor();
+        executor.trace(format_args!("{} on {:?}: {code:?}, offset {base_offset}", self.name, self.partition));
         let mut promises = self.clients.promises.borrow_mut();
         match code {
             code if code.is_none() => {
@@ -398,13 +400,13 @@ impl Producer {
                 Next::GoOn
             }
             ErrorCode::KAFKA_STORAGE_ERROR if self.disk_fails => Next::GiveUp,
-            code if code.is_retriable() => Next::Reconnect,
             // Its earlier batches may be gone with the power, where that was not excluded.
             ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER | ErrorCode::UNKNOWN_PRODUCER_ID
                 if promises.may_have_lost(self.partition) =>
             {
                 Next::GiveUp
             }
+            code if code.is_retriable() && code != ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER => Next::Reconnect,
             code => {
                 promises.violation(format!("{} on {:?} was refused: {code}", self.name, self.partition));
                 Next::GiveUp

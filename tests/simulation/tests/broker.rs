@@ -1,4 +1,4 @@
-//! The broker itself in the simulated world: crashes at every point of a short life, and many longer ones.
+//! The broker itself in the simulated world: what it promised its clients is kept.
 
 use corelane_simulation::case::{Case, CrashAt, Report};
 use corelane_simulation::disk::{Crash, Faults, Planted};
@@ -43,7 +43,6 @@ fn check(case: &Case) -> Report {
 fn a_life_without_a_crash() {
     let report = check(&case(1, short_life()));
     assert!(report.records >= 16, "{} records", report.records);
-    eprintln!("{} points {} lines", report.points, report.trace.1);
 }
 
 #[test]
