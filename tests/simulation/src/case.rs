@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use corelane_core::base::{ShardId, Uuid};
 use corelane_core::config::{BrokerConfig, Setting};
+use corelane_core::limits::{ANSWER_MEMORY_BYTES_MAX, REQUEST_MEMORY_BYTES_MAX};
 use corelane_server::node;
 use corelane_server::settings::Settings;
 use corelane_server::sys::Sys;
@@ -26,8 +27,6 @@ const LIMIT_MS: u64 = 20 * 1000;
 const RESTART_MS: u64 = 10;
 /// How often the test looks whether the clients are done.
 const LOOK_MS: u64 = 5;
-/// Memory for large requests, as the broker is started with.
-const REQUEST_MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A crash, so many points of the disk after the machine was last started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -257,6 +256,7 @@ impl Broker {
             data_directory: PathBuf::from("/data/corelane"),
             addresses: vec![vec![self.clients.address]],
             request_memory_bytes_max: REQUEST_MEMORY_BYTES_MAX,
+            answer_memory_bytes_max: ANSWER_MEMORY_BYTES_MAX,
             boot_id: Uuid::from_random(u128::from(self.machine.boot())).to_string(),
         }
     }
