@@ -89,3 +89,71 @@ fn only_directory(broker: &BrokerRegistration) -> Uuid {
         _ => directory::UNASSIGNED,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::metadata::{BrokerRegistration, MetadataRecord, apply};
+
+    /// Brokers 1 to 4 with one directory each; 4 is fenced.
+    fn image() -> MetadataImage {
+        let mut image = MetadataImage::default();
+        for id in 1..=4 {
+            let log_dirs = vec![Uuid([id; 16])];
+            let registration = BrokerRegistration {
+                id: NodeId(id.into()),
+                fenced: id == 4,
+                log_dirs,
+                ..BrokerRegistration::default()
+            };
+            apply(&mut image, &MetadataRecord::RegisterBroker(registration)).unwrap();
+        }
+        image
+    }
+
+    #[test]
+    fn replicas_and_leaders_are_spread_evenly() {
+        let image = image();
+        for random in 0..5 {
+            let partitions = Placement::new(&image).choose(30, 2, random).unwrap();
+            let (mut leads, mut holds) = (BTreeMap::new(), BTreeMap::new());
+            for partition in &partitions {
+                assert_eq!(partition.leader, partition.replicas.first().copied());
+                assert_eq!(partition.isr, partition.replicas);
+                assert_ne!(partition.replicas[0], partition.replicas[1]);
+                *leads.entry(partition.replicas[0]).or_insert(0) += 1;
+                partition.replicas.iter().for_each(|id| *holds.entry(*id).or_insert(0) += 1);
+                let expected = partition.replicas.iter().map(|id| Uuid([u8::try_from(id.0).unwrap(); 16]));
+                assert!(partition.directories.iter().copied().eq(expected));
+            }
+            assert!((1..=3).all(|id| leads[&NodeId(id)] == 10 && holds[&NodeId(id)] == 20), "{leads:?} {holds:?}");
+        }
+    }
+
+    #[test]
+    fn a_fenced_broker_comes_last_and_is_not_in_sync() {
+        let image = image();
+        let placement = Placement::new(&image);
+        for partition in placement.choose(6, 4, 1).unwrap() {
+            assert_eq!(partition.replicas.last(), Some(&NodeId(4)));
+            assert_eq!(partition.isr, partition.replicas[..3]);
+        }
+        assert_eq!(placement.choose(1, 5, 0).unwrap_err().kind, RefusalKind::InvalidReplicationFactor);
+
+        let by_hand = placement.by_hand(&[4, 2], Some(2)).unwrap();
+        assert_eq!((by_hand.leader, by_hand.isr), (Some(NodeId(2)), vec![NodeId(2)]));
+        for (nodes, siblings) in [(&[4][..], 1), (&[1, 2], 3), (&[1, 1], 2), (&[5], 1), (&[], 0)] {
+            let refusal = placement.by_hand(nodes, Some(siblings)).unwrap_err();
+            assert_eq!(refusal.kind, RefusalKind::InvalidReplicaAssignment, "{nodes:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_broker_there_is_no_place() {
+        let nobody = MetadataImage::default();
+        let refusal = Placement::new(&nobody).choose(1, 1, 0).unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::InvalidReplicationFactor);
+    }
+}
