@@ -18,12 +18,12 @@ def tool(broker):
 
 
 def test_kafka_topics(tool, broker, topic):
-    assert tool("kafka-topics", "--create", "--topic", topic, "--partitions", 2, "--config", "retention.ms=3600000")
+    assert tool("kafka-topics", "--create", "--topic", topic, "--partitions", 2, "--config", "segment.ms=3600000")
     assert topic in tool("kafka-topics", "--list").stdout.split()
 
     described = tool("kafka-topics", "--describe", "--topic", topic).stdout
     assert re.search(rf"Topic: {topic}\s+TopicId: [\w-]{{22}}\s+PartitionCount: 2\s+ReplicationFactor: 1\s", described)
-    assert "retention.ms=3600000" in described
+    assert "segment.ms=3600000" in described
     node = re.search(r"Leader: (\d+)", described).group(1)
     for partition in (0, 1):
         assert re.search(rf"Partition: {partition}\s+Leader: {node}\s+Replicas: {node}\s+Isr: {node}\s", described)

@@ -10,7 +10,7 @@ VISIBLE_SECONDS_MAX = 10
 
 
 def create_topic(broker: Broker, name: str, partitions: int = 1, **configs: object) -> uuid.UUID:
-    """Creates a topic, waits until every partition has a leader, and returns its id.
+    """Creates a topic, waits until every partition is open at its leader, and returns its id.
 
     Corelane answers CreateTopics when every shard has the topic, so there the first look must find it. Kafka answers
     when its controller has it, which can be before the broker does.
@@ -27,7 +27,15 @@ def create_topic(broker: Broker, name: str, partitions: int = 1, **configs: obje
         while True:
             found = connection.call("Metadata", 12, topics=[{"name": name}], allow_auto_topic_creation=False).topics[0]
             ready = [partition for partition in found.partitions if partition.leader_id >= 0 and partition.error == 0]
-            if found.error == 0 and len(ready) == partitions:
+            if found.error == 0 and len(ready) == partitions and opened(connection, name, partitions):
                 return found.topic_id
             assert time.monotonic() < deadline, f"{name} is not there: {found}"
             time.sleep(0.01)
+
+
+def opened(connection: Connection, name: str, partitions: int) -> bool:
+    """Whether the broker answers for each partition. Kafka names itself the leader a moment before it is; a producer
+    without idempotence that writes in that moment may reorder its retries."""
+    asked = [{"name": name, "partitions": [{"index": index, "timestamp": -1} for index in range(partitions)]}]
+    answered = connection.call("ListOffsets", 7, topics=asked).topics[0].partitions
+    return all(partition.error == 0 for partition in answered)
