@@ -42,6 +42,9 @@ pub const APPEND_BYTES_MAX: usize = 256 * 1024;
 /// Bytes that a compressed batch may open to where its records must be seen; more is refused.
 pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Bytes that a compressed batch with bad timestamps may open to for its records at fault to be named.
+pub const FAULT_SEARCH_BYTES_MAX: usize = 1024 * 1024;
+
 /// Records at fault that the answer to one refused batch lists.
 pub const RECORD_ERRORS_MAX: usize = 1_000;
 

@@ -159,3 +159,122 @@ impl ReadLimits {
         Ok(Walked::ReadAt(walk.position()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::LeaderEpoch;
+    use crate::log::index::{IndexBuilder, IndexOptions};
+    use crate::test_support::{Random, random_batch, random_options};
+
+    struct Segment {
+        log: Vec<u8>,
+        index: IndexBuilder,
+        batches: Vec<BatchAt>,
+    }
+
+    /// Random batches, with gaps between offsets as compaction leaves them.
+    fn segment(random: &mut Random, count: usize) -> Segment {
+        let options = IndexOptions { interval_bytes: 500, ..IndexOptions::default() };
+        let mut index = IndexBuilder::new(Offset(0), options);
+        let (mut log, mut batches, mut next) = (Vec::new(), Vec::new(), Offset(0));
+        for _ in 0..count {
+            let base = next.plus(if random.once_in(3) { 5 } else { 0 });
+            let options = random_options(random, base);
+            let batch = random_batch(random, options, 4, Timestamp(1)).stamped(base, LeaderEpoch(0));
+            let position = FilePosition(log.len() as u64);
+            log.extend_from_slice(batch.bytes());
+            let (last_offset, max_timestamp) = (batch.header().last_offset(), batch.header().max_timestamp());
+            index.add_batch(position, batch.bytes().len() as u64, last_offset, max_timestamp);
+            let end = FilePosition(log.len() as u64);
+            batches.push(BatchAt { position, end, base_offset: base, last_offset, max_timestamp });
+            next = last_offset.plus(1);
+        }
+        Segment { log, index, batches }
+    }
+
+    /// Goes on reading `chunk_bytes` at a time until there is an answer; `None` at the end of the log.
+    fn walk<T>(
+        log: &[u8],
+        chunk_bytes: usize,
+        mut from: FilePosition,
+        step: impl Fn(&[u8], FilePosition) -> Result<Walked<T>, DamagedBatch>,
+    ) -> Option<T> {
+        loop {
+            let rest = &log[from.0 as usize..];
+            if rest.is_empty() {
+                return None;
+            }
+            match step(&rest[..rest.len().min(chunk_bytes)], from).unwrap() {
+                Walked::Found(found) => return Some(found),
+                Walked::ReadAt(next) => {
+                    assert!(next > from);
+                    from = next;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_offset_is_found_in_its_batch_or_behind_a_gap() {
+        for seed in 0..20 {
+            let mut random = Random::new(seed);
+            let Segment { log, index, batches } = segment(&mut random, 20);
+            for offset in 0..=batches.last().unwrap().last_offset.0 + 1 {
+                let offset = Offset(offset);
+                let expected = batches.iter().find(|batch| batch.last_offset >= offset).copied();
+                let from = index.offsets().walk_start(offset);
+                let chunk_bytes = HEADER_BYTES + random.below(500);
+                let found = walk(&log, chunk_bytes, from, |chunk, at| find_offset(chunk, at, offset));
+                assert_eq!(found, expected, "seed {seed}, {offset}");
+            }
+        }
+    }
+
+    /// The end of the range by going through all batches from its start.
+    fn naive_end(batches: &[BatchAt], limits: &ReadLimits) -> FilePosition {
+        let mut end = limits.start;
+        for batch in batches.iter().filter(|batch| batch.position >= limits.start) {
+            let fits = batch.end.0 - limits.start.0 <= limits.bytes_max;
+            let is_exempt = limits.is_first_batch_whole && batch.position == limits.start;
+            if batch.last_offset >= limits.readable_end || !(fits || is_exempt) {
+                break;
+            }
+            end = batch.end;
+        }
+        end
+    }
+
+    #[test]
+    fn a_range_ends_with_the_last_whole_batch_within_its_limits() {
+        for seed in 0..300 {
+            let mut random = Random::new(seed);
+            let Segment { log, index, batches } = segment(&mut random, 20);
+            let start = *random.pick(&batches);
+            let limits = ReadLimits {
+                start: start.position,
+                bytes_max: *random.pick(&[0, 1, 100, 500, 1_000, 3_000, u64::MAX]),
+                readable_end: *random.pick(&[
+                    random.clone().pick(&batches).base_offset.max(start.base_offset),
+                    start.base_offset,
+                    Offset(i64::MAX),
+                ]),
+                is_first_batch_whole: random.once_in(2),
+            };
+            let from = limits.walk_start(index.offsets());
+            let chunk_bytes = HEADER_BYTES + random.below(500);
+            let end = walk(&log, chunk_bytes, from, |chunk, at| limits.find_end(chunk, at));
+            let log_end = FilePosition(log.len() as u64);
+            assert_eq!(end.unwrap_or(log_end), naive_end(&batches, &limits), "seed {seed}: {limits:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_batch_is_reported_where_it_stands() {
+        let Segment { mut log, batches, .. } = segment(&mut Random::new(1), 3);
+        log[batches[1].position.0 as usize + 16] = 9;
+        let damaged = Err(DamagedBatch { position: batches[1].position });
+        assert_eq!(find_offset(&log, FilePosition(0), batches[2].base_offset), damaged);
+        assert!(matches!(find_offset(&log, FilePosition(0), Offset(0)), Ok(Walked::Found(_))));
+    }
+}

@@ -223,3 +223,87 @@ mod snappy {
         Ok(compressed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{CODECS, Random};
+
+    fn with(codec: Codec, level: Option<i32>, plain: &[u8]) -> Vec<u8> {
+        compress(Compression { codec, level }, plain).unwrap()
+    }
+
+    #[test]
+    fn each_codec_gives_back_what_it_took() {
+        let mut random = Random::new(1);
+        for codec in CODECS {
+            for size in [0, 1, 100, 32 * 1024, 32 * 1024 + 1, 300_000] {
+                let plain = random.bytes(size);
+                for level in [None, Some(1), Some(9)] {
+                    let compressed = with(codec, level, &plain);
+                    assert_eq!(decompress(codec, &compressed, plain.len()).as_ref(), Ok(&plain));
+                }
+            }
+        }
+        for level in [-131_072, -1, 22] {
+            let compressed = with(Codec::Zstd, Some(level), b"abcabcabc");
+            assert_eq!(decompress(Codec::Zstd, &compressed, 9), Ok(b"abcabcabc".to_vec()));
+        }
+    }
+
+    #[test]
+    fn output_stops_at_the_limit_however_small_the_input() {
+        let plain = vec![0; 4 << 20];
+        for codec in CODECS {
+            let compressed = with(codec, None, &plain);
+            for limit_bytes in [0, 1, plain.len() - 1] {
+                assert_eq!(
+                    decompress(codec, &compressed, limit_bytes),
+                    Err(CodecError::TooLarge { limit_bytes }),
+                    "{codec:?}"
+                );
+            }
+            assert!(decompress(codec, &compressed, plain.len()).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_cut_or_changed_stream_is_refused_or_opened_but_never_more() {
+        let mut random = Random::new(2);
+        let plain = random.bytes(5_000);
+        for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+            let compressed = with(codec, None, &plain);
+            for cut in 1..compressed.len() {
+                if let Ok(opened) = decompress(codec, &compressed[..cut], 10_000) {
+                    assert!(plain.starts_with(&opened), "{codec:?} cut at {cut}");
+                }
+            }
+            for _ in 0..2_000 {
+                let mut damaged = compressed.clone();
+                random.mutate(&mut damaged);
+                if let Ok(opened) = decompress(codec, &damaged, 10_000) {
+                    assert!(opened.len() <= 10_000);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn streams_may_follow_each_other_where_readers_of_java_take_that() {
+        for codec in [Codec::Gzip, Codec::Snappy, Codec::Zstd] {
+            let two = [with(codec, None, b"one "), with(codec, None, b"two")].concat();
+            assert_eq!(decompress(codec, &two, 100), Ok(b"one two".to_vec()), "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn raw_snappy_is_taken_and_a_lying_length_costs_nothing() {
+        let raw = snap::raw::Encoder::new().compress_vec(b"abcabcabcabc").unwrap();
+        assert_eq!(decompress(Codec::Snappy, &raw, 100), Ok(b"abcabcabcabc".to_vec()));
+        // Four gigabytes, says the block; five bytes are there.
+        let liar = [0xff, 0xff, 0xff, 0xff, 0x0f];
+        assert_eq!(decompress(Codec::Snappy, &liar, usize::MAX), Err(CodecError::Corrupt));
+        let zeros = snap::raw::Encoder::new().compress_vec(&vec![0; 1 << 20]).unwrap();
+        assert_eq!(decompress(Codec::Snappy, &zeros, 1 << 20).map(|plain| plain.len()), Ok(1 << 20));
+    }
+}

@@ -223,3 +223,70 @@ fn put_unsigned(into: &mut Vec<u8>, mut value: u64) {
         into.push(group | 0x80);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn varints_are_kafkas() {
+        for (value, bytes) in [
+            (0, &[0][..]),
+            (-1, &[1]),
+            (1, &[2]),
+            (63, &[0x7e]),
+            (-64, &[0x7f]),
+            (64, &[0x80, 0x01]),
+            (-65, &[0x81, 0x01]),
+            (i32::MAX, &[0xfe, 0xff, 0xff, 0xff, 0x0f]),
+            (i32::MIN, &[0xff, 0xff, 0xff, 0xff, 0x0f]),
+        ] {
+            let mut written = Vec::new();
+            put_varint(&mut written, value);
+            assert_eq!(written, bytes);
+            assert_eq!(Cursor(bytes).varint(), Some(value));
+            written.clear();
+            put_varlong(&mut written, i64::from(value));
+            assert_eq!(Cursor(&written).varlong(), Some(i64::from(value)));
+        }
+        for value in [i64::MAX, i64::MIN] {
+            let mut written = Vec::new();
+            put_varlong(&mut written, value);
+            assert_eq!((written.len(), Cursor(&written).varlong()), (10, Some(value)));
+        }
+        assert_eq!(Cursor(&[0x80; 5]).varint(), None);
+        assert_eq!(Cursor(&[0x80; 10]).varlong(), None);
+        assert_eq!(Cursor(&[0x80]).varint(), None);
+    }
+
+    #[test]
+    fn a_record_is_read_field_by_field() {
+        // Attributes, timestamp delta 5, offset delta 0, key "k", null value, headers a="x", a=null.
+        let body = [0, 10, 0, 2, b'k', 1, 4, 2, b'a', 2, b'x', 2, b'a', 1];
+        let payload = [&[28][..], &body].concat();
+        let record = Records::new(&payload, 1).next().unwrap().unwrap();
+        assert_eq!((record.timestamp_delta_ms, record.offset_delta), (5, 0));
+        assert_eq!((record.key, record.value), (Some(&b"k"[..]), None));
+        let headers: Vec<_> = record.headers.collect();
+        assert_eq!(headers, [Header { key: b"a", value: Some(b"x") }, Header { key: b"a", value: None }]);
+    }
+
+    #[test]
+    fn each_fault_is_named() {
+        let good = [10, 0, 0, 0, 1, 1];
+        assert_eq!(Records::new(&good, 1).last(), Some(Err(RecordError::Malformed { index: 0 })), "no header count");
+        let good = [12, 0, 0, 0, 1, 1, 0];
+        let faults = |payload: &[u8], count| Records::new(payload, count).find_map(Result::err);
+        assert_eq!(faults(&good, 1), None);
+        assert_eq!(faults(&good, 2), Some(RecordError::TooFew { found: 1 }));
+        assert_eq!(faults(&good[..5], 1), Some(RecordError::TooFew { found: 0 }));
+        assert_eq!(faults(&[&good[..], &good].concat(), 1), Some(RecordError::Trailing { bytes: 7 }));
+        assert_eq!(faults(&good, 0), Some(RecordError::Trailing { bytes: 7 }));
+        assert_eq!(faults(&good, -1), Some(RecordError::Trailing { bytes: 7 }));
+        for (at, value) in [(0, 1), (0, 10), (4, 3), (4, 2), (6, 1), (6, 2)] {
+            let mut bad = good;
+            bad[at] = value;
+            assert!(faults(&bad, 1).is_some(), "byte {at} = {value}");
+        }
+    }
+}

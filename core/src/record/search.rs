@@ -82,3 +82,67 @@ fn find(
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::LeaderEpoch;
+    use crate::record::{BatchBuilder, BatchOptions, Compression};
+    use crate::test_support::CODECS;
+
+    const LIMIT_BYTES: usize = 1_000;
+
+    fn batch(codec: crate::record::Codec, append_time: Option<i64>) -> Batch {
+        let compression = Compression { codec, level: None };
+        let mut builder = BatchBuilder::new(BatchOptions { compression, ..BatchOptions::default() });
+        for timestamp in [10, 30, 20, 30, 5] {
+            builder.append(Timestamp(timestamp), None, Some(b"value"), &[]);
+        }
+        if let Some(at) = append_time {
+            builder = builder.log_append_time(Timestamp(at));
+        }
+        builder.build().unwrap().stamped(Offset(100), LeaderEpoch(0))
+    }
+
+    #[test]
+    fn the_record_is_found_inside_the_batch() {
+        for codec in CODECS {
+            let batch = batch(codec, None);
+            for (target, from, expected) in [
+                (0, 0, Some((100, 10))),
+                (10, 0, Some((100, 10))),
+                (11, 0, Some((101, 30))),
+                (20, 102, Some((102, 20))),
+                (21, 102, Some((103, 30))),
+                (30, 104, None),
+                (0, 104, Some((104, 5))),
+                (0, 105, None),
+                (31, 0, None),
+            ] {
+                let found = first_at_or_after(&batch, Timestamp(target), Offset(from), LIMIT_BYTES).unwrap();
+                assert_eq!(found.map(|found| (found.offset.0, found.timestamp.0)), expected, "{target} from {from}");
+            }
+            let largest = max_timestamp_record(&batch, LIMIT_BYTES).unwrap().unwrap();
+            assert_eq!((largest.offset, largest.timestamp), (Offset(101), Timestamp(30)));
+        }
+    }
+
+    #[test]
+    fn the_append_time_is_that_of_every_record() {
+        for codec in CODECS {
+            let batch = batch(codec, Some(70));
+            let expected = |offset| Some(FoundRecord { offset: Offset(offset), timestamp: Timestamp(70) });
+            assert_eq!(first_at_or_after(&batch, Timestamp(40), Offset(0), LIMIT_BYTES), Ok(expected(100)));
+            assert_eq!(first_at_or_after(&batch, Timestamp(70), Offset(102), LIMIT_BYTES), Ok(expected(102)));
+            assert_eq!(first_at_or_after(&batch, Timestamp(71), Offset(0), LIMIT_BYTES), Ok(None));
+            assert_eq!(max_timestamp_record(&batch, LIMIT_BYTES), Ok(expected(100)));
+        }
+    }
+
+    #[test]
+    fn a_batch_that_does_not_open_says_so() {
+        let batch = batch(crate::record::Codec::Gzip, None);
+        let error = Err(SearchError::Codec(CodecError::TooLarge { limit_bytes: 5 }));
+        assert_eq!(max_timestamp_record(&batch, 5), error);
+    }
+}

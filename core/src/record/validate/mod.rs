@@ -9,7 +9,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::base::{Offset, Timestamp};
-use crate::limits::{DECOMPRESSED_BATCH_BYTES_MAX, RECORD_ERRORS_MAX};
+use crate::limits::{DECOMPRESSED_BATCH_BYTES_MAX, FAULT_SEARCH_BYTES_MAX, RECORD_ERRORS_MAX};
 use crate::record::batch::{Batch, BatchError};
 use crate::record::codec::{self, Codec, CodecError, Compression};
 use crate::record::header::{BatchHeader, TimestampType};
@@ -166,12 +166,17 @@ pub fn validate_produce(records: &Bytes, rules: &AppendRules, now: Timestamp) ->
         CompressionRule::Topic(target) if target.codec != codec => Some(target),
         _ => None,
     };
-    let is_word_taken = codec != Codec::None && !rules.compacted && target.is_none();
-    let valid = if is_word_taken && are_declared_timestamps_good(batch.header(), rules, now) {
+    let is_opened = codec == Codec::None || rules.compacted || target.is_some();
+    let valid = if !is_opened && are_declared_timestamps_good(batch.header(), rules, now) {
         let max_timestamp = batch.header().max_timestamp();
         ValidBatch::keep(batch, max_timestamp)
     } else {
-        let opened = batch.open(DECOMPRESSED_BATCH_BYTES_MAX).map_err(reject_codec)?;
+        let opened = if is_opened {
+            batch.open(DECOMPRESSED_BATCH_BYTES_MAX).map_err(reject_codec)?
+        } else {
+            // Only to name the records at fault, and this may be on a shard: a little, or none is named.
+            batch.open(FAULT_SEARCH_BYTES_MAX).map_err(|_| reject_declared_timestamps(batch.header()))?
+        };
         let max_timestamp = check_records(batch.header(), &opened, rules, now)?;
         match target {
             Some(target) => recompress(&batch, &opened, target, max_timestamp, rules)?,
@@ -299,6 +304,12 @@ fn are_declared_timestamps_good(header: &BatchHeader, rules: &AppendRules, now: 
         TimestampType::LogAppendTime => header.max_timestamp(),
     };
     window.fault(first).is_none() && window.fault(header.max_timestamp()).is_none()
+}
+
+fn reject_declared_timestamps(header: &BatchHeader) -> RecordRejection {
+    let (base, max) = (header.base_timestamp(), header.max_timestamp());
+    RejectionKind::InvalidTimestamp
+        .because(format!("timestamps {base} to {max} are not all within what the topic takes"))
 }
 
 /// Which timestamps a topic takes at a moment.

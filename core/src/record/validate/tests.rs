@@ -154,3 +154,21 @@ fn a_compacted_topic_names_the_records_without_key() {
         assert_eq!(rejection.record_errors.iter().map(|fault| fault.index).collect::<Vec<_>>(), [1, 3]);
     }
 }
+
+#[test]
+fn a_compressed_batch_with_bad_timestamps_is_opened_a_little_to_name_them() {
+    for codec in &CODECS[1..] {
+        let sent = batch(*codec, &[Some(b"a"), None]);
+        let rejection = validate_produce(sent.bytes(), &AppendRules::default(), NOW + -3_600_000).unwrap_err();
+        assert_eq!(rejection.kind, RejectionKind::InvalidTimestamp);
+        assert_eq!(rejection.record_errors.iter().map(|fault| fault.index).collect::<Vec<_>>(), [1]);
+
+        let compression = Compression { codec: *codec, level: None };
+        let mut large = BatchBuilder::new(BatchOptions { compression, ..BatchOptions::default() });
+        large.append(NOW, None, Some(&vec![0; FAULT_SEARCH_BYTES_MAX]), &[]);
+        let large = large.build().unwrap();
+        let rejection = validate_produce(large.bytes(), &AppendRules::default(), NOW + -3_600_001).unwrap_err();
+        assert_eq!((rejection.kind, rejection.record_errors), (RejectionKind::InvalidTimestamp, vec![]));
+        assert!(validate_produce(large.bytes(), &AppendRules::default(), NOW).is_ok());
+    }
+}
