@@ -11,6 +11,7 @@ import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Collection;
+import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
@@ -60,6 +61,7 @@ public class Vectors {
         try (PrintStream out = new PrintStream(new FileOutputStream(arguments[1]), false, StandardCharsets.US_ASCII)) {
             writeApis(out);
             writeErrors(out);
+            writeTexts(out);
             for (var entry : messages.entrySet()) {
                 writeFields(out, entry.getKey(), entry.getKey(), entry.getValue());
                 for (Class<?> inner : entry.getValue().getDeclaredClasses()) {
@@ -307,6 +309,25 @@ public class Vectors {
         for (Errors error : Errors.values()) {
             boolean retriable = error.exception() instanceof RetriableException;
             out.printf("error %d %s %b%n", error.code(), error.name(), retriable);
+        }
+    }
+
+    /**
+     * "text BYTES READ": bytes that are rarely UTF-8, and those of the string that Kafka reads them as, in hexadecimal.
+     * Without encoded surrogates, where Java writes one replacement character and Rust three.
+     */
+    private static void writeTexts(PrintStream out) {
+        Random random = new Random(1);
+        byte[] usual = {'a', (byte) 0x80, (byte) 0xbf, (byte) 0xc3, (byte) 0xe2, (byte) 0x82, (byte) 0xa0,
+            (byte) 0xf0, (byte) 0x9f, (byte) 0xf4, (byte) 0x90, (byte) 0xc0, (byte) 0xff};
+        for (int i = 0; i < 1000; i++) {
+            byte[] bytes = new byte[1 + random.nextInt(8)];
+            for (int k = 0; k < bytes.length; k++) {
+                bytes[k] = usual[random.nextInt(usual.length)];
+            }
+            String text = new ByteBufferAccessor(ByteBuffer.wrap(bytes)).readString(bytes.length);
+            HexFormat hex = HexFormat.of();
+            out.printf("text %s %s%n", hex.formatHex(bytes), hex.formatHex(text.getBytes(StandardCharsets.UTF_8)));
         }
     }
 

@@ -38,8 +38,6 @@ pub enum DecodeErrorKind {
         /// Its length in bytes.
         length: usize,
     },
-    /// A string that is not UTF-8.
-    InvalidUtf8,
     /// A variable-length integer with more bits than its type.
     VarintTooLong,
     /// A tagged field that is shorter than the size written before it.
@@ -81,7 +79,6 @@ impl fmt::Display for DecodeErrorKind {
             }
             Self::UnexpectedNull => f.write_str("is null but must not be"),
             Self::StringTooLong { length } => write!(f, "string of {length} bytes, at most 32767 are allowed"),
-            Self::InvalidUtf8 => f.write_str("string is not UTF-8"),
             Self::VarintTooLong => f.write_str("variable-length integer has too many bits"),
             Self::TaggedFieldSize { unread } => write!(f, "tagged field ends {unread} bytes before its stated size"),
             Self::TagNotInVersion { tag } => write!(f, "tag {tag} does not exist in this version"),

@@ -178,16 +178,16 @@ impl Reader {
     /// Text; never null.
     ///
     /// # Errors
-    /// Null, too long, cut off, or not UTF-8. (Kafka replaces what is not UTF-8; such a name would then exist twice.)
+    /// Null, too long, or cut off.
     pub fn string(&mut self, flexible: bool) -> Result<KafkaString, DecodeError> {
         let text = self.nullable_string(flexible)?;
         text.ok_or_else(|| self.error(DecodeErrorKind::UnexpectedNull))
     }
 
-    /// Text or null.
+    /// Text or null. What is not UTF-8 in it becomes U+FFFD, as in Kafka: some clients name themselves in Latin-1.
     ///
     /// # Errors
-    /// Too long, cut off, or not UTF-8.
+    /// Too long or cut off.
     pub fn nullable_string(&mut self, flexible: bool) -> Result<Option<KafkaString>, DecodeError> {
         let length = if flexible { self.compact_length()? } else { usize::try_from(self.i16()?).ok() };
         let Some(length) = length else {
@@ -196,11 +196,7 @@ impl Reader {
         if length > STRING_BYTES_MAX {
             return Err(self.error(DecodeErrorKind::StringTooLong { length }));
         }
-        let bytes = self.take(length)?;
-        match KafkaString::from_utf8(bytes) {
-            Some(text) => Ok(Some(text)),
-            None => Err(self.error(DecodeErrorKind::InvalidUtf8)),
-        }
+        Ok(Some(KafkaString::from_utf8_lossy(self.take(length)?)))
     }
 
     /// Opaque bytes or record batches; never null.
@@ -430,9 +426,9 @@ mod tests {
     }
 
     #[test]
-    fn text_must_be_utf8() {
-        assert_eq!(kind(reader(&[0, 2, 0xc3, 0x28]).string(false)), Some(DecodeErrorKind::InvalidUtf8));
+    fn what_is_not_utf8_is_replaced() {
         assert_eq!(reader(&[0, 2, 0xc3, 0xa9]).string(false).unwrap(), "é");
+        assert_eq!(reader(&[0, 2, 0xe9, b'a']).string(false).unwrap(), "\u{fffd}a");
     }
 
     #[test]

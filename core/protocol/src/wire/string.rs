@@ -29,10 +29,13 @@ impl KafkaString {
         Self(ByteString::from(text))
     }
 
-    /// Takes `bytes` over if they are UTF-8, and gives nothing otherwise.
+    /// Takes `bytes` over if they are UTF-8; else a copy in which U+FFFD stands for what is not.
     #[must_use]
-    pub fn from_utf8(bytes: Bytes) -> Option<Self> {
-        ByteString::try_from(bytes).ok().map(Self)
+    pub fn from_utf8_lossy(bytes: Bytes) -> Self {
+        match ByteString::try_from(bytes.clone()) {
+            Ok(text) => Self(text),
+            Err(_) => Self::from(String::from_utf8_lossy(&bytes).into_owned()),
+        }
     }
 
     /// The text.

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use corelane_protocol::{ApiKey, ErrorCode};
+use bytes::Bytes;
+use corelane_protocol::{ApiKey, ErrorCode, KafkaString};
 
 use crate::samples::{Field, codecs, fields};
 use crate::vector_files::read;
@@ -47,6 +48,22 @@ fn error_codes_are_kafkas() {
         assert_eq!((error.name(), error.is_retriable().to_string().as_str()), (words[2].as_str(), words[3].as_str()));
     }
     assert!(errors.len() > 130, "{} error codes", errors.len());
+}
+
+#[test]
+fn text_that_is_not_utf8_is_read_as_kafka_reads_it() {
+    let Some(texts) = facts("facts-4.3.1.txt", "text") else {
+        return;
+    };
+    let bytes = |hex: &str| {
+        let digits = |at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal");
+        (0..hex.len()).step_by(2).map(digits).collect::<Bytes>()
+    };
+    for words in &texts {
+        let read = KafkaString::from_utf8_lossy(bytes(&words[1]));
+        assert_eq!(read.as_bytes()[..], bytes(&words[2])[..], "{words:?}");
+    }
+    assert!(texts.len() > 100, "{} texts", texts.len());
 }
 
 /// Message, struct, and field without underscores.
