@@ -15,6 +15,9 @@
 //! first. An answer that promises something is made from these and nothing else. `docs/durability.md` walks through
 //! the crash at each step.
 
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
 
 use crate::base::{FilePosition, LeaderEpoch, Offset, Timestamp};
