@@ -196,6 +196,7 @@ async fn claim_identity<S: Sys>(shard: &Rc<Shard<S>>, root: &Path) -> Result<Met
     let sys = &shard.sys;
     let node_id = shard.settings.config.node_id;
     let path = root.join(META_PROPERTIES);
+    let random = || u128::from(sys.random()) << 64 | u128::from(sys.random());
     let bytes = sys.read_file(path.clone()).await.map_err(|error| failed(&path, "cannot be read", &error))?;
     if let Some(bytes) = bytes {
         let meta = MetaProperties::parse(&String::from_utf8_lossy(&bytes))
@@ -208,6 +209,13 @@ async fn claim_identity<S: Sys>(shard: &Rc<Shard<S>>, root: &Path) -> Result<Met
                 meta.node_id
             )));
         }
+        if meta.directory_id.is_some() {
+            return Ok(meta);
+        }
+        // Written by a Kafka from before directories had ids; as there, it draws one.
+        let meta = MetaProperties { directory_id: Some(Uuid::from_random(random())), ..meta };
+        let text = Bytes::from(meta.to_text());
+        sys.replace_file(&path, text).await.map_err(|error| failed(&path, "cannot be written", &error))?;
         return Ok(meta);
     }
     let entries = sys.list(root.to_owned()).await.map_err(|error| failed(root, "cannot be listed", &error))?;
@@ -231,8 +239,8 @@ async fn claim_identity<S: Sys>(shard: &Rc<Shard<S>>, root: &Path) -> Result<Met
             _ => {}
         }
     }
-    let random = || Uuid::from_random(u128::from(sys.random()) << 64 | u128::from(sys.random()));
-    let meta = MetaProperties { cluster_id: random().to_string(), node_id, directory_id: Some(random()) };
+    let cluster_id = Uuid::from_random(random()).to_string();
+    let meta = MetaProperties { cluster_id, node_id, directory_id: Some(Uuid::from_random(random())) };
     let text = Bytes::from(meta.to_text());
     sys.replace_file(&path, text).await.map_err(|error| failed(&path, "cannot be written", &error))?;
     Ok(meta)

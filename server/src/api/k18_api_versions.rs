@@ -33,12 +33,13 @@ pub(super) fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S
     }
     let catalog = shard.catalog();
     let shown = |min_level: i16| request.version >= VERSION_WITH_ZERO_MINIMUMS || min_level > 0;
-    let supported = supported_features().into_iter().filter(|feature| shown(feature.min_level));
+    let known = supported_features();
+    let supported = known.iter().filter(|feature| shown(feature.min_level));
     request.answer(&ApiVersionsResponse {
         api_keys: SERVED.iter().map(|(key, _)| entry(*key)).collect(),
         supported_features: supported
             .map(|feature| SupportedFeatureKey {
-                name: feature.name.into(),
+                name: feature.name.clone().into(),
                 min_version: feature.min_level,
                 max_version: feature.max_level,
             })
@@ -48,7 +49,8 @@ pub(super) fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S
             .image
             .features
             .iter()
-            .filter(|(_, level)| **level > 0)
+            // A directory that Kafka has used may have finalized what does not act here.
+            .filter(|(name, level)| **level > 0 && known.iter().any(|feature| feature.name == **name))
             .map(|(name, level)| FinalizedFeatureKey {
                 name: name.clone().into(),
                 min_version_level: *level,

@@ -66,7 +66,7 @@ fn refused(name: String, refusal: &Refusal) -> CreatableTopicResult {
         error_message: Some(refusal.message.clone().into()),
         num_partitions: -1,
         replication_factor: -1,
-        configs: None,
+        configs: Some(Vec::new()),
         ..Default::default()
     }
 }
