@@ -283,6 +283,8 @@ mod tests {
         assert_eq!(faults(&[&good[..], &good].concat(), 1), Some(RecordError::Trailing { bytes: 7 }));
         assert_eq!(faults(&good, 0), Some(RecordError::Trailing { bytes: 7 }));
         assert_eq!(faults(&good, -1), Some(RecordError::Trailing { bytes: 7 }));
+        let longer = [14, 0, 0, 0, 1, 1, 0, 0];
+        assert_eq!(faults(&longer, 1), Some(RecordError::Malformed { index: 0 }), "a byte behind its last field");
         for (at, value) in [(0, 1), (0, 10), (4, 3), (4, 2), (6, 1), (6, 2)] {
             let mut bad = good;
             bad[at] = value;
