@@ -12,7 +12,7 @@ use corelane_protocol::{Message, messages, records};
 use kafka_protocol::protocol::{Decodable, Encodable, Message as TheirMessage};
 use samples::{Sample, Source, decode_all, encode};
 
-const SAMPLES_PER_VERSION: u64 = 6;
+const SAMPLES_PER_VERSION: u64 = 20;
 
 /// Compares one message in all versions that both know, and says how many those are.
 fn compare<Ours: Message + Sample, Theirs: TheirMessage + Encodable + Decodable>() -> usize {

@@ -9,7 +9,8 @@ use bytestring::ByteString;
 
 /// Text that is known to be UTF-8, as a range of counted bytes: a clone is a reference count, not a copy.
 ///
-/// Compares, orders and hashes as its `str`, so a map keyed by it can be asked with a `&str`.
+/// Compares, orders and hashes as its `str`, so a map keyed by it can be asked with a `&str`. Decoded text keeps the
+/// whole frame alive that it came in: what outlives its request keeps a [copy](Self::copied).
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KafkaString(ByteString);
 

@@ -1,6 +1,6 @@
 //! The writer: small fields into one growing buffer, payloads as slices of their own.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{EncodeError, EncodeErrorKind, KafkaString};
 
@@ -192,8 +192,7 @@ impl Writer {
     /// An unsigned integer in groups of seven bits, lowest first.
     #[inline]
     pub fn unsigned_varint(&mut self, value: u32) {
-        let (groups, length) = varint_groups(u64::from(value));
-        self.small.extend(groups.iter().take(length));
+        self.varint_groups(u64::from(value));
     }
 
     /// A signed 32-bit integer in zigzag form, as records have it.
@@ -205,8 +204,7 @@ impl Writer {
     /// A signed 64-bit integer in zigzag form, as records have it.
     #[inline]
     pub fn varlong(&mut self, value: i64) {
-        let (groups, length) = varint_groups(((value << 1) ^ (value >> 63)).cast_unsigned());
-        self.small.extend(groups.iter().take(length));
+        self.varint_groups(((value << 1) ^ (value >> 63)).cast_unsigned());
     }
 
     /// Text.
@@ -378,6 +376,20 @@ impl Writer {
         Ok(())
     }
 
+    /// Groups of seven bits, lowest first, all but the last marked.
+    #[inline]
+    fn varint_groups(&mut self, mut value: u64) {
+        loop {
+            let [low, ..] = value.to_le_bytes();
+            value >>= 7;
+            if value == 0 {
+                self.small.put_u8(low & 0x7f);
+                return;
+            }
+            self.small.put_u8(low | 0x80);
+        }
+    }
+
     /// A length written as one more than it is, so that 0 can be null.
     fn compact_length(&mut self, length: usize) -> Result<(), EncodeError> {
         let too_long = EncodeErrorKind::TooLong { length };
@@ -387,23 +399,6 @@ impl Writer {
         }
         Ok(())
     }
-}
-
-/// Groups of seven bits, lowest first, all but the last marked; and how many there are.
-fn varint_groups(mut value: u64) -> ([u8; 10], usize) {
-    let mut groups = [0; 10];
-    let mut length = 0;
-    for group in &mut groups {
-        let [low, ..] = value.to_le_bytes();
-        value >>= 7;
-        length += 1;
-        if value == 0 {
-            *group = low & 0x7f;
-            break;
-        }
-        *group = low | 0x80;
-    }
-    (groups, length)
 }
 
 macro_rules! big_endian {
