@@ -24,7 +24,7 @@ use corelane_core::base::{PartitionIndex, ShardId, Uuid};
 use corelane_core::limits::{CHECKPOINT_INTERVAL_MS, CONNECTIONS_MAX, HOUSEKEEPING_INTERVAL_MS, STOP_WAIT_MS_MAX};
 use corelane_core::log::names::{DirectoryStage, PartitionDirectory};
 use corelane_core::log::{CleanShutdown, MetaProperties, PreviousRun};
-use corelane_core::metadata::BrokerEpoch;
+use corelane_core::metadata::{BrokerEpoch, METADATA_TOPIC_NAME};
 
 use crate::catalog::{Catalog, StartFacts};
 use crate::controller::Controller;
@@ -112,6 +112,8 @@ async fn lead<S: Sys>(
 
     let controller = Controller::open(shard, &claimed.meta, claimed.cleanly_stopped).await?;
     *shard.controller.borrow_mut() = Some(Rc::clone(&controller));
+
+    put_strays_aside(shard, &root).await.map_err(|error| failed(&root, "could not be tidied up", &error))?;
 
     let listening = listeners
         .iter()
@@ -295,6 +297,31 @@ async fn remove_deleted<S: Sys>(shard: &Rc<Shard<S>>, root: &Path) -> io::Result
         }
     }
     Ok(())
+}
+
+/// Renames directories of partitions that the metadata does not know, as Kafka does: a topic whose deletion was recorded
+/// and not finished before a crash, or something that was copied here. They are kept for a person to look at.
+async fn put_strays_aside<S: Sys>(shard: &Rc<Shard<S>>, root: &Path) -> io::Result<()> {
+    let catalog = shard.catalog();
+    for entry in shard.sys.list(root.to_owned()).await? {
+        let Some(directory) = PartitionDirectory::parse(&entry.name).filter(|_| entry.is_directory) else { continue };
+        let known = directory.topic == METADATA_TOPIC_NAME
+            || catalog
+                .topic_by_name(&directory.topic)
+                .is_some_and(|t| t.image.partition(directory.partition).is_some());
+        if known || directory.stage != DirectoryStage::Live {
+            continue;
+        }
+        let unique = format!("{:016x}{:016x}", shard.sys.random(), shard.sys.random());
+        let aside = PartitionDirectory { stage: DirectoryStage::Stray(unique), ..directory }.name();
+        tracing::warn!(
+            directory = entry.name,
+            aside,
+            "the metadata does not know this partition; its directory is put aside"
+        );
+        shard.sys.rename(root.join(&entry.name), root.join(aside)).await?;
+    }
+    shard.sys.sync_directory(root.to_owned()).await
 }
 
 /// Accepts connections and hands each to the shard that has the fewest.

@@ -97,6 +97,12 @@ pub(super) struct Queued {
     result: Rc<Slot<AppendResult>>,
 }
 
+impl Queued {
+    pub(super) fn refuse(self, error: AppendError) {
+        self.result.fill(Err(error));
+    }
+}
+
 /// An append that is answered once everything below `end` is acknowledged.
 pub(super) struct Unacknowledged {
     end: Offset,

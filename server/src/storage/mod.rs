@@ -84,6 +84,9 @@ pub(crate) struct PartitionLog<S: Sys> {
     /// The names of new files are not on the device yet.
     directory_unsynced: Cell<bool>,
     unsynced_bytes: Cell<u64>,
+    /// Files of ended segments, and producer snapshots, that must be on the device before the recovery point passes
+    /// them.
+    unsynced_files: RefCell<Vec<S::File>>,
     /// When the first record was written that is not synced yet.
     unsynced_since: Cell<Option<Monotonic>>,
     /// When silent producers were last forgotten.
@@ -165,6 +168,10 @@ impl<S: Sys> PartitionLog<S> {
         let answer =
             AppendError::new(ErrorCode::KAFKA_STORAGE_ERROR, format!("{what} of {} failed: {error}", self.name));
         self.refuse_all(&answer);
+        // Also what is queued: it would meet the same device, and nobody may wait for ever.
+        for queued in self.queue.take() {
+            queued.refuse(answer.clone());
+        }
         // What the failed write left behind is cut before anything else is appended.
         match self.reopen().await {
             Ok(()) => {

@@ -99,6 +99,7 @@ pub(crate) async fn open<S: Sys>(sys: &S, options: OpenOptions<'_>) -> io::Resul
         synced: Signal::default(),
         directory_unsynced: Cell::new(true),
         unsynced_bytes: Cell::new(0),
+        unsynced_files: RefCell::default(),
         unsynced_since: Cell::new(None),
         producers_expired: Cell::new(sys.now()),
         written_back: Cell::new(written_back),

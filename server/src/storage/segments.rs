@@ -107,6 +107,8 @@ impl<S: Sys> PartitionLog<S> {
         self.flush_index().await?;
         let base = self.machine.borrow().log_end();
         self.write_snapshot().await?;
+        let ended = self.active_files();
+        self.unsynced_files.borrow_mut().extend([ended.offset_index, ended.time_index]);
         let files = open_files(&self.sys, &self.directory, base).await?;
         self.directory_unsynced.set(true);
         self.files.borrow_mut().insert(base, files);
@@ -150,7 +152,9 @@ impl<S: Sys> PartitionLog<S> {
     async fn write_file(&self, name: String, contents: Bytes) -> io::Result<()> {
         let file = self.sys.open(self.directory.join(name), OpenMode::Create).await?;
         self.sys.truncate(&file, 0).await?;
-        self.sys.write_at(&file, FilePosition(0), vec![contents]).await
+        self.sys.write_at(&file, FilePosition(0), vec![contents]).await?;
+        self.unsynced_files.borrow_mut().push(file);
+        Ok(())
     }
 
     /// Writes everything that belongs to a clean stop, and makes all of it durable.
@@ -163,11 +167,13 @@ impl<S: Sys> PartitionLog<S> {
         let bytes = self.machine.borrow().active().bytes;
         // Gives back extents that were reserved behind the end.
         self.sys.truncate(&active.log, bytes).await?;
-        self.sys.sync_data(&active.offset_index).await?;
-        self.sys.sync_data(&active.time_index).await?;
+        self.unsynced_files.borrow_mut().extend([active.offset_index, active.time_index]);
         let unsynced = self.machine.borrow().sync_target();
         if let Some(target) = unsynced {
             self.sync_to(target).await?;
+        }
+        for file in self.unsynced_files.take() {
+            self.sys.sync_data(&file).await?;
         }
         self.sys.sync_directory(self.directory.clone()).await
     }

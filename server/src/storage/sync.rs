@@ -58,6 +58,14 @@ impl<S: Sys> PartitionLog<S> {
         for file in files {
             self.sys.sync_data(&file).await?;
         }
+        // Recovery trusts these below the recovery point, so they go before it moves.
+        let beside = self.unsynced_files.take();
+        for (at, file) in beside.iter().enumerate() {
+            if let Err(error) = self.sys.sync_data(file).await {
+                self.unsynced_files.borrow_mut().extend_from_slice(beside.get(at..).unwrap_or_default());
+                return Err(error);
+            }
+        }
         if self.directory_unsynced.replace(false)
             && let Err(error) = self.sys.sync_directory(self.directory.clone()).await
         {
