@@ -97,6 +97,24 @@ mod tests {
     }
 
     #[test]
+    fn frames_are_the_same_however_the_stream_was_cut() {
+        let frames: Vec<Vec<u8>> = (0..40_u8).map(|index| vec![index; usize::from(index) * 7 % 19]).collect();
+        let size = |frame: &Vec<u8>| u32::try_from(frame.len()).unwrap().to_be_bytes();
+        let stream: Vec<u8> = frames.iter().flat_map(|frame| [&size(frame)[..], frame].concat()).collect();
+        for chunk_bytes in 1..=stream.len() {
+            let (mut received, mut buffer) = (Vec::new(), BytesMut::new());
+            for chunk in stream.chunks(chunk_bytes) {
+                buffer.extend_from_slice(chunk);
+                while let Frame::Complete(frame) = next_frame(&mut buffer, 18).unwrap() {
+                    received.push(frame.to_vec());
+                }
+            }
+            assert_eq!(received, frames, "in chunks of {chunk_bytes}");
+            assert!(buffer.is_empty());
+        }
+    }
+
+    #[test]
     fn impossible_sizes_are_refused_before_their_bytes_come() {
         assert_eq!(next_frame(&mut buffer(&[0xff; 4]), 9), Err(FrameError::Negative { size: -1 }));
         let too_large = Err(FrameError::TooLarge { size: 10, size_max: 9 });
