@@ -340,9 +340,13 @@ impl Client {
         self.to_close.pop_front()
     }
 
-    /// When [`advance`](Self::advance) is to be called if nothing else happens.
+    /// When [`advance`](Self::advance) is to be called if nothing else happens; a time that has passed while there are
+    /// answers to take.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Monotonic> {
+        if !self.answers.is_empty() {
+            return Some(Monotonic::default());
+        }
         let planned = self.links.values().filter_map(|link| match link.state {
             LinkState::Planned(at) => Some(at),
             _ => None,

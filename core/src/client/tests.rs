@@ -724,10 +724,12 @@ fn without_idempotence_order_still_holds() {
 fn without_acks_what_is_written_counts() {
     let mut world = World::new(FakeBroker::new(1));
     world.connect();
-    let mut producer = Producer::new(ProducerOptions { acks: Acks::None, ..options() });
+    let mut producer = Producer::new(ProducerOptions { acks: Acks::None, linger_ms: 0, ..options() });
     for _ in 0..50 {
         world.append(&mut producer, Some(0), b"value").unwrap();
     }
+    producer.advance(world.now, &mut world.client);
+    assert_eq!(world.client.poll_timeout(), Some(Monotonic(0)), "the driver must not wait for what will not come");
     let deliveries = world.settle(&mut producer);
     assert!(deliveries.iter().all(|delivery| delivery.result == Ok(Offset(-1))), "{deliveries:?}");
     assert_eq!(world.broker.partitions[0].end, 50);
