@@ -261,7 +261,19 @@ impl<S: Sys> PartitionLog<S> {
         if self.unsynced_since.get().is_none() {
             self.unsynced_since.set(Some(self.sys.now()));
         }
-        if sync_due || self.unsynced_bytes.get() >= UNSYNCED_BYTES_MAX {
+        if self.unsynced_bytes.get() >= UNSYNCED_BYTES_MAX {
+            // A recovery then has no more than that to walk through for its producers.
+            let this = Rc::clone(self);
+            let snapshot = self.machine.borrow().producers().to_snapshot();
+            let end = self.machine.borrow().log_end();
+            self.sys.spawn("snapshot", async move {
+                if let Err(error) = this.store_snapshot(end, snapshot).await {
+                    tracing::warn!(partition = %this.name, %error, "producer snapshot could not be written");
+                }
+                this.request_sync();
+            });
+            self.unsynced_bytes.set(0);
+        } else if sync_due {
             self.request_sync();
         }
         self.pace_writeback(&file, position.plus(bytes as u64));

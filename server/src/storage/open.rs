@@ -194,7 +194,12 @@ async fn recover<S: Sys>(
     let plan_segments = facts.len();
     let mut epochs = read_epochs(sys, directory).await?;
     let (plan, mut producers) = loop {
-        let known: Vec<Offset> = snapshots.iter().copied().collect();
+        let mut known: Vec<Offset> = snapshots.iter().copied().collect();
+        if checkpoints.previous != PreviousRun::Stopped && known.len() > 1 {
+            // A snapshot has the last batch of each producer only, and those that were killed unanswered come again with
+            // up to five. The one before it leaves room to find all of them in the log, so that none is taken for a gap.
+            known.pop();
+        }
         let plan = LogPlan::new(checkpoints.previous, recovery_point, &facts, &known);
         let Some(offset) = plan.producer_snapshot else { break (plan, ProducerStates::new()) };
         let path = path_of(directory, offset, SegmentFileKind::ProducerSnapshot);

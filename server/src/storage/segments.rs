@@ -13,8 +13,8 @@ use corelane_core::log::names::{SegmentFile, SegmentFileKind};
 use super::PartitionLog;
 use crate::sys::{OpenMode, Sys};
 
-/// Producer snapshots that are kept: one is enough to recover, one more in case it is damaged.
-const SNAPSHOTS_KEPT: usize = 2;
+/// Producer snapshots that are kept: after a kill a recovery begins at the second newest, and one may be damaged.
+const SNAPSHOTS_KEPT: usize = 3;
 
 /// Open files of one segment.
 pub(super) struct SegmentFiles<S: Sys> {
@@ -131,11 +131,17 @@ impl<S: Sys> PartitionLog<S> {
     }
 
     /// Writes the state of the idempotent producers as of the log's end, named by it; the newest few are kept.
-    pub(super) async fn write_snapshot(&self) -> io::Result<()> {
+    pub(super) fn write_snapshot(&self) -> impl Future<Output = io::Result<()>> + '_ {
+        // Taken now, whatever is appended while it is written.
         let (end, contents) = {
             let machine = self.machine.borrow();
             (machine.log_end(), machine.producers().to_snapshot())
         };
+        self.store_snapshot(end, contents)
+    }
+
+    /// Keeps a snapshot as of `end`.
+    pub(super) async fn store_snapshot(&self, end: Offset, contents: Bytes) -> io::Result<()> {
         self.write_file(SegmentFile::live(end, SegmentFileKind::ProducerSnapshot).name(), contents).await?;
         self.snapshots.borrow_mut().insert(end);
         loop {
