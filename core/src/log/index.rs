@@ -252,7 +252,8 @@ pub struct IndexBuilder {
     written: (usize, usize),
 }
 
-/// Entries to be written behind those that are in the files already.
+/// Entries to be written behind those that are in the files already, those of the time index first: after a kill
+/// between the two writes [`IndexBuilder::resume`] knows a time entry too many, but not one too few.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnwrittenEntries {
     /// Where in the offset index `offset_entries` go.
@@ -496,6 +497,25 @@ mod tests {
             }
             assert_eq!((offsets(&second), times(&second)), (offsets(&whole), times(&whole)), "cut at {cut}");
             assert_eq!(second.largest(), whole.largest());
+        }
+    }
+
+    #[test]
+    fn a_kill_between_the_writes_to_the_two_files_is_no_loss() {
+        let timestamps = [5, 9, 7, 8, 20, 1, 30, 2, 31, 40, 3, 3, 3, 50];
+        let mut whole = builder(150);
+        fill(&mut whole, &timestamps);
+        let (offset_bytes, time_bytes) = (whole.offsets().bytes(), whole.times().bytes());
+        for lost in 0..=whole.offsets().len() {
+            let kept = OffsetIndex::new(BASE, &offset_bytes[..offset_bytes.len() - lost * OFFSET_ENTRY_BYTES]);
+            let mut resumed = IndexBuilder::resume(whole.options, kept, TimeIndex::new(BASE, time_bytes));
+            let from = usize::try_from(resumed.resume_position().0 / 100).unwrap();
+            for (i, timestamp) in (0..).zip(&timestamps).skip(from) {
+                let last = BASE.plus(2 * i + 1);
+                resumed.add_batch(FilePosition(100 * i.unsigned_abs()), 100, last, Timestamp(*timestamp));
+            }
+            assert_eq!((offsets(&resumed), times(&resumed)), (offsets(&whole), times(&whole)), "{lost} lost");
+            assert_eq!(resumed.largest(), whole.largest());
         }
     }
 

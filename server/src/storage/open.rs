@@ -365,10 +365,11 @@ impl SegmentToScan<'_> {
             index.finish();
         }
         let UnwrittenEntries { offset_position, offset_entries, time_position, time_entries } = index.take_unwritten();
-        sys.truncate(&offset_index, offset_position.0).await?;
-        sys.write_at(&offset_index, offset_position, vec![offset_entries]).await?;
+        // Order: recovery notices a time entry too many, not one too few.
         sys.truncate(&time_index, time_position.0).await?;
         sys.write_at(&time_index, time_position, vec![time_entries]).await?;
+        sys.truncate(&offset_index, offset_position.0).await?;
+        sys.write_at(&offset_index, offset_position, vec![offset_entries]).await?;
 
         let header = sys.read_at(&log, FilePosition(0), HEADER_BYTES).await?;
         let first_timestamp = BatchHeader::parse(&header).map_or(Timestamp::NONE, |header| header.max_timestamp());

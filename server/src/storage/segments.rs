@@ -90,11 +90,12 @@ impl<S: Sys> PartitionLog<S> {
         let UnwrittenEntries { offset_position, offset_entries, time_position, time_entries } =
             self.machine.borrow_mut().index_mut().take_unwritten();
         let files = self.active_files();
-        if !offset_entries.is_empty() {
-            self.sys.write_at(&files.offset_index, offset_position, vec![offset_entries]).await?;
-        }
+        // Order: recovery notices a time entry too many, not one too few.
         if !time_entries.is_empty() {
             self.sys.write_at(&files.time_index, time_position, vec![time_entries]).await?;
+        }
+        if !offset_entries.is_empty() {
+            self.sys.write_at(&files.offset_index, offset_position, vec![offset_entries]).await?;
         }
         Ok(())
     }

@@ -4,11 +4,13 @@
 use std::io;
 use std::rc::Rc;
 
-use corelane_core::base::FilePosition;
+use corelane_core::base::{FilePosition, Offset};
+use corelane_core::log::SegmentFileKind;
 use corelane_core::partition::SyncTarget;
 
+use super::segments::path_of;
 use super::{PartitionLog, State};
-use crate::sys::Sys;
+use crate::sys::{OpenMode, Sys};
 
 impl<S: Sys> PartitionLog<S> {
     /// Has a sync done of everything written so far, unless one is in flight that will be followed by another.
@@ -48,15 +50,22 @@ impl<S: Sys> PartitionLog<S> {
         self.unsynced_bytes.set(0);
         self.unsynced_since.set(None);
         let first_unsynced = self.machine.borrow().durable_segment();
-        let files: Vec<S::File> = self
+        let logs: Vec<(Offset, S::File)> = self
             .files
             .borrow()
             .range(first_unsynced..)
             .filter(|(base, _)| **base <= target.segment())
-            .filter_map(|(_, files)| files.log.clone())
+            .filter_map(|(base, files)| Some((*base, files.log.clone()?)))
             .collect();
-        for file in files {
-            self.sys.sync_data(&file).await?;
+        for (base, log) in logs {
+            self.sys.sync_data(&log).await?;
+            if base < target.segment() {
+                // A start trusts the indexes of what lies wholly below the recovery point.
+                for kind in [SegmentFileKind::OffsetIndex, SegmentFileKind::TimeIndex] {
+                    let index = self.sys.open(path_of(&self.directory, base, kind), OpenMode::Write).await?;
+                    self.sys.sync_data(&index).await?;
+                }
+            }
         }
         // Recovery trusts these below the recovery point, so they go before it moves.
         let beside = self.unsynced_files.take();

@@ -6,15 +6,18 @@
 //! | | active | headers walked from the last index entry |
 //! | was killed, same boot | closed but for the last such | nothing: what was written is in the page cache |
 //! | | the last closed and the active one | checksums from the last index entry: the last write may be torn |
-//! | ended with its machine | wholly below the recovery point | nothing: it was synced |
-//! | | the others | checksums from the recovery point |
+//! | ended with its machine | wholly below the recovery point | nothing: it was synced, with its indexes |
+//! | | the others | indexes made anew; checksums from the recovery point |
 //!
 //! In each case the walk begins no later than the newest producer snapshot that can be trusted, by headers alone until
 //! checksums are due, and a segment without its indexes is walked from its start. The first batch that is not good
 //! ends the log: it and all behind it, later segments too, were never acknowledged as durable and are cut off. Size
 //! decides nothing: reserved blocks read as zeros, and zeros are not a batch.
 //!
-//! For the recovery point to mean this, it moves only after the `.log` **and** both index files were synced.
+//! Two rules of writing make this right. The index files of a segment are synced before the recovery point passes its
+//! end: a time index that lost its tail without notice would hide its largest timestamp. And new time entries are
+//! written before the offset entries that were made with them: between the two writes a kill may fall, and a time entry
+//! too many is seen, one too few is not.
 
 use crate::base::Offset;
 
@@ -91,7 +94,8 @@ impl LogPlan {
             let checksums_from = match previous {
                 PreviousRun::Stopped => None,
                 PreviousRun::SameBoot => is_among_last_two.then_some(Offset(i64::MIN)),
-                PreviousRun::OtherBoot => next_base.is_none_or(|next| next > recovery_point).then_some(recovery_point),
+                // A recovery point at its very end may be from before the roll, which its indexes were not synced for.
+                PreviousRun::OtherBoot => next_base.is_none_or(|next| next >= recovery_point).then_some(recovery_point),
             };
             let is_replayed = next_base.is_none_or(|next| next > replay_from);
             if segment.has_indexes && checksums_from.is_none() && !is_replayed {
@@ -99,8 +103,8 @@ impl LogPlan {
             }
             let from = match previous {
                 _ if !segment.has_indexes => Offset(i64::MIN),
-                PreviousRun::Stopped | PreviousRun::SameBoot => replay_from,
-                PreviousRun::OtherBoot => replay_from.min(recovery_point),
+                PreviousRun::OtherBoot if checksums_from.is_some() => Offset(i64::MIN),
+                _ => replay_from,
             };
             SegmentPlan::Scan { from, checksums_from: checksums_from.unwrap_or(Offset(i64::MAX)) }
         });

@@ -51,19 +51,25 @@ fn each_row_of_the_table() {
             "machine lost",
             plan(PreviousRun::OtherBoot, 220, &[200, 330]),
             Some(200),
-            [Trust, Trust, scan_plan(200, 220), scan_plan(200, 220)],
+            [Trust, Trust, scan_plan(i64::MIN, 220), scan_plan(i64::MIN, 220)],
         ),
         (
             "machine lost, recovery point between segments",
             plan(PreviousRun::OtherBoot, 200, &[200]),
             Some(200),
-            [Trust, Trust, scan_plan(200, 200), scan_plan(200, 200)],
+            [Trust, scan_plan(i64::MIN, 200), scan_plan(i64::MIN, 200), scan_plan(i64::MIN, 200)],
         ),
         (
             "machine lost, recovery point behind the end",
             plan(PreviousRun::OtherBoot, 999, &[300]),
             Some(300),
-            [Trust, Trust, Trust, scan_plan(300, 999)],
+            [Trust, Trust, Trust, scan_plan(i64::MIN, 999)],
+        ),
+        (
+            "machine lost, snapshot far below the recovery point",
+            plan(PreviousRun::OtherBoot, 320, &[100]),
+            Some(100),
+            [Trust, scan_plan(100, i64::MAX), scan_plan(100, i64::MAX), scan_plan(i64::MIN, 320)],
         ),
         (
             "machine lost, no snapshot below the recovery point",
