@@ -3,7 +3,7 @@
 use clap::Args;
 use corelane_core::client::{Address, Client, ClientConfig};
 
-use crate::driver::Driver;
+use corelane_perf::driver::Driver;
 
 /// How to reach a cluster.
 #[derive(Args, Debug)]

@@ -7,9 +7,9 @@ use corelane_core::base::{Offset, PartitionIndex, Timestamp};
 use corelane_core::client::{Consumer, ConsumerOptions, IsolationLevel, StartOffset, TopicMetadata};
 
 use crate::arguments::ClusterArguments;
-use crate::driver::Driver;
 use crate::failure::Failure;
 use crate::format::{Format, PlacedRecord};
+use corelane_perf::driver::Driver;
 
 /// Bytes that are collected before they are written while more records are at hand.
 const OUTPUT_BYTES: usize = 256 * 1024;

@@ -1,13 +1,13 @@
 //! The `corelane` command: starts a broker, and speaks to any Kafka-compatible one.
 //!
-//! Each subcommand is a file of its own. They share [`driver`], which moves the bytes of the client in
-//! `corelane_core::client`, and [`failure`], which words what went wrong.
+//! Each subcommand is a file of its own. They share the driver of `corelane_perf`, which moves the
+//! bytes of the client in `corelane_core::client`, and [`failure`], which words what went wrong.
 
 mod arguments;
 mod consume;
-mod driver;
 mod failure;
 mod format;
+mod perf;
 mod produce;
 mod start;
 mod topics;
@@ -37,6 +37,8 @@ enum Command {
     Produce(produce::Produce),
     /// Print the records of a topic.
     Consume(consume::Consume),
+    /// Put load on a broker and measure it.
+    Perf(perf::Perf),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Topics(topics) => topics.run(),
         Command::Produce(produce) => produce.run(),
         Command::Consume(consume) => consume.run(),
+        Command::Perf(perf) => perf.run(),
     };
     match result {
         Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,

@@ -12,8 +12,8 @@ use corelane_core::client::{Acks, AppendError, Delivery, DeliveryError, Producer
 use corelane_core::record::{Codec, Compression, Header};
 
 use crate::arguments::{ClusterArguments, parse_pair};
-use crate::driver::{Driver, Waker};
 use crate::failure::Failure;
+use corelane_perf::driver::{Driver, Waker};
 
 /// Lines that are read ahead at once, and how many times that.
 const LINES_MAX: usize = 512;
@@ -70,7 +70,7 @@ pub(crate) struct Produce {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum CodecName {
+pub(crate) enum CodecName {
     None,
     Gzip,
     Snappy,
@@ -78,7 +78,19 @@ enum CodecName {
     Zstd,
 }
 
-fn parse_acks(text: &str) -> Result<Acks, String> {
+impl CodecName {
+    pub(crate) const fn codec(self) -> Codec {
+        match self {
+            Self::None => Codec::None,
+            Self::Gzip => Codec::Gzip,
+            Self::Snappy => Codec::Snappy,
+            Self::Lz4 => Codec::Lz4,
+            Self::Zstd => Codec::Zstd,
+        }
+    }
+}
+
+pub(crate) fn parse_acks(text: &str) -> Result<Acks, String> {
     match text {
         "0" => Ok(Acks::None),
         "1" => Ok(Acks::Leader),
@@ -143,16 +155,9 @@ impl Produce {
     }
 
     fn options(&self) -> ProducerOptions {
-        let codec = match self.codec {
-            CodecName::None => Codec::None,
-            CodecName::Gzip => Codec::Gzip,
-            CodecName::Snappy => Codec::Snappy,
-            CodecName::Lz4 => Codec::Lz4,
-            CodecName::Zstd => Codec::Zstd,
-        };
         ProducerOptions {
             acks: self.acks,
-            compression: Compression { codec, level: self.codec_level },
+            compression: Compression { codec: self.codec.codec(), level: self.codec_level },
             linger_ms: self.linger_ms,
             batch_bytes_max: self.batch_size,
             delivery_timeout_ms: self.delivery_timeout_ms,

@@ -17,8 +17,8 @@ use corelane_core::protocol::messages::{
 };
 
 use crate::arguments::{ClusterArguments, parse_pair};
-use crate::driver::Driver;
 use crate::failure::Failure;
+use corelane_perf::driver::Driver;
 
 /// Milliseconds that the broker may take for a change.
 const CHANGE_TIMEOUT_MS: i32 = 30_000;

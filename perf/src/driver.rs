@@ -35,20 +35,20 @@ enum Event {
 
 /// Ends a wait of the driver from another thread.
 #[derive(Clone)]
-pub(crate) struct Waker(Sender<Event>);
+pub struct Waker(Sender<Event>);
 
 impl Waker {
     /// Ends the present wait, or else the next one.
-    pub(crate) fn wake(&self) {
+    pub fn wake(&self) {
         // Nobody waits any more if the driver is gone.
         let _ = self.0.send(Event::Woken);
     }
 }
 
 /// A client with its sockets.
-pub(crate) struct Driver {
+pub struct Driver {
     /// The client, to send requests through.
-    pub(crate) client: Client,
+    pub client: Client,
     sockets: BTreeMap<LinkId, TcpStream>,
     sender: Sender<Event>,
     events: Receiver<Event>,
@@ -57,23 +57,23 @@ pub(crate) struct Driver {
 
 impl Driver {
     /// Drives `client`.
-    pub(crate) fn new(client: Client) -> Self {
+    pub fn new(client: Client) -> Self {
         let (sender, events) = channel();
         Self { client, sockets: BTreeMap::new(), sender, events, start: Instant::now() }
     }
 
     /// Time since the driver was made.
-    pub(crate) fn now(&self) -> Monotonic {
+    pub fn now(&self) -> Monotonic {
         Monotonic(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// A handle by which another thread ends a wait.
-    pub(crate) fn waker(&self) -> Waker {
+    pub fn waker(&self) -> Waker {
         Waker(self.sender.clone())
     }
 
     /// Writes what is to be written, then waits until something comes in, but not beyond `until`.
-    pub(crate) fn turn(&mut self, until: Option<Monotonic>) {
+    pub fn turn(&mut self, until: Option<Monotonic>) {
         self.client.advance(self.now());
         self.flush();
         let deadline = [self.client.poll_timeout(), until].into_iter().flatten().min();
@@ -129,7 +129,7 @@ impl Driver {
     }
 
     /// Sends a request and waits for its answer. Answers to other requests are dropped.
-    pub(crate) fn call<R: Request + Send + 'static>(
+    pub fn call<R: Request + Send + 'static>(
         &mut self,
         target: Target,
         request: R,
@@ -147,7 +147,7 @@ impl Driver {
     }
 
     /// Takes the next answer.
-    pub(crate) fn poll_answer(&mut self) -> Option<(RequestId, Result<Answer, RequestError>)> {
+    pub fn poll_answer(&mut self) -> Option<(RequestId, Result<Answer, RequestError>)> {
         let now = self.now();
         self.client.poll_answer(now)
     }
