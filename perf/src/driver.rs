@@ -167,13 +167,14 @@ fn serve(link: LinkId, address: &Address, sender: &Sender<Event>) {
     if sender.send(Event::Opened(link, for_writing)).is_err() {
         return;
     }
+    let mut buffer = vec![0; READ_BYTES];
     loop {
-        let mut buffer = BytesMut::zeroed(READ_BYTES);
         match socket.read(&mut buffer) {
             Ok(0) => return end("the broker closed the connection".to_owned()),
             Ok(length) => {
-                buffer.truncate(length);
-                if sender.send(Event::Bytes(link, buffer)).is_err() {
+                // Copied, so that a short answer does not keep the whole buffer in memory.
+                let bytes = BytesMut::from(buffer.get(..length).unwrap_or_default());
+                if sender.send(Event::Bytes(link, bytes)).is_err() {
                     return;
                 }
             }

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::producer::{RecordId, RecordToSend};
+use super::delivery::{RecordId, RecordToSend};
 use crate::base::{Monotonic, ProducerEpoch, ProducerId, Sequence};
 use crate::record::header::HEADER_BYTES;
 use crate::record::{Batch, BatchBuilder, BatchOptions, CodecError, Compression, Header};

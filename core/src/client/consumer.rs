@@ -2,23 +2,21 @@
 //! in the order of their offsets.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
+use super::aborted::Aborted;
 use super::cluster::{Client, SendOptions};
 use super::connection::Answer;
 use super::error::{check, is_stale_metadata};
+use super::fetched::{ConsumerError, ConsumerOptions, FetchedBatch, IsolationLevel, StartOffset};
 use super::request::{RequestError, RequestId, Target};
-use crate::base::{LeaderEpoch, Monotonic, NodeId, Offset, PartitionIndex, ProducerId, Timestamp, Uuid};
-use crate::limits::DECOMPRESSED_BATCH_BYTES_MAX;
+use crate::base::{LeaderEpoch, Monotonic, NodeId, Offset, PartitionIndex, Uuid};
 use crate::protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use crate::protocol::messages::fetch_response::PartitionData;
 use crate::protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use crate::protocol::messages::{FetchRequest, ListOffsetsRequest};
 use crate::protocol::{ErrorCode, KafkaString};
-use crate::record::{Batch, BatchError, Batches, ControlType, Record, TimestampType};
+use crate::record::{BatchError, Batches};
 
 /// Last version of Fetch that names topics.
 const FETCH_BY_NAME_VERSION_MAX: i16 = 12;
@@ -27,130 +25,6 @@ const NO_SESSION: i32 = -1;
 /// Special timestamps of ListOffsets.
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
-
-/// Which records a consumer sees.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum IsolationLevel {
-    /// All of them.
-    #[default]
-    ReadUncommitted,
-    /// Not those of transactions that were aborted or are open.
-    ReadCommitted,
-}
-
-/// How a consumer works.
-#[derive(Clone, Copy, Debug)]
-pub struct ConsumerOptions {
-    /// Which records it sees.
-    pub isolation: IsolationLevel,
-    /// Milliseconds that the broker waits for records (`fetch.max.wait.ms`).
-    pub wait_ms_max: i32,
-    /// Bytes for which the broker waits (`fetch.min.bytes`).
-    pub bytes_min: i32,
-    /// Bytes of one answer (`fetch.max.bytes`).
-    pub bytes_max: i32,
-    /// Bytes of one partition in an answer (`max.partition.fetch.bytes`).
-    pub partition_bytes_max: i32,
-    /// Where to go on when the offset is not in the log (`auto.offset.reset`); none is to fail.
-    pub reset: Option<StartOffset>,
-    /// Compare the checksum of each batch (`check.crcs`).
-    pub check_crc: bool,
-}
-
-impl Default for ConsumerOptions {
-    /// Those of Kafka's Java consumer.
-    fn default() -> Self {
-        Self {
-            isolation: IsolationLevel::ReadUncommitted,
-            wait_ms_max: 500,
-            bytes_min: 1,
-            bytes_max: 52_428_800,
-            partition_bytes_max: 1_048_576,
-            reset: Some(StartOffset::Latest),
-            check_crc: true,
-        }
-    }
-}
-
-/// Where to begin in a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StartOffset {
-    /// At the first record there is.
-    Earliest,
-    /// Behind the last.
-    Latest,
-    /// At this offset.
-    At(Offset),
-    /// So many records before the end, or at the first.
-    BeforeEnd(i64),
-    /// At the first record that is not older; behind the last if there is none.
-    Time(Timestamp),
-}
-
-/// Why a partition is no longer consumed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ConsumerError {
-    /// The broker said this.
-    Refused(ErrorCode),
-    /// A request failed in a way that does not go away.
-    Request(RequestError),
-    /// The partition does not exist.
-    NoSuchPartition {
-        /// How many there are.
-        count: i32,
-    },
-    /// What was fetched is not whole batches, or a checksum is wrong.
-    Corrupt {
-        /// Offset from which it was fetched.
-        offset: Offset,
-        /// What is wrong.
-        reason: String,
-    },
-}
-
-impl fmt::Display for ConsumerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(code) => write!(f, "{code}"),
-            Self::Request(error) => write!(f, "{error}"),
-            Self::NoSuchPartition { count } => write!(f, "the topic has {count} partitions, numbered from 0"),
-            Self::Corrupt { offset, reason } => write!(f, "the records at offset {offset} are damaged: {reason}"),
-        }
-    }
-}
-
-impl std::error::Error for ConsumerError {}
-
-/// A batch that was fetched, uncompressed.
-#[derive(Clone, Debug)]
-pub struct FetchedBatch {
-    /// Topic.
-    pub topic: Arc<str>,
-    /// Partition.
-    pub partition: PartitionIndex,
-    /// The batch as the broker keeps it.
-    pub batch: Batch,
-    /// Records before this one were not asked for.
-    pub from: Offset,
-    opened: Bytes,
-}
-
-impl FetchedBatch {
-    /// The records that were asked for, with their offsets and timestamps.
-    pub fn records(&self) -> impl Iterator<Item = (Offset, Timestamp, Record<'_>)> {
-        let header = *self.batch.header();
-        let append_time = match header.attributes().timestamp_type() {
-            TimestampType::LogAppendTime => Some(header.max_timestamp()),
-            TimestampType::CreateTime => None,
-        };
-        // `open` has walked the records once, so none is malformed.
-        self.batch.records(&self.opened).filter_map(Result::ok).filter_map(move |record| {
-            let offset = header.base_offset().plus(record.offset_delta.into());
-            let timestamp = append_time.unwrap_or(header.base_timestamp() + record.timestamp_delta_ms);
-            (offset >= self.from).then_some((offset, timestamp, record))
-        })
-    }
-}
 
 type PartitionKey = (Arc<str>, PartitionIndex);
 
@@ -526,10 +400,10 @@ impl Consumer {
                 IsolationLevel::ReadCommitted => aborted.admits(&batch),
             };
             if is_visible {
-                match open(&batch) {
-                    Ok(opened) => {
-                        let (topic, partition) = key.clone();
-                        self.fetched.push_back(FetchedBatch { topic, partition, batch, from: position, opened });
+                let (topic, partition) = key.clone();
+                match FetchedBatch::open(topic, partition, batch.clone(), position) {
+                    Ok(fetched) => {
+                        self.fetched.push_back(fetched);
                         state.pending += 1;
                     }
                     Err(reason) => {
@@ -576,49 +450,5 @@ impl Consumer {
         if self.partitions.remove(key).is_some() {
             self.errors.push_back((key.0.clone(), key.1, error));
         }
-    }
-}
-
-/// Uncompresses a batch and checks that its records are whole.
-fn open(batch: &Batch) -> Result<Bytes, String> {
-    let opened = batch.open(DECOMPRESSED_BATCH_BYTES_MAX).map_err(|error| error.to_string())?;
-    match batch.records(&opened).find_map(Result::err) {
-        None => Ok(opened),
-        Some(error) => Err(error.to_string()),
-    }
-}
-
-/// The aborted transactions among what was fetched (KIP-98): the broker lists where each begins, and a marker in the
-/// log says where it ends.
-struct Aborted {
-    /// Not begun yet, the next one last.
-    upcoming: Vec<(Offset, ProducerId)>,
-    open: BTreeSet<ProducerId>,
-}
-
-impl Aborted {
-    fn new(part: &PartitionData) -> Self {
-        let listed = part.aborted_transactions.as_deref().unwrap_or_default();
-        let mut upcoming: Vec<_> =
-            listed.iter().map(|entry| (Offset(entry.first_offset), ProducerId(entry.producer_id))).collect();
-        upcoming.sort_unstable_by(|a, b| b.cmp(a));
-        Self { upcoming, open: BTreeSet::new() }
-    }
-
-    /// Whether a consumer of committed records sees the batch; to be asked for each batch in order.
-    fn admits(&mut self, batch: &Batch) -> bool {
-        let header = batch.header();
-        while let Some((_, producer)) = self.upcoming.pop_if(|(first, _)| *first <= header.last_offset()) {
-            self.open.insert(producer);
-        }
-        if header.attributes().is_control() {
-            let payload = batch.payload();
-            let key = batch.records(&payload).next().and_then(Result::ok).and_then(|record| record.key);
-            if key.and_then(ControlType::of_key) == Some(ControlType::Abort) {
-                self.open.remove(&header.producer_id());
-            }
-            return false;
-        }
-        !(header.attributes().is_transactional() && self.open.contains(&header.producer_id()))
     }
 }

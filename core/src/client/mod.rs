@@ -3,11 +3,14 @@
 //! [`Client`] keeps connections and knows the cluster; [`Producer`] and [`Consumer`] send their requests through it and
 //! take their answers from it. Whoever drives them owns the sockets and the clock: see [`Client`].
 
+mod aborted;
 mod batch_queue;
 mod cluster;
 mod connection;
 mod consumer;
+mod delivery;
 mod error;
+mod fetched;
 mod metadata;
 mod partitioner;
 mod producer;
@@ -16,10 +19,12 @@ mod request;
 pub use crate::protocol::ErrorCode;
 pub use cluster::{Client, ClientConfig, LinkId, SendOptions};
 pub use connection::{Answer, ConnectionError};
-pub use consumer::{Consumer, ConsumerError, ConsumerOptions, FetchedBatch, IsolationLevel, StartOffset};
+pub use consumer::Consumer;
+pub use delivery::{Acks, AppendError, Delivery, DeliveryError, ProducerOptions, RecordId, RecordToSend};
+pub use fetched::{ConsumerError, ConsumerOptions, FetchedBatch, IsolationLevel, StartOffset};
 pub use metadata::{Address, ClusterMetadata, PartitionMetadata, TopicMetadata};
 pub use partitioner::{StickyPartition, murmur2, partition_of_key};
-pub use producer::{Acks, AppendError, Delivery, DeliveryError, Producer, ProducerOptions, RecordId, RecordToSend};
+pub use producer::Producer;
 pub use request::{RequestError, RequestId, Target};
 
 #[cfg(test)]
