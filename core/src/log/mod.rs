@@ -19,6 +19,7 @@ pub mod partition_metadata;
 pub mod producers;
 pub mod read_plan;
 pub mod recovery;
+pub mod retention;
 pub mod roll;
 
 pub use checkpoint::{OffsetCheckpoint, TextError};
@@ -30,4 +31,5 @@ pub use names::{PartitionDirectory, SegmentFile, SegmentFileKind};
 pub use partition_metadata::PartitionMetadata;
 pub use producers::{ProducerStates, ProducerVerdict};
 pub use recovery::{LogPlan, PreviousRun, SegmentFacts, SegmentPlan, SegmentScan};
+pub use retention::{RetainedSegment, RetentionRules};
 pub use roll::{RollReason, RollRules};
