@@ -3,6 +3,7 @@
 //   open DIRECTORY NAME=VALUE...        a log with these topic configs          -> opened
 //   append NOW EPOCH VERSION HEX        the records of a Produce of VERSION     -> stored BASE LAST APPEND_TIME
 //                                                                               or refused CODE INDEX,...
+//   retain NOW HIGH_WATERMARK START     deletes what it may                    -> kept START BASE,...
 //   close                               as a clean stop                        -> closed
 
 import java.io.BufferedReader;
@@ -27,6 +28,7 @@ import org.apache.kafka.server.util.KafkaScheduler;
 import org.apache.kafka.storage.internals.log.LogAppendInfo;
 import org.apache.kafka.storage.internals.log.LogConfig;
 import org.apache.kafka.storage.internals.log.LogDirFailureChannel;
+import org.apache.kafka.storage.internals.log.LogStartOffsetIncrementReason;
 import org.apache.kafka.storage.internals.log.ProducerStateManagerConfig;
 import org.apache.kafka.storage.internals.log.RecordValidationException;
 import org.apache.kafka.storage.internals.log.UnifiedLog;
@@ -76,6 +78,7 @@ public class LogJudge {
                     out.println("opened");
                 }
                 case "append" -> out.println(append(log, words));
+                case "retain" -> out.println(retain(log, words));
                 case "close" -> {
                     scheduler.scheduleOnce("wait", () -> { }).get();
                     log.close();
@@ -96,6 +99,15 @@ public class LogJudge {
         return UnifiedLog.create(new File(words[1]), new LogConfig(configs), 0L, 0L, scheduler, STATS, CLOCK, 900_000,
             new ProducerStateManagerConfig(86_400_000, false), 600_000, new LogDirFailureChannel(1), true,
             Optional.of(new Uuid(1, 2)));
+    }
+
+    static String retain(UnifiedLog log, String[] words) throws Exception {
+        CLOCK.now = Long.parseLong(words[1]);
+        log.updateHighWatermark(Long.parseLong(words[2]));
+        log.maybeIncrementLogStartOffset(Long.parseLong(words[3]), LogStartOffsetIncrementReason.ClientRecordDeletion);
+        log.deleteOldSegments();
+        return "kept " + log.logStartOffset() + " " + log.logSegments().stream()
+            .map(segment -> String.valueOf(segment.baseOffset())).collect(Collectors.joining(","));
     }
 
     static String append(UnifiedLog log, String[] words) {

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use corelane_core::base::Timestamp;
+use corelane_core::base::{Offset, Timestamp};
 
 /// Set where there is no Java: the checks against Kafka's classes are then left out, and say so.
 const WITHOUT_JAVA: &str = "CORELANE_TESTS_WITHOUT_JAVA";
@@ -89,6 +89,15 @@ impl Judge {
             }
             other => panic!("the judge says {other}"),
         }
+    }
+
+    /// Deletes the segments that may go; gives the log start and the first offsets of the segments that stay.
+    pub(crate) fn retain(&mut self, now: Timestamp, high_watermark: Offset, log_start: Offset) -> (i64, Vec<i64>) {
+        let answer = self.ask(&format!("retain {now} {high_watermark} {log_start}"));
+        let words: Vec<&str> = answer.split(' ').collect();
+        let ["kept", start, bases] = words[..] else { panic!("the judge says {answer}") };
+        let bases = bases.split(',').map(|base| base.parse().expect("an offset"));
+        (start.parse().expect("an offset"), bases.collect())
     }
 
     /// Closes the log as a clean stop does.

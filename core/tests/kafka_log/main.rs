@@ -3,4 +3,5 @@
 mod files;
 mod judge;
 mod our_log;
+mod retention;
 mod verdicts;
