@@ -18,10 +18,11 @@ use corelane_core::protocol::wire::{Frame, next_frame};
 use crate::answers::{Answer, Answers};
 use crate::api::{self, Request};
 use crate::budget::Reservation;
-use crate::hop::Origin;
+use crate::hop::{Mail, Origin};
 use crate::local::{Either, first_of};
 use crate::shard::Shard;
 use crate::sys::Sys;
+use crate::topology::CONTROLLER_SHARD;
 
 /// What ended a connection.
 #[derive(Debug)]
@@ -32,13 +33,31 @@ enum End {
     Ours(String),
 }
 
+/// Serves a connection that shard 0 has accepted for this shard.
+pub(crate) fn adopt<S: Sys>(shard: &Rc<Shard<S>>, socket: S::Socket, origin: Origin) {
+    let this = Rc::clone(shard);
+    shard.sys.spawn("connection", async move {
+        match this.sys.adopt(socket) {
+            Ok(connection) => {
+                let answers = Answers::new(this.sys.clone(), connection.clone());
+                let number = this.connection_begins(&answers);
+                if !this.stopping.get() {
+                    serve(Rc::clone(&this), connection, answers, origin).await;
+                }
+                this.connection_ends(number);
+            }
+            Err(error) => tracing::warn!(%error, "connection could not be taken over"),
+        }
+        if this.sys.shard() == CONTROLLER_SHARD {
+            this.connection_ended_on(CONTROLLER_SHARD);
+        } else {
+            this.hop.post(CONTROLLER_SHARD, Mail::Ended).await;
+        }
+    });
+}
+
 /// Serves a connection until it ends.
-pub(crate) async fn serve<S: Sys>(
-    shard: Rc<Shard<S>>,
-    connection: S::Connection,
-    answers: Rc<Answers<S>>,
-    origin: Origin,
-) {
+async fn serve<S: Sys>(shard: Rc<Shard<S>>, connection: S::Connection, answers: Rc<Answers<S>>, origin: Origin) {
     let end = read_frames(&shard, &connection, &answers, origin).await;
     // Requests in progress run to their end, so that what they began is completed; their answers go nowhere.
     answers.all_sent().await;

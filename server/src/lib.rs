@@ -8,6 +8,7 @@ mod connection;
 mod controller;
 pub mod hop;
 mod local;
+mod mail;
 pub mod node;
 pub mod process;
 pub mod settings;

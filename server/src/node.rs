@@ -27,9 +27,11 @@ use corelane_core::log::{CleanShutdown, MetaProperties, PreviousRun};
 use corelane_core::metadata::{BrokerEpoch, METADATA_TOPIC_NAME};
 
 use crate::catalog::{Catalog, StartFacts};
+use crate::connection;
 use crate::controller::Controller;
 use crate::hop::{Call, Mail, Origin, Reply};
 use crate::local::{Either, all_of, first_of};
+use crate::mail;
 use crate::settings::Settings;
 use crate::shard::Shard;
 use crate::storage::checkpoints::{self, Checkpoints, PartitionMarks};
@@ -78,7 +80,7 @@ pub async fn run<S: Sys>(
     ready: impl FnOnce(Ready),
 ) -> Result<(), StartError> {
     let shard = Shard::new(sys.clone(), settings);
-    sys.spawn("mail", Rc::clone(&shard).deliver_mail());
+    sys.spawn("mail", mail::deliver(Rc::clone(&shard)));
     sys.spawn("housekeeping", keep_house(Rc::clone(&shard)));
     if sys.shard() != ShardId(0) {
         shard.exited().await;
@@ -347,7 +349,7 @@ async fn accept<S: Sys>(shard: Rc<Shard<S>>, listener: S::Listener, index: usize
         shard.connections.borrow_mut()[usize::from(to.0)] += 1;
         let origin = Origin { listener: index, is_local: peer.ip().to_canonical().is_loopback() };
         if to == shard.sys.shard() {
-            shard.adopt(socket, origin);
+            connection::adopt(&shard, socket, origin);
         } else {
             shard.hop.post(to, Mail::Adopt { socket, origin }).await;
         }

@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::{Context, Waker};
 
 use corelane_core::base::{LeaderEpoch, NodeId, ShardId};
 use corelane_core::limits::OPENING_LOGS_MAX;
@@ -15,9 +14,8 @@ use corelane_core::session::SessionCache;
 use crate::answers::Answers;
 use crate::budget::Budget;
 use crate::catalog::{Catalog, StartFacts, Topic};
-use crate::connection;
 use crate::controller::{Command, Controller, Outcome};
-use crate::hop::{Call, Hop, LongPoll, Mail, Origin, Reply, WatchId};
+use crate::hop::{Call, Hop, LongPoll, Mail, Reply, WatchId};
 use crate::local::{Signal, Slot, Turn, all_of};
 use crate::settings::Settings;
 use crate::storage::append::{AppendError, AppendItem, AppendResult};
@@ -29,6 +27,10 @@ use crate::topology::{CONTROLLER_SHARD, owner_of};
 
 /// Names a partition in a fetch session: by name before Fetch 13, by id from then on.
 pub(crate) type SessionKey = (Arc<str>, PartitionKey);
+
+/// Names a connection among those of its shard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionNumber(u64);
 
 /// One shard's own things.
 pub(crate) struct Shard<S: Sys> {
@@ -115,39 +117,13 @@ impl<S: Sys> Shard<S> {
         owner_of(key, self.sys.shards())
     }
 
-    /// Serves the messages of other shards, for ever.
-    pub(crate) async fn deliver_mail(self: Rc<Self>) {
-        loop {
-            let (from, mail) = self.sys.mail().await;
-            match mail {
-                Mail::Adopt { socket, origin } => self.adopt(socket, origin),
-                Mail::Ended => self.connections.borrow_mut()[usize::from(from.0)] -= 1,
-                Mail::Reply(ticket, reply) => self.hop.replied(ticket, reply),
-                Mail::Notice(watch) => self.hop.noticed(watch),
-                Mail::Unwatch(watch) => self.unwatch(from, watch),
-                Mail::Exit => self.exit.fill(()),
-                Mail::Call(ticket, call) => {
-                    let this = Rc::clone(&self);
-                    let mut answered = Box::pin(async move {
-                        let reply = this.perform(from, call).await;
-                        this.hop.post(from, Mail::Reply(ticket, reply)).await;
-                    });
-                    // Begun in the order of arrival; what cannot be finished at once goes on as a task.
-                    if answered.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-                        self.sys.spawn("call", answered);
-                    }
-                }
-            }
-        }
-    }
-
     /// Asks the owner, which may be this shard.
     pub(crate) async fn ask(self: &Rc<Self>, owner: ShardId, call: Call) -> Reply<S> {
         if owner == self.sys.shard() { self.perform(owner, call).await } else { self.hop.call(owner, call).await }
     }
 
     /// Does what a call asks. `from` is the shard whose connection it serves.
-    async fn perform(self: &Rc<Self>, from: ShardId, call: Call) -> Reply<S> {
+    pub(crate) async fn perform(self: &Rc<Self>, from: ShardId, call: Call) -> Reply<S> {
         match call {
             Call::Append(items) => Reply::Append(self.append(items).await),
             Call::Read(items, long_poll) => Reply::Read(self.read(from, items, long_poll).await),
@@ -210,7 +186,8 @@ impl<S: Sys> Shard<S> {
         results
     }
 
-    fn unwatch(&self, from: ShardId, watch: WatchId) {
+    /// Takes a watch back that was left here.
+    pub(crate) fn unwatch(&self, from: ShardId, watch: WatchId) {
         if let Some(keys) = self.watching.borrow_mut().remove(&(from, watch)) {
             for log in keys.iter().filter_map(|key| self.partition(*key)) {
                 log.unwatch(from, watch);
@@ -336,29 +313,27 @@ impl<S: Sys> Shard<S> {
         Ok(logs.iter().map(|log| log.marks()).collect())
     }
 
-    /// Serves a connection that shard 0 has accepted for this shard.
-    pub(crate) fn adopt(self: &Rc<Self>, socket: S::Socket, origin: Origin) {
-        let this = Rc::clone(self);
-        self.sys.spawn("connection", async move {
-            match this.sys.adopt(socket) {
-                Ok(connection) => {
-                    let answers = Answers::new(this.sys.clone(), connection.clone());
-                    let number = this.next_connection.replace(this.next_connection.get() + 1);
-                    this.serving.borrow_mut().insert(number, Rc::clone(&answers));
-                    if !this.stopping.get() {
-                        connection::serve(Rc::clone(&this), connection, answers, origin).await;
-                    }
-                    this.serving.borrow_mut().remove(&number);
-                    this.ended.raise();
-                }
-                Err(error) => tracing::warn!(%error, "connection could not be taken over"),
-            }
-            if this.sys.shard() == CONTROLLER_SHARD {
-                this.connections.borrow_mut()[0] -= 1;
-            } else {
-                this.hop.post(CONTROLLER_SHARD, Mail::Ended).await;
-            }
-        });
+    /// Notes a connection that is served from now on.
+    pub(crate) fn connection_begins(&self, answers: &Rc<Answers<S>>) -> ConnectionNumber {
+        let number = self.next_connection.replace(self.next_connection.get() + 1);
+        self.serving.borrow_mut().insert(number, Rc::clone(answers));
+        ConnectionNumber(number)
+    }
+
+    /// Notes that a connection is no longer served.
+    pub(crate) fn connection_ends(&self, number: ConnectionNumber) {
+        self.serving.borrow_mut().remove(&number.0);
+        self.ended.raise();
+    }
+
+    /// Notes, on shard 0, that a connection of another shard has ended.
+    pub(crate) fn connection_ended_on(&self, shard: ShardId) {
+        self.connections.borrow_mut()[usize::from(shard.0)] -= 1;
+    }
+
+    /// Shard 0 says that the node has stopped.
+    pub(crate) fn end(&self) {
+        self.exit.fill(());
     }
 
     /// The shard that serves the fewest connections, as shard 0 knows, and how many it serves.

@@ -1,6 +1,5 @@
 //! Produce: check each batch here, have its owner append it, answer when all are acknowledged.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -15,28 +14,33 @@ use corelane_core::protocol::messages::{ProduceRequest, ProduceResponse};
 use corelane_core::record::BatchHeader;
 use corelane_core::record::validate::{check_produce_version, needs_opening, validate_produce};
 
+use super::by_owner::ByOwner;
 use super::{Request, Served};
 use crate::answers::Answer;
 use crate::catalog::{Catalog, Topic};
 use crate::hop::{Call, Reply};
-use crate::local::{Either, all_of, first_of};
+use crate::local::{Either, first_of};
 use crate::shard::Shard;
 use crate::storage::PartitionKey;
 use crate::storage::append::{AppendError, AppendItem, AppendResult, Appended, Incoming};
 use crate::sys::Sys;
 
+/// Shortest time after which a produce is answered unfinished. Kafka writes before it looks at the clock, so there even
+/// a timeout of 0 succeeds; here the way to another shard takes some of it.
+const TIMEOUT_MS_MIN: u64 = 1_000;
 /// First version that names topics by id.
 const VERSION_WITH_TOPIC_IDS: i16 = 13;
 
 pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S> {
     let asked: ProduceRequest = request.decode()?;
     let acks = asked.acks;
-    let timeout_ms = u64::try_from(asked.timeout_ms).unwrap_or(0);
+    let timeout_ms = u64::try_from(asked.timeout_ms).unwrap_or(0).max(TIMEOUT_MS_MIN);
+    // Only those who wait for all replicas are told of a time that is up.
+    let deadline = (acks == -1).then(|| shard.sys.now().plus_ms(timeout_ms));
     let (mut response, appends) = place(shard, request, asked);
     // The first poll of each takes the batches to their queues, or into the rings that lead there: order is kept.
-    let deadline = shard.sys.now().plus_ms(timeout_ms);
-    let replies = all_of(appends.into_iter().map(|append| append.ask(shard, deadline)).collect()).await;
-    for (place, result) in replies.into_iter().flatten() {
+    let results = appends.ask(|owner, items| append(shard, owner, items, deadline)).await;
+    for (place, result) in results {
         let topic = response.responses.get_mut(place.topic).expect("placed by this request");
         *topic.partition_responses.get_mut(place.partition).expect("placed by this request") =
             partition_answer(place.index, result);
@@ -61,28 +65,29 @@ struct Place {
     index: i32,
 }
 
-/// What one owner is asked to append.
-struct OwnerAppends {
+/// Has an owner append. After `deadline`, if there is one, the client is told that its time is up; the batches may still
+/// be appended, as with Kafka.
+async fn append<S: Sys>(
+    shard: &Rc<Shard<S>>,
     owner: ShardId,
-    places: Vec<Place>,
     items: Vec<AppendItem>,
-}
-
-impl OwnerAppends {
-    /// Has the owner append. After `deadline` the client is told that its time is up; the batches may still be
-    /// appended, as with Kafka.
-    async fn ask<S: Sys>(self, shard: &Rc<Shard<S>>, deadline: Monotonic) -> Vec<(Place, AppendResult)> {
-        let appended = shard.ask(self.owner, Call::Append(self.items));
-        match first_of(appended, shard.sys.sleep_until(deadline)).await {
-            Either::First(Reply::Append(results)) => self.places.into_iter().zip(results).collect(),
-            Either::First(_) => unreachable!("a reply has the name of its call"),
+    deadline: Option<Monotonic>,
+) -> Vec<AppendResult> {
+    let count = items.len();
+    let appended = shard.ask(owner, Call::Append(items));
+    let reply = match deadline {
+        None => appended.await,
+        Some(deadline) => match first_of(appended, shard.sys.sleep_until(deadline)).await {
+            Either::First(reply) => reply,
             Either::Second(()) => {
                 let late =
                     || AppendError::new(ErrorCode::REQUEST_TIMED_OUT, "not durable within the request's timeout");
-                self.places.into_iter().map(|place| (place, Err(late()))).collect()
+                return (0..count).map(|_| Err(late())).collect();
             }
-        }
-    }
+        },
+    };
+    let Reply::Append(results) = reply else { unreachable!("a reply has the name of its call") };
+    results
 }
 
 /// Takes the request apart: the answer with all errors that are known already, and what to ask of whom.
@@ -90,9 +95,9 @@ fn place<S: Sys>(
     shard: &Rc<Shard<S>>,
     request: &Request,
     asked: ProduceRequest,
-) -> (ProduceResponse, Vec<OwnerAppends>) {
+) -> (ProduceResponse, ByOwner<Place, AppendItem>) {
     let catalog = shard.catalog();
-    let mut owners: BTreeMap<ShardId, OwnerAppends> = BTreeMap::new();
+    let mut appends = ByOwner::new();
     let ProduceRequest { acks, topic_data, transactional_id, .. } = asked;
     let mut responses = Vec::with_capacity(topic_data.len());
     for TopicProduceData { name, topic_id, partition_data, .. } in topic_data {
@@ -113,13 +118,7 @@ fn place<S: Sys>(
                 Ok(item) => {
                     let owner = shard.owner_of(item.partition);
                     let place = Place { topic: responses.len(), partition: partition_responses.len(), index };
-                    let appends = owners.entry(owner).or_insert_with(|| OwnerAppends {
-                        owner,
-                        places: Vec::new(),
-                        items: Vec::new(),
-                    });
-                    appends.places.push(place);
-                    appends.items.push(item);
+                    appends.add(owner, place, item);
                     PartitionProduceResponse::default()
                 }
                 Err(error) => partition_answer(index, Err(error)),
@@ -129,7 +128,7 @@ fn place<S: Sys>(
         responses.push(TopicProduceResponse { name, topic_id, partition_responses });
     }
     let response = ProduceResponse { responses, ..Default::default() };
-    (response, owners.into_values().collect())
+    (response, appends)
 }
 
 /// Checks one partition's records as far as that needs no state of the partition.

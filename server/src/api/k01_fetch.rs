@@ -3,7 +3,6 @@
 //! What comes back from an owner is a plan: file, position, length. The bytes are read on the shard of the socket, at
 //! the last moment, so that nothing but the plan crosses shards.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,11 +20,12 @@ use corelane_core::protocol::wire::{WrittenPiece, stand_in};
 use corelane_core::record::header::HEADER_BYTES;
 use corelane_core::session::{Outcome, SessionFetch, SessionRequest, Wanted};
 
+use super::by_owner::ByOwner;
 use super::{Broken, Request, Served};
 use crate::answers::{Answer, Piece};
 use crate::catalog::Catalog;
 use crate::hop::{Call, LongPoll, Reply};
-use crate::local::{Either, all_of, first_of};
+use crate::local::{Either, first_of};
 use crate::shard::{SessionKey, Shard};
 use crate::storage::PartitionKey;
 use crate::storage::read::{Range, ReadItem, ReadResult, is_enough};
@@ -164,7 +164,7 @@ async fn ask_owners<S: Sys>(
     long_poll: Option<LongPoll>,
 ) -> (Vec<ReadResult<S>>, Vec<ShardId>) {
     let mut results: Vec<ReadResult<S>> = Vec::with_capacity(fetch.wanted.len());
-    let mut owners: BTreeMap<ShardId, (Vec<usize>, Vec<ReadItem>)> = BTreeMap::new();
+    let mut questions = ByOwner::new();
     for (place, ((name, key), wanted)) in fetch.wanted.iter().enumerate() {
         let topic = if by_id {
             catalog.topic_by_id(key.topic).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
@@ -174,30 +174,24 @@ async fn ask_owners<S: Sys>(
         let partition = topic.map(|topic| PartitionKey { topic: topic.image.id, index: key.index });
         match partition {
             Ok(partition) if catalog.has_partition(partition) => {
-                let (places, items) = owners.entry(shard.owner_of(partition)).or_default();
-                places.push(place);
-                items.push(ReadItem { partition, wanted: *wanted });
+                questions.add(shard.owner_of(partition), place, ReadItem { partition, wanted: *wanted });
                 results.push(ReadResult::failed(ErrorCode::UNKNOWN_SERVER_ERROR));
             }
             Ok(_) => results.push(ReadResult::failed(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)),
             Err(code) => results.push(ReadResult::failed(code)),
         }
     }
-    let shards: Vec<ShardId> = owners.keys().copied().collect();
-    let asked = owners.into_iter().map(|(owner, (places, items))| async move {
-        let Reply::Read(found) = shard.ask(owner, Call::Read(items, long_poll)).await else {
-            unreachable!("a reply has the name of its call")
-        };
-        (places, found)
-    });
-    for (places, found) in all_of(asked.collect()).await {
-        for (place, result) in places.into_iter().zip(found) {
-            if let Some(slot) = results.get_mut(place) {
-                *slot = result;
-            }
+    let owners = questions.owners();
+    let ask = async |owner, items| match shard.ask(owner, Call::Read(items, long_poll)).await {
+        Reply::Read(found) => found,
+        _ => unreachable!("a reply has the name of its call"),
+    };
+    for (place, result) in questions.ask(ask).await {
+        if let Some(slot) = results.get_mut(place) {
+            *slot = result;
         }
     }
-    (results, shards)
+    (results, owners)
 }
 
 /// One partition of the answer.

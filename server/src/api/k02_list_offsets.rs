@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use corelane_core::base::{LeaderEpoch, Offset, PartitionIndex, ShardId, Timestamp};
+use corelane_core::base::{LeaderEpoch, Offset, PartitionIndex, Timestamp};
 use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };
 use corelane_core::protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 
+use super::by_owner::ByOwner;
 use super::{Request, Served};
 use crate::hop::{Call, Reply};
-use crate::local::all_of;
 use crate::shard::Shard;
 use crate::storage::PartitionKey;
 use crate::storage::read::{ListItem, ListResult, ListTarget};
@@ -40,7 +40,7 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     let asked: ListOffsetsRequest = request.decode()?;
     let catalog = shard.catalog();
     let mut topics = Vec::with_capacity(asked.topics.len());
-    let mut owners: BTreeMap<ShardId, (Vec<(usize, usize)>, Vec<ListItem>)> = BTreeMap::new();
+    let mut questions = ByOwner::new();
     for topic in &asked.topics {
         let known = catalog.topic_by_name(&topic.name);
         let mut seen = BTreeMap::new();
@@ -61,9 +61,8 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
                 (_, Err(error)) => error,
                 (Some(partition_key), Ok(target)) => {
                     let current_epoch = LeaderEpoch(partition.current_leader_epoch);
-                    let (places, items) = owners.entry(shard.owner_of(partition_key)).or_default();
-                    places.push((topics.len(), partitions.len()));
-                    items.push(ListItem { partition: partition_key, target, current_epoch });
+                    let item = ListItem { partition: partition_key, target, current_epoch };
+                    questions.add(shard.owner_of(partition_key), (topics.len(), partitions.len()), item);
                     ErrorCode::NONE
                 }
             };
@@ -71,17 +70,13 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
         }
         topics.push(ListOffsetsTopicResponse { name: topic.name.clone(), partitions, ..Default::default() });
     }
-    let asked = owners.into_iter().map(|(owner, (places, items))| async move {
-        let Reply::List(found) = shard.ask(owner, Call::List(items)).await else {
-            unreachable!("a reply has the name of its call")
-        };
-        (places, found)
-    });
-    for (places, found) in all_of(asked.collect()).await {
-        for ((topic, partition), result) in places.into_iter().zip(found) {
-            if let Some(slot) = topics.get_mut(topic).and_then(|topic| topic.partitions.get_mut(partition)) {
-                *slot = answer(request.version, slot.partition_index, result);
-            }
+    let ask = async |owner, items| match shard.ask(owner, Call::List(items)).await {
+        Reply::List(found) => found,
+        _ => unreachable!("a reply has the name of its call"),
+    };
+    for ((topic, partition), result) in questions.ask(ask).await {
+        if let Some(slot) = topics.get_mut(topic).and_then(|topic| topic.partitions.get_mut(partition)) {
+            *slot = answer(request.version, slot.partition_index, result);
         }
     }
     request.answer(&ListOffsetsResponse { topics, ..Default::default() })

@@ -1,16 +1,15 @@
 //! OffsetForLeaderEpoch: where an epoch ends, so that a consumer notices that its records are gone (KIP-320).
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use corelane_core::base::{LeaderEpoch, Offset, PartitionIndex, ShardId};
+use corelane_core::base::{LeaderEpoch, Offset, PartitionIndex};
 use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
 use corelane_core::protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 
+use super::by_owner::ByOwner;
 use super::{Request, Served};
 use crate::hop::{Call, Reply};
-use crate::local::all_of;
 use crate::shard::Shard;
 use crate::storage::PartitionKey;
 use crate::storage::read::{EpochEndItem, EpochEndResult};
@@ -20,7 +19,7 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     let asked: OffsetForLeaderEpochRequest = request.decode()?;
     let catalog = shard.catalog();
     let mut topics = Vec::with_capacity(asked.topics.len());
-    let mut owners: BTreeMap<ShardId, (Vec<(usize, usize)>, Vec<EpochEndItem>)> = BTreeMap::new();
+    let mut questions = ByOwner::new();
     for topic in &asked.topics {
         let known = catalog.topic_by_name(&topic.topic);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -29,13 +28,12 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
                 .map(|known| PartitionKey { topic: known.image.id, index: PartitionIndex(partition.partition) })
                 .filter(|key| catalog.has_partition(*key));
             if let Some(key) = key {
-                let (places, items) = owners.entry(shard.owner_of(key)).or_default();
-                places.push((topics.len(), partitions.len()));
-                items.push(EpochEndItem {
+                let item = EpochEndItem {
                     partition: key,
                     epoch: LeaderEpoch(partition.leader_epoch),
                     current_epoch: LeaderEpoch(partition.current_leader_epoch),
-                });
+                };
+                questions.add(shard.owner_of(key), (topics.len(), partitions.len()), item);
             }
             let unknown = EpochEndResult {
                 error: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
@@ -46,17 +44,13 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
         }
         topics.push(OffsetForLeaderTopicResult { topic: topic.topic.clone(), partitions, ..Default::default() });
     }
-    let asked = owners.into_iter().map(|(owner, (places, items))| async move {
-        let Reply::EpochEnds(found) = shard.ask(owner, Call::EpochEnds(items)).await else {
-            unreachable!("a reply has the name of its call")
-        };
-        (places, found)
-    });
-    for (places, found) in all_of(asked.collect()).await {
-        for ((topic, partition), result) in places.into_iter().zip(found) {
-            if let Some(slot) = topics.get_mut(topic).and_then(|topic| topic.partitions.get_mut(partition)) {
-                *slot = answer(slot.partition, result);
-            }
+    let ask = async |owner, items| match shard.ask(owner, Call::EpochEnds(items)).await {
+        Reply::EpochEnds(found) => found,
+        _ => unreachable!("a reply has the name of its call"),
+    };
+    for ((topic, partition), result) in questions.ask(ask).await {
+        if let Some(slot) = topics.get_mut(topic).and_then(|topic| topic.partitions.get_mut(partition)) {
+            *slot = answer(slot.partition, result);
         }
     }
     request.answer(&OffsetForLeaderEpochResponse { topics, ..Default::default() })

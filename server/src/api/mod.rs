@@ -3,6 +3,7 @@
 //! [`SERVED`] is what ApiVersions advertises and what is accepted: a version is listed when every field of it acts.
 //! Whatever else comes is answered as Kafka answers it, with a closed connection.
 
+mod by_owner;
 mod k00_produce;
 mod k01_fetch;
 mod k02_list_offsets;

@@ -1,0 +1,36 @@
+//! What arrives at a shard from the others, and where it goes.
+
+use std::future::Future;
+use std::rc::Rc;
+use std::task::{Context, Waker};
+
+use crate::connection;
+use crate::hop::Mail;
+use crate::shard::Shard;
+use crate::sys::Sys;
+
+/// Serves the messages of other shards, for ever.
+pub(crate) async fn deliver<S: Sys>(shard: Rc<Shard<S>>) {
+    loop {
+        let (from, mail) = shard.sys.mail().await;
+        match mail {
+            Mail::Adopt { socket, origin } => connection::adopt(&shard, socket, origin),
+            Mail::Ended => shard.connection_ended_on(from),
+            Mail::Reply(ticket, reply) => shard.hop.replied(ticket, reply),
+            Mail::Notice(watch) => shard.hop.noticed(watch),
+            Mail::Unwatch(watch) => shard.unwatch(from, watch),
+            Mail::Exit => shard.end(),
+            Mail::Call(ticket, call) => {
+                let this = Rc::clone(&shard);
+                let mut answered = Box::pin(async move {
+                    let reply = this.perform(from, call).await;
+                    this.hop.post(from, Mail::Reply(ticket, reply)).await;
+                });
+                // Begun in the order of arrival; what cannot be finished at once goes on as a task.
+                if answered.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+                    shard.sys.spawn("call", answered);
+                }
+            }
+        }
+    }
+}
