@@ -61,14 +61,11 @@ pub(crate) async fn open<S: Sys>(sys: &S, options: OpenOptions<'_>) -> io::Resul
 
     let active = recovered.segments.last().map_or(Offset(0), |segment| segment.base);
     let files = open_files(sys, &directory, active).await?;
+    let mut unsynced = unsynced_files(sys, &directory, &recovered).await?;
     if settings.is_strict() && recovered.durable < recovered.log_end {
         // What the last run wrote and did not sync was never shown; it is, from now on.
-        for segment in recovered.segments.iter().rev() {
-            let log = sys.open(path_of(&directory, segment.base, SegmentFileKind::Log), OpenMode::Write).await?;
-            sys.sync_data(&log).await?;
-            if segment.base <= recovered.durable {
-                break;
-            }
+        for file in unsynced.drain(..) {
+            sys.sync_data(&file).await?;
         }
         sys.sync_directory(directory.clone()).await?;
         recovered.durable = recovered.log_end;
@@ -99,7 +96,7 @@ pub(crate) async fn open<S: Sys>(sys: &S, options: OpenOptions<'_>) -> io::Resul
         synced: Signal::default(),
         directory_unsynced: Cell::new(true),
         unsynced_bytes: Cell::new(0),
-        unsynced_files: RefCell::default(),
+        unsynced_files: RefCell::new(unsynced),
         unsynced_since: Cell::new(None),
         producers_expired: Cell::new(sys.now()),
         written_back: Cell::new(written_back),
@@ -265,6 +262,25 @@ async fn recover<S: Sys>(
     Ok(Opened { recovered, snapshots })
 }
 
+/// The files of every segment that is not wholly on the device, as far as the recovery point tells: the last run may
+/// not have synced them, and recovery may have written their indexes anew. The next sync covers them before the
+/// recovery point passes them.
+async fn unsynced_files<S: Sys>(sys: &S, directory: &Path, recovered: &Recovered) -> io::Result<Vec<S::File>> {
+    let mut files = Vec::new();
+    if recovered.durable >= recovered.log_end {
+        return Ok(files);
+    }
+    for segment in recovered.segments.iter().rev() {
+        for kind in [SegmentFileKind::Log, SegmentFileKind::OffsetIndex, SegmentFileKind::TimeIndex] {
+            files.push(sys.open(path_of(directory, segment.base, kind), OpenMode::Create).await?);
+        }
+        if segment.base <= recovered.durable {
+            break;
+        }
+    }
+    Ok(files)
+}
+
 async fn read_epochs<S: Sys>(sys: &S, directory: &Path) -> io::Result<LeaderEpochs> {
     let Some(bytes) = sys.read_file(directory.join(LEADER_EPOCHS)).await? else { return Ok(LeaderEpochs::default()) };
     Ok(LeaderEpochs::parse(&String::from_utf8_lossy(&bytes)).unwrap_or_else(|error| {
@@ -423,6 +439,7 @@ impl<S: Sys> PartitionLog<S> {
         recovered.log_start = self.machine.borrow().log_start();
         let active = recovered.segments.last().map_or(Offset(0), |segment| segment.base);
         let files = open_files(&self.sys, &self.directory, active).await?;
+        *self.unsynced_files.borrow_mut() = unsynced_files(&self.sys, &self.directory, &recovered).await?;
         *self.machine.borrow_mut() = Partition::new(settings, leader_epoch, recovered, self.sys.random());
         *self.files.borrow_mut() = BTreeMap::from([(active, files)]);
         *self.snapshots.borrow_mut() = snapshots;

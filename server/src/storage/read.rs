@@ -82,8 +82,13 @@ impl<S: Sys> ReadResult<S> {
 
 /// Whether an answer need not wait for more.
 pub(crate) fn is_enough<S: Sys>(results: &[ReadResult<S>], bytes_min: u64) -> bool {
+    // What does not exist is told with the rest and does not end the wait, unless there is nothing to wait for.
+    let is_there = |result: &&ReadResult<S>| {
+        !matches!(result.error, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::UNKNOWN_TOPIC_ID)
+    };
     results.iter().map(ReadResult::bytes).sum::<u64>() >= bytes_min
-        || results.iter().any(|result| result.error != ErrorCode::NONE || result.diverging.is_some())
+        || results.iter().filter(is_there).any(|result| result.error != ErrorCode::NONE || result.diverging.is_some())
+        || results.iter().filter(is_there).count() == 0
 }
 
 /// An offset to look up.
@@ -195,14 +200,8 @@ pub(crate) async fn find<S: Sys>(log: Option<Rc<PartitionLog<S>>>, item: &ReadIt
         return result;
     }
     match located {
-        Err(error) => {
-            return ReadResult {
-                high_watermark: result.high_watermark,
-                last_stable_offset: result.last_stable_offset,
-                log_start: result.log_start,
-                ..ReadResult::failed(error)
-            };
-        }
+        // Kafka tells nothing else of the partition then.
+        Err(error) => return ReadResult::failed(error),
         Ok(None) => return result,
         Ok(Some(extent)) => match log.find_range(extent, &item.wanted).await {
             Ok(range) => result.range = range,
