@@ -104,18 +104,25 @@ pub fn describe_broker(broker: &BrokerConfig, wanted: Option<&[&str]>) -> Vec<Co
         .collect()
 }
 
-/// Rows of a group, which may not exist: nothing can be set on one yet.
+/// Rows of a group, which may not exist: nothing can be set on one yet, so its values are the broker's, whose names are
+/// the same behind `group.`.
 #[must_use]
-pub fn describe_group(wanted: Option<&[&str]>) -> Vec<ConfigRow> {
+pub fn describe_group(broker: &BrokerConfig, wanted: Option<&[&str]>) -> Vec<ConfigRow> {
     shown(GROUP, wanted)
-        .map(|definition| ConfigRow {
-            name: definition.name,
-            value: definition.default.map(str::to_owned),
-            source: ConfigSource::Default,
-            is_sensitive: false,
-            read_only: false,
-            kind: definition.kind,
-            synonyms: Vec::new(),
+        .map(|definition| {
+            let value = definition.default.map(str::to_owned);
+            let own = || vec![ConfigSynonym { name: definition.name, value, source: ConfigSource::Default }];
+            let inherits = find(BROKER, &format!("group.{}", definition.name));
+            let synonyms = inherits.map_or_else(own, |inherits| broker_synonyms(broker, &[inherits.name]));
+            ConfigRow {
+                name: definition.name,
+                value: synonyms.first().and_then(|synonym| synonym.value.clone()),
+                source: source_of(&synonyms),
+                is_sensitive: false,
+                read_only: false,
+                kind: definition.kind,
+                synonyms,
+            }
         })
         .collect()
 }

@@ -63,7 +63,7 @@ fn rows<S: Sys>(shard: &Shard<S>, resource: &DescribeConfigsResource) -> Result<
             ),
         )),
         GROUP if name.is_empty() => Err((ErrorCode::INVALID_REQUEST, "the name of a group is not empty".to_owned())),
-        GROUP => Ok(describe_group(keys)),
+        GROUP => Ok(describe_group(broker, keys)),
         other => Err((ErrorCode::INVALID_REQUEST, format!("configurations of resource type {other} are not served"))),
     }
 }
