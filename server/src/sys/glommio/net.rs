@@ -64,14 +64,12 @@ impl AsRawFd for Endpoint {
 }
 
 impl Endpoint {
-    /// An abandoned receive has ended with `count` bytes at the end of `buffer`: the next one shall have them.
-    pub(super) fn keep(&self, buffer: &BytesMut, count: usize) {
+    /// An abandoned receive has ended with `count` bytes at the end of `buffer`: the next one shall have them. Gives
+    /// back who waits for it, to be woken.
+    pub(super) fn keep(&self, buffer: &BytesMut, count: usize) -> Option<Waker> {
         self.kept.borrow_mut().extend_from_slice(&buffer[buffer.len() - count..]);
         self.receiving.set(false);
-        let waiting = self.next_receive.take();
-        if let Some(waker) = waiting {
-            waker.wake();
-        }
+        self.next_receive.take()
     }
 
     /// Resolves when no receive is in flight.

@@ -170,9 +170,7 @@ impl Ring {
                 Landing { unneeded, ..Landing::default() }
             }
             State::Landed { .. } => match self.release(key) {
-                State::Landed { cargo, result } => {
-                    Landing { abandoned: Some(settle(cargo, &result)), ..Landing::default() }
-                }
+                State::Landed { cargo, result } => settle(cargo, &result),
                 _ => unreachable!("matched above"),
             },
             State::Free => unreachable!("its generation would differ"),
@@ -188,10 +186,15 @@ impl Ring {
         self.slots.iter_mut().filter_map(waiting).collect()
     }
 
-    /// Whether entering the kernel now would do anything.
-    pub(super) fn has_work(&mut self) -> bool {
+    /// Whether completions are due, which run when the kernel is entered.
+    pub(super) fn is_due(&mut self) -> bool {
         let queue = self.uring.submission();
-        !queue.is_empty() || queue.taskrun() || queue.cq_overflow() || !self.again.is_empty()
+        queue.taskrun() || queue.cq_overflow()
+    }
+
+    /// Whether operations wait to be handed to the kernel.
+    pub(super) fn has_submissions(&mut self) -> bool {
+        !self.uring.submission().is_empty() || !self.again.is_empty()
     }
 
     /// Hands over what was started and runs the completions that are due, without waiting.
@@ -275,7 +278,7 @@ impl Ring {
         take_bytes(cargo, &result, completion, self.buffers.as_mut());
         if *abandoned {
             let State::Flying { cargo, .. } = self.release(key) else { unreachable!("matched above") };
-            return Landing { abandoned: Some(settle(cargo, &result)), ..Landing::default() };
+            return settle(cargo, &result);
         }
         let waker = waker.take();
         let State::Flying { cargo, .. } = std::mem::replace(&mut slot.state, State::Free) else {
@@ -413,11 +416,12 @@ fn take_bytes(
 }
 
 /// Puts away what an operation brought that nobody waits for: bytes are kept for the next receive of the connection,
-/// an accepted connection is closed.
-fn settle(mut cargo: Cargo, result: &io::Result<u32>) -> Cargo {
+/// which may go on now, and an accepted connection is closed.
+fn settle(mut cargo: Cargo, result: &io::Result<u32>) -> Landing {
+    let mut waker = None;
     match (&mut cargo, result) {
         (Cargo::Receive { endpoint, buffer } | Cargo::ReceiveExact { endpoint, buffer, .. }, result) => {
-            endpoint.keep(buffer, result.as_ref().map_or(0, |&count| count as usize));
+            waker = endpoint.keep(buffer, result.as_ref().map_or(0, |&count| count as usize));
         }
         (Cargo::Accept { .. }, Ok(descriptor)) => {
             // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
@@ -425,5 +429,5 @@ fn settle(mut cargo: Cargo, result: &io::Result<u32>) -> Cargo {
         }
         _ => {}
     }
-    cargo
+    Landing { waker, unneeded: None, abandoned: Some(cargo) }
 }

@@ -47,6 +47,8 @@ pub(super) struct Shard {
     finished: RefCell<Vec<u64>>,
     /// Numbers timers and jobs.
     next_number: Cell<u64>,
+    /// Submissions were left to this turn by the last.
+    deferred: Cell<bool>,
     /// How often a task was polled.
     polls: Cell<u64>,
 }
@@ -67,6 +69,7 @@ impl Shard {
             jobs: RefCell::default(),
             finished: RefCell::default(),
             next_number: Cell::new(0),
+            deferred: Cell::new(false),
             polls: Cell::new(0),
         })
     }
@@ -97,8 +100,8 @@ impl Shard {
                 return Poll::Ready(());
             }
             self.pulse.turn();
-            let woken = self.turn();
             let ran = std::mem::replace(&mut polls_seen, self.polls.get()) != self.polls.get();
+            let woken = self.turn(ran);
             if !woken && !ran {
                 self.sleep();
             }
@@ -135,12 +138,20 @@ impl Shard {
     }
 
     /// Looks at everything once; whether any task was woken.
-    fn turn(&self) -> bool {
-        let mut woken = false;
-        if self.ring.borrow_mut().has_work() {
-            self.ring.borrow_mut().enter().expect("the shard's own ring can be entered");
+    ///
+    /// What only waits to be submitted is left for one turn: mostly the shard has nothing else to do then, and going to
+    /// sleep submits it in the same call.
+    fn turn(&self, ran: bool) -> bool {
+        let mut ring = self.ring.borrow_mut();
+        let waiting = ring.has_submissions();
+        if ring.is_due() || (waiting && ran && self.deferred.get()) {
+            ring.enter().expect("the shard's own ring can be entered");
+            self.deferred.set(false);
+        } else {
+            self.deferred.set(waiting);
         }
-        woken |= self.land();
+        drop(ring);
+        let mut woken = self.land();
         woken |= self.fire_timers();
         woken |= self.mailbox.deliver();
         woken |= self.finish_jobs();
@@ -150,12 +161,13 @@ impl Shard {
         woken
     }
 
+    /// Takes the completions; whether there were any, since each may have woken a task.
     fn land(&self) -> bool {
-        let mut woken = false;
+        let mut any = false;
         loop {
             let landing = self.ring.borrow_mut().next();
-            let Some(landing) = landing else { return woken };
-            woken |= landing.waker.is_some();
+            let Some(landing) = landing else { return any };
+            any = true;
             finish(landing);
         }
     }
