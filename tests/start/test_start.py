@@ -1,0 +1,235 @@
+"""`corelane start` as a user meets it: its first words, its refusals, its end."""
+
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.broker import Corelane, free_port
+from harness.connection import Connection
+from harness.records import numbered
+from harness.topics import create_topic
+
+READY_MS_MAX = 100
+ENDS_SECONDS_MAX = 10
+
+
+@pytest.fixture
+def corelane(brokers):
+    return lambda **settings: brokers.create("corelane-2", **settings)
+
+
+def run(*arguments: str, **how) -> subprocess.CompletedProcess:
+    """For starts that must not succeed."""
+    return subprocess.run(
+        [Corelane.binary, "start", "--cores", "1", *map(str, arguments)],
+        capture_output=True, text=True, timeout=ENDS_SECONDS_MAX, **how,
+    )
+
+
+def overrides(directory: Path, port: int) -> list[str]:
+    return ["--override", f"listeners=PLAINTEXT://127.0.0.1:{port}", "--override", f"log.dirs={directory}"]
+
+
+def test_the_first_line_names_the_data_folder(corelane):
+    broker = corelane().start()
+    lines = broker.log_path.read_text().splitlines()
+    assert str(broker.directory) in lines[0]
+    assert any(f"127.0.0.1:{broker.port}" in line for line in lines[1:3])
+
+
+def test_ready_in_time(corelane):
+    """From its own start to its readiness, as it says; the best of five, as this machine may be busy."""
+    measured = []
+    for _ in range(5):
+        broker = corelane().start()
+        measured.append(int(re.search(r"ready in (\d+) ms", broker.output_tail()).group(1)))
+        broker.stop()
+    assert min(measured) < READY_MS_MAX, measured
+
+
+def test_without_arguments(tmp_path):
+    """localhost:9092 on both kinds of loopback, data under the user's home."""
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with socket.socket(family) as probe:
+            if probe.connect_ex((address, 9092)) == 0:
+                pytest.skip("something listens on port 9092 of this machine")
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    process = subprocess.Popen([Corelane.binary, "start"], stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        first = process.stdout.readline()
+        folder = re.search(r"data in (\S+)", first).group(1)
+        assert folder.startswith(str(tmp_path))
+        assert "9092" in process.stdout.readline()
+        assert (Path(folder) / "meta.properties").exists()
+        for address in ("127.0.0.1:9092", "localhost:9092"):
+            with Connection(address) as connection:
+                (node,) = connection.call("Metadata", 1, topics=[]).brokers
+                assert (node.host, node.port) == ("localhost", 9092)
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.connect(("::1", 9092))
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(ENDS_SECONDS_MAX) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+def test_a_signal_ends_it_cleanly(corelane, clients, number):
+    broker = corelane().start()
+    create_topic(broker, "t")
+    clients["confluent-kafka"].produce(broker.address, "t", numbered(10))
+    # An idle connection and one that waits for data must not hold it up.
+    with Connection(broker.address) as idle, Connection(broker.address) as waiting:
+        waiting.send("Fetch", 12, max_wait_ms=60_000, min_bytes=1, topics=[
+            {"name": "t", "partitions": [{"index": 0, "fetch_offset": 10}]}
+        ])
+        time.sleep(0.1)
+        started = time.monotonic()
+        process, broker.process = broker.process, None
+        process.send_signal(number)
+        assert process.wait(ENDS_SECONDS_MAX) == 0
+        assert time.monotonic() - started < 5
+        idle.expect_close()
+    assert (broker.directory / ".kafka_cleanshutdown").exists()
+    broker.start()
+    assert not (broker.directory / ".kafka_cleanshutdown").exists()
+    assert len(clients["confluent-kafka"].consume(broker.address, "t", 0)) == 10
+
+
+def test_the_port_is_in_use(corelane, tmp_path):
+    broker = corelane().start()
+    refused = run(*overrides(tmp_path / "other", broker.port))
+    assert refused.returncode != 0
+    assert str(broker.port) in refused.stderr and "in use" in refused.stderr
+    assert "panicked" not in refused.stderr
+
+
+def test_the_folder_is_in_use(corelane):
+    broker = corelane().start()
+    refused = run(*overrides(broker.directory, free_port()))
+    assert refused.returncode != 0
+    assert str(broker.directory) in refused.stderr and "panicked" not in refused.stderr
+    assert broker.is_alive()
+
+
+def test_the_folder_is_not_ours(tmp_path):
+    """A folder with somebody's files and no meta.properties is left alone."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_bytes(b"meow")
+    refused = run(*overrides(tmp_path / "photos", free_port()))
+    assert refused.returncode != 0
+    assert str(tmp_path / "photos") in refused.stderr and "panicked" not in refused.stderr
+    # The lock is taken before anything is read, so it may stay behind; nothing else changes.
+    assert {path.name for path in (tmp_path / "photos").iterdir()} <= {"cat.jpg", ".lock"}
+    assert (tmp_path / "photos" / "cat.jpg").read_bytes() == b"meow"
+
+
+def test_a_damaged_meta_properties(corelane):
+    broker = corelane().start()
+    broker.stop()
+    (broker.directory / "meta.properties").write_text("version=1\nnode.id=one\n")
+    refused = run(*overrides(broker.directory, free_port()))
+    assert refused.returncode != 0
+    assert "meta.properties" in refused.stderr and "panicked" not in refused.stderr
+
+
+def test_the_folder_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    refused = run(*overrides(tmp_path / "file" / "data", free_port()))
+    assert refused.returncode != 0
+    assert str(tmp_path / "file") in refused.stderr and "panicked" not in refused.stderr
+
+
+@pytest.mark.parametrize("line", [
+    "no.such.setting=1", "num.partitions=many", "num.partitions=0", "listeners=PLAINTEXT//nowhere", "log.segment.bytes=1k",
+])
+def test_a_wrong_setting_is_named_with_file_and_line(tmp_path, line):
+    properties = tmp_path / "server.properties"
+    properties.write_text(f"# A comment\n\nlog.dirs={tmp_path}/data\n{line}\n")
+    refused = run("--config", properties)
+    assert refused.returncode != 0
+    assert f"{properties}:4" in refused.stderr, refused.stderr
+    assert line.split("=")[0] in refused.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_all_wrong_settings_are_named_at_once(tmp_path):
+    properties = tmp_path / "server.properties"
+    properties.write_text("first.wrong=1\nnum.partitions=2\nsecond.wrong=2\n")
+    refused = run("--config", properties)
+    assert f"{properties}:1" in refused.stderr and f"{properties}:3" in refused.stderr
+
+
+def test_a_wrong_override_is_named(tmp_path):
+    refused = run(*overrides(tmp_path, free_port()), "--override", "no.such.setting=1")
+    assert refused.returncode != 0 and "no.such.setting" in refused.stderr
+    assert run("--override", "no equals sign").returncode != 0
+
+
+def test_a_missing_configuration_file(tmp_path):
+    refused = run("--config", tmp_path / "none.properties")
+    assert refused.returncode != 0 and str(tmp_path / "none.properties") in refused.stderr
+
+
+def test_kafkas_server_properties_is_accepted(tmp_path, brokers):
+    """The file that Apache Kafka ships, with its own paths and ports changed."""
+    broker = brokers.create("corelane-1")
+    properties = tmp_path / "server.properties"
+    properties.write_text(f"""
+process.roles=broker,controller
+node.id=7
+controller.quorum.bootstrap.servers=localhost:9093
+listeners=PLAINTEXT://127.0.0.1:{broker.port},CONTROLLER://127.0.0.1:{free_port()}
+inter.broker.listener.name=PLAINTEXT
+advertised.listeners=PLAINTEXT://127.0.0.1:{broker.port},CONTROLLER://127.0.0.1:9093
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL
+num.network.threads=3
+num.io.threads=8
+socket.send.buffer.bytes=102400
+socket.receive.buffer.bytes=102400
+socket.request.max.bytes=104857600
+log.dirs={broker.directory}
+num.partitions=3
+num.recovery.threads.per.data.dir=2
+offsets.topic.replication.factor=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+log.retention.hours=168
+log.segment.bytes=1073741824
+log.retention.check.interval.ms=300000
+""")
+    broker.command = lambda: [str(Corelane.binary), "start", "--config", str(properties)]
+    broker.start()
+    with Connection(broker.address) as connection:
+        answer = connection.call("Metadata", 12, topics=[{"name": "made"}])
+        assert [node.node_id for node in answer.brokers] == [7]
+        assert len(answer.topics[0].partitions) == 3
+    assert "node.id=7" in (broker.directory / "meta.properties").read_text()
+
+
+def test_too_little_locked_memory(tmp_path):
+    """io_uring needs some; where a limit keeps it from that, the remedy is named. Root is not limited."""
+    def limit():
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (4096, 4096))
+
+    started = subprocess.Popen(
+        [Corelane.binary, "start", "--cores", "1", *overrides(tmp_path / "data", free_port())],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=limit,
+    )
+    try:
+        output, errors = started.communicate(timeout=3)
+    except subprocess.TimeoutExpired:
+        started.send_signal(signal.SIGTERM)
+        output, errors = started.communicate(timeout=ENDS_SECONDS_MAX)
+        assert started.returncode == 0 and "ready" in output
+        return
+    assert started.returncode != 0 and "memlock" in errors and "panicked" not in errors
