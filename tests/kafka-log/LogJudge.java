@@ -1,6 +1,7 @@
 // Kafka's own log, driven line by line: what core's validation, log arithmetic and file formats are checked against.
 //
 //   open DIRECTORY NAME=VALUE...        a log with these topic configs          -> opened
+//   recover DIRECTORY NAME=VALUE...     the same after a crash, nothing synced      -> recovered END
 //   append NOW EPOCH VERSION HEX        the records of a Produce of VERSION     -> stored BASE LAST APPEND_TIME
 //                                                                               or refused CODE INDEX,...
 //   retain NOW HIGH_WATERMARK START     deletes what it may                    -> kept START BASE,...
@@ -74,8 +75,12 @@ public class LogJudge {
             String[] words = line.split(" ");
             switch (words[0]) {
                 case "open" -> {
-                    log = open(words, scheduler);
+                    log = open(words, scheduler, true);
                     out.println("opened");
+                }
+                case "recover" -> {
+                    log = open(words, scheduler, false);
+                    out.println("recovered " + log.logEndOffset());
                 }
                 case "append" -> out.println(append(log, words));
                 case "retain" -> out.println(retain(log, words));
@@ -90,14 +95,14 @@ public class LogJudge {
         System.exit(0);
     }
 
-    static UnifiedLog open(String[] words, KafkaScheduler scheduler) throws Exception {
+    static UnifiedLog open(String[] words, KafkaScheduler scheduler, boolean isClean) throws Exception {
         Properties configs = new Properties();
         for (String word : List.of(words).subList(2, words.length)) {
             String[] config = word.split("=", 2);
             configs.put(config[0], config[1]);
         }
         return UnifiedLog.create(new File(words[1]), new LogConfig(configs), 0L, 0L, scheduler, STATS, CLOCK, 900_000,
-            new ProducerStateManagerConfig(86_400_000, false), 600_000, new LogDirFailureChannel(1), true,
+            new ProducerStateManagerConfig(86_400_000, false), 600_000, new LogDirFailureChannel(1), isClean,
             Optional.of(new Uuid(1, 2)));
     }
 

@@ -16,13 +16,17 @@ use crate::verdicts::configs;
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
 /// What a client might send next: fresh batches, repeated ones, gaps, new epochs.
-struct Clients {
+pub(crate) struct Clients {
     sequences: Vec<(i16, i32)>,
     sent: Vec<Bytes>,
 }
 
 impl Clients {
-    fn next(&mut self, random: &mut Random, now: Timestamp) -> Bytes {
+    pub(crate) fn new() -> Self {
+        Self { sequences: vec![(0, 0), (3, 0), (0, i32::MAX - 20)], sent: Vec::new() }
+    }
+
+    pub(crate) fn next(&mut self, random: &mut Random, now: Timestamp) -> Bytes {
         if !self.sent.is_empty() && random.once_in(6) {
             let back = random.below(self.sent.len().min(12));
             return self.sent[self.sent.len() - 1 - back].clone();
@@ -71,7 +75,7 @@ fn the_same_appends_make_the_same_files() {
         };
         let directory = judge.open(&format!("seed-{seed}"), &configs(&rules));
         let mut ours = OurLog::new(rules);
-        let mut clients = Clients { sequences: vec![(0, 0), (3, 0), (0, i32::MAX - 20)], sent: Vec::new() };
+        let mut clients = Clients::new();
         let (mut now, mut epoch) = (NOW, 0);
         for step in 0..120 {
             now = now + i64::try_from(random.below(500)).expect("small");

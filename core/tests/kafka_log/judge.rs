@@ -63,12 +63,15 @@ impl Judge {
     pub(crate) fn open(&mut self, name: &str, configs: &[(&str, String)]) -> PathBuf {
         let directory = self.folder.join(format!("{name}-0"));
         std::fs::create_dir_all(&directory).expect("a folder for the log");
-        let mut line = format!("open {}", directory.display());
-        for (name, value) in configs {
-            let _ = write!(line, " {name}={value}");
-        }
-        assert_eq!(self.ask(&line), "opened");
+        assert_eq!(self.ask(&line_of("open", &directory, configs)), "opened");
         directory
+    }
+
+    /// Opens a log as after a crash before anything was synced; gives its end.
+    pub(crate) fn recover(&mut self, directory: &Path, configs: &[(&str, String)]) -> Offset {
+        let answer = self.ask(&line_of("recover", directory, configs));
+        let end = answer.strip_prefix("recovered ").and_then(|end| end.parse().ok());
+        Offset(end.unwrap_or_else(|| panic!("the judge says {answer}")))
     }
 
     /// Appends what a Produce request of `version` carries.
@@ -112,6 +115,14 @@ impl Judge {
         assert!(!answer.is_empty(), "the judge has ended on {}", &line[..line.len().min(200)]);
         answer.trim_end().to_owned()
     }
+}
+
+fn line_of(command: &str, directory: &Path, configs: &[(&str, String)]) -> String {
+    let mut line = format!("{command} {}", directory.display());
+    for (name, value) in configs {
+        let _ = write!(line, " {name}={value}");
+    }
+    line
 }
 
 impl Drop for Judge {

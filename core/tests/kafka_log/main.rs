@@ -3,5 +3,6 @@
 mod files;
 mod judge;
 mod our_log;
+mod recovery;
 mod retention;
 mod verdicts;
