@@ -59,6 +59,14 @@ impl LeaderEpochs {
         true
     }
 
+    /// Takes note of a stored batch of `epoch` at `base_offset`, met on a walk that may begin anywhere: only an epoch
+    /// above all known ones is news. What is known beyond the end of the log is for [`truncate_to`](Self::truncate_to).
+    pub fn replay(&mut self, epoch: LeaderEpoch, base_offset: Offset) {
+        if self.latest().is_none_or(|last| epoch > last.epoch) {
+            self.assign(epoch, base_offset);
+        }
+    }
+
     /// Where `epoch` ended, `log_end` being the end of the log; `None` for an epoch above all known ones.
     #[must_use]
     pub fn end_of(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<EpochEnd> {
@@ -191,6 +199,22 @@ mod tests {
         assert_eq!(list(&lower), [(1, 0), (3, 30)]);
         let mut negative = LeaderEpochs::default();
         assert!(!negative.assign(LeaderEpoch(-1), Offset(0)));
+    }
+
+    #[test]
+    fn a_walk_from_anywhere_adds_only_what_is_new() {
+        let stored = [(1, 0), (1, 5), (3, 10), (3, 15), (7, 20), (7, 25)];
+        let all = [(1, 0), (3, 10), (7, 20)];
+        for known in 0..=all.len() {
+            // The walk begins where something is still known of, or at the first batch of what is not.
+            for from in 0..=(2 * known).min(stored.len() - 1) {
+                let mut epochs = epochs(&all[..known]);
+                for (epoch, base) in &stored[from..] {
+                    epochs.replay(LeaderEpoch(*epoch), Offset(*base));
+                }
+                assert_eq!(list(&epochs), all, "{known} known, from {from}");
+            }
+        }
     }
 
     #[test]

@@ -115,7 +115,7 @@ fn recover(files: BTreeMap<String, Vec<u8>>, rules: &Rules) -> (Offset, BTreeMap
         while let ScanStep::Read { position, .. } = scan.step() {
             let at = usize::try_from(position.0).expect("in the file");
             scan.feed(&log[at..], |header, marker| {
-                epochs.assign(header.leader_epoch(), header.base_offset());
+                epochs.replay(header.leader_epoch(), header.base_offset());
                 producers.replay(header, marker);
             });
         }

@@ -228,7 +228,7 @@ async fn recover<S: Sys>(
             continue;
         };
         let mut on_batch = |header: &BatchHeader, marker: Option<EndMarker>| {
-            epochs.assign(header.leader_epoch(), header.base_offset());
+            epochs.replay(header.leader_epoch(), header.base_offset());
             if header.base_offset() >= replay_from {
                 producers.replay(header, marker);
             }
