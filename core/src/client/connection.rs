@@ -276,10 +276,8 @@ impl Connection {
         loop {
             match next_frame(&mut self.receive, CLIENT_FRAME_BYTES_MAX).map_err(ConnectionError::Frame)? {
                 Frame::Complete(frame) => self.handle_frame(frame)?,
-                Frame::Incomplete { missing_bytes } => {
-                    self.receive.reserve(missing_bytes);
-                    return Ok(());
-                }
+                // Room grows with what comes, not with what a size promises.
+                Frame::Incomplete { .. } => return Ok(()),
             }
         }
     }

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use super::fake_broker::{FakeBroker, Fault, NODE, TOPIC};
-use super::world::World;
+use super::world::{Random, World};
 use crate::base::PartitionIndex;
 use crate::client::*;
 use crate::protocol::ApiKey;
@@ -101,5 +101,44 @@ fn a_request_that_the_broker_passes_over_still_has_its_answer() {
             Err(RequestError::Connection { error: ConnectionError::Unexpected { correlation_id: 3 }, .. })
         );
         assert!(unexpected);
+    }
+}
+
+/// Whatever a broker answers, the client neither panics nor forgets a request nor takes memory by the peer's word.
+#[test]
+fn damaged_answers_end_requests_and_nothing_else() {
+    for seed in 0..200 {
+        let mut world = World::new(FakeBroker::new(2));
+        world.damage = Some(Random(seed));
+        world.chunk_bytes = 1 + usize::try_from(seed * 7).unwrap() % 500;
+        let mut producer = Producer::new(ProducerOptions::default());
+        let mut consumer = Consumer::new(ConsumerOptions::default());
+        consumer.assign(TOPIC, PartitionIndex(0), StartOffset::Earliest);
+        let (mut asked, mut answered) = (0, 0);
+        for _ in 0..40 {
+            let _ = world.append(&mut producer, Some(0), b"value");
+            producer.advance(world.now, &mut world.client);
+            consumer.advance(world.now, &mut world.client);
+            world.client.send(world.now, Target::Any, ListOffsetsRequest::default());
+            asked += 1;
+            for (id, result) in world.exchange() {
+                let now = world.now;
+                let Err(result) = producer.handle_answer(now, &mut world.client, id, result) else { continue };
+                let Err(result) = consumer.handle_answer(now, &mut world.client, id, result) else { continue };
+                answered += 1;
+                let _ = result.map(|answer| answer.decode::<ListOffsetsRequest>());
+            }
+            while consumer.poll_batch().is_some() {}
+            world
+                .wait([producer.poll_timeout(world.now), consumer.poll_timeout(world.now)].into_iter().flatten().min());
+        }
+        // The last ones may wait for bytes that a damaged size promises; they end with their time.
+        world.now = world.now.plus_ms(60_000);
+        for (id, result) in world.exchange() {
+            let Err(result) = producer.handle_answer(world.now, &mut world.client, id, result) else { continue };
+            let Err(_) = consumer.handle_answer(world.now, &mut world.client, id, result) else { continue };
+            answered += 1;
+        }
+        assert_eq!(answered, asked, "seed {seed}");
     }
 }

@@ -204,11 +204,11 @@ impl FakeBroker {
     pub(super) fn produce(&mut self, request: &ProduceRequest, refusal: Option<ErrorCode>) -> ProduceResponse {
         let mut responses = Vec::new();
         for topic in &request.topic_data {
-            assert!(topic.name == TOPIC || topic.topic_id == TOPIC_UUID);
+            let is_known = topic.name == TOPIC || topic.topic_id == TOPIC_UUID;
             let mut answers = Vec::new();
             for data in &topic.partition_data {
                 let (partition, records) = (self.partition(data.index), data.records.clone().unwrap());
-                let outcome = match refusal {
+                let outcome = match refusal.or_else(|| (!is_known).then_some(ErrorCode::UNKNOWN_TOPIC_ID)) {
                     // What was stored before is not refused for good when it comes again.
                     Some(code) if code.is_retriable() || !partition.is_known(records.clone()) => Err(code),
                     _ => partition.append(records),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::fake_broker::{FakeBroker, Fault, TOPIC};
-use super::world::{World, options};
+use super::world::{Random, World, options};
 use crate::base::{Monotonic, Offset, Timestamp};
 use crate::client::*;
 use crate::protocol::ApiKey;
@@ -192,16 +192,6 @@ fn a_topic_that_appears_later_is_found() {
     // One question each 100 ms, not a storm.
     let asked = world.broker.seen.iter().filter(|(api, _)| *api == ApiKey::Metadata).count();
     assert_eq!((asked, world.now.0 / 1_000_000), (4, 300));
-}
-
-/// A small generator: the seed is all that there is to a failure.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub(super) struct World {
     pub(super) unreachable: BTreeSet<String>,
     /// Bytes that the client gets at once.
     pub(super) chunk_bytes: usize,
+    /// Damages some answers, if it is there.
+    pub(super) damage: Option<Random>,
 }
 
 impl World {
@@ -39,6 +41,7 @@ impl World {
             links: BTreeMap::new(),
             unreachable: BTreeSet::new(),
             chunk_bytes: usize::MAX,
+            damage: None,
         }
     }
 
@@ -84,7 +87,10 @@ impl World {
             moved = true;
             match self.broker.serve(frame) {
                 Ok(None) => {}
-                Ok(Some(answer)) => {
+                Ok(Some(mut answer)) => {
+                    if let Some(random) = &mut self.damage {
+                        random.damage(&mut answer);
+                    }
                     for chunk in answer.chunks(self.chunk_bytes.min(answer.len())) {
                         self.client.handle_bytes(self.now, link, BytesMut::from(chunk));
                     }
@@ -186,4 +192,32 @@ impl World {
 
 pub(super) fn options() -> ProducerOptions {
     ProducerOptions { batch_bytes_max: 300, ..ProducerOptions::default() }
+}
+
+/// A small generator: the seed is all that there is to a failure.
+pub(super) struct Random(pub(super) u64);
+
+impl Random {
+    /// Changes, cuts out or repeats a few bytes of a frame, often with its size made right again.
+    fn damage(&mut self, frame: &mut Vec<u8>) {
+        for _ in 0..self.below(4) {
+            let length = u64::try_from(frame.len()).unwrap();
+            let at = usize::try_from(self.below(length)).unwrap();
+            match self.below(4) {
+                0 => frame[at] = u8::try_from(self.below(256)).unwrap(),
+                1 => frame[at] ^= 1 << self.below(8),
+                2 if frame.len() > 20 => drop(frame.drain(at..(at + 3).min(frame.len()))),
+                _ => frame.extend_from_within(at..),
+            }
+        }
+        if self.below(8) > 0 {
+            let size = i32::try_from(frame.len() - 4).unwrap();
+            frame[..4].copy_from_slice(&size.to_be_bytes());
+        }
+    }
+
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
 }
