@@ -204,9 +204,9 @@ impl Ring {
     }
 
     /// As [`enter`](Self::enter), and waits for a completion, a wake-up or the end of `timeout`.
-    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    pub(super) fn wait(&mut self, timeout: Duration) -> io::Result<()> {
         self.prepare();
-        self.enter_kernel(1, timeout)
+        self.enter_kernel(1, Some(timeout))
     }
 
     /// The next completion, if there is one.

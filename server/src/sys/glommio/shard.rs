@@ -25,6 +25,8 @@ use super::watchdog::{Names, Pulse};
 use super::workers::{Lane, Outcome, Workers, lock};
 use super::{clock, file, panics};
 
+/// Longest sleep of a shard. It only bounds what a mistake costs: no wake-up relies on it.
+const SLEEP_MAX: Duration = Duration::from_millis(250);
 /// Times that what the tasks of an ending shard wait for is taken away; one may wait for another.
 const DISMISSAL_ROUNDS: u32 = 16;
 
@@ -95,6 +97,7 @@ impl Shard {
     /// Drives the shard until `done`.
     pub(super) async fn drive(self: Rc<Self>, done: impl Fn() -> bool) {
         let mut polls_seen = 0;
+        let mut slept = false;
         poll_fn(|context| {
             if done() {
                 return Poll::Ready(());
@@ -102,9 +105,13 @@ impl Shard {
             self.pulse.turn();
             let ran = std::mem::replace(&mut polls_seen, self.polls.get()) != self.polls.get();
             let woken = self.turn(ran);
-            if !woken && !ran {
-                self.sleep();
+            if slept && ran {
+                // Nothing wakes a task between the sleep and here, so one was runnable all the while: a waker was
+                // woken on another thread, or the driver missed that it woke somebody.
+                tracing::error!(shard = self.id.0, "a shard slept although a task could run");
+                debug_assert!(false, "a shard slept although a task could run");
             }
+            slept = !woken && !ran && self.sleep();
             context.waker().wake_by_ref();
             Poll::Pending
         })
@@ -206,22 +213,21 @@ impl Shard {
         woken
     }
 
-    /// Sleeps in the ring until there is something to look at.
-    fn sleep(&self) {
+    /// Sleeps in the ring until there is something to look at; whether it did.
+    fn sleep(&self) -> bool {
         let doorbell = self.mailbox.doorbell(self.id);
         doorbell.bell.arm();
         // What was published before the bell was armed rang nobody.
-        if !self.mailbox.deliver() && !self.finish_jobs() {
-            let timeout = self
-                .timers
-                .borrow()
-                .first_key_value()
-                .map(|((due, _), _)| Duration::from_nanos(due.since_ns(clock::now())));
+        let idle = !self.mailbox.deliver() && !self.finish_jobs();
+        if idle {
+            let next = self.timers.borrow().first_key_value().map(|((due, _), _)| due.since_ns(clock::now()));
+            let timeout = next.map_or(SLEEP_MAX, |ns| Duration::from_nanos(ns).min(SLEEP_MAX));
             self.pulse.sleep();
             self.ring.borrow_mut().wait(timeout).expect("the shard's own ring can be entered");
             self.pulse.turn();
         }
         doorbell.bell.disarm();
+        idle
     }
 
     fn number(&self) -> u64 {

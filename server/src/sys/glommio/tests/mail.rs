@@ -1,7 +1,5 @@
 //! Mail between shards.
 
-use std::fs::File;
-use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
@@ -9,28 +7,24 @@ use corelane_core::base::ShardId;
 use corelane_core::limits::MAILBOX_MESSAGES_MAX;
 
 use super::cores;
-use crate::hop::Mail;
+use crate::hop::{Mail, WatchId};
 use crate::sys::Sys;
-use crate::sys::glommio::{GlommioSys, Socket, run_shards};
+use crate::sys::glommio::{GlommioSys, run_shards};
 
-/// A message that can be told from others by its descriptor.
-fn letter() -> Socket {
-    Socket(File::open("/dev/null").unwrap().into())
+/// A message that can be told from others.
+fn mail(number: u64) -> Mail<GlommioSys> {
+    Mail::Notice(WatchId(number))
 }
 
-fn mail(socket: Socket) -> Mail<GlommioSys> {
-    Mail::Adopt { socket, listener: 0 }
-}
-
-async fn next(sys: &GlommioSys) -> (ShardId, Socket) {
+async fn next(sys: &GlommioSys) -> (ShardId, u64) {
     match sys.mail().await {
-        (from, Mail::Adopt { socket, .. }) => (from, socket),
+        (from, Mail::Notice(WatchId(number))) => (from, number),
         _ => panic!("another kind of mail"),
     }
 }
 
-fn post(sys: &GlommioSys, to: u16, letter: Socket) {
-    assert!(sys.post(ShardId(to), mail(letter)).is_ok(), "the ring is full");
+fn post(sys: &GlommioSys, to: u16, number: u64) {
+    assert!(sys.post(ShardId(to), mail(number)).is_ok(), "the ring is full");
 }
 
 #[test]
@@ -38,10 +32,11 @@ fn a_letter_wakes_a_sleeping_shard_every_time() {
     run_shards(&cores(2), |sys| async move {
         const ROUNDS: u64 = 5_000;
         if sys.shard() == ShardId(0) {
-            let mut ball = letter();
+            let mut ball = 0;
             for round in 0..ROUNDS {
                 post(&sys, 1, ball);
                 ball = next(&sys).await.1;
+                assert_eq!(ball, round + 1);
                 if round % 500 == 0 {
                     // Long enough for both to sleep for certain.
                     sys.sleep_until(sys.now().plus_ms(5)).await;
@@ -51,7 +46,7 @@ fn a_letter_wakes_a_sleeping_shard_every_time() {
             for _ in 0..ROUNDS {
                 let (from, ball) = next(&sys).await;
                 assert_eq!(from, ShardId(0));
-                post(&sys, 0, ball);
+                post(&sys, 0, ball + 1);
             }
         }
     })
@@ -61,17 +56,15 @@ fn a_letter_wakes_a_sleeping_shard_every_time() {
 #[test]
 fn a_full_ring_gives_mail_back_and_tells_when_there_is_room() {
     const LETTERS: usize = 3 * MAILBOX_MESSAGES_MAX;
-    let (sent, got) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
-    let (sender, receiver) = (Arc::clone(&sent), Arc::clone(&got));
+    let got = Arc::new(Mutex::new(Vec::new()));
+    let receiver = Arc::clone(&got);
     let full = Arc::new(AtomicBool::new(false));
     run_shards(&cores(2), move |sys| {
-        let (sent, got, full) = (Arc::clone(&sender), Arc::clone(&receiver), Arc::clone(&full));
+        let (got, full) = (Arc::clone(&receiver), Arc::clone(&full));
         async move {
             if sys.shard() == ShardId(0) {
-                for _ in 0..LETTERS {
-                    let letter = letter();
-                    sent.lock().unwrap().push(letter.0.as_raw_fd());
-                    let mut message = mail(letter);
+                for number in 0..LETTERS as u64 {
+                    let mut message = mail(number);
                     while let Err(back) = sys.post(ShardId(1), message) {
                         if !full.load(Ordering::Relaxed) {
                             assert_eq!(sys.room(ShardId(1)), 0);
@@ -82,7 +75,6 @@ fn a_full_ring_gives_mail_back_and_tells_when_there_is_room() {
                     }
                 }
             } else {
-                let mut kept = Vec::new();
                 // Lets the ring fill up before the first letter is taken, and probably again later.
                 while !full.load(Ordering::Relaxed) {
                     sys.sleep_until(sys.now().plus_ms(1)).await;
@@ -91,15 +83,14 @@ fn a_full_ring_gives_mail_back_and_tells_when_there_is_room() {
                     if i % 700 == 699 {
                         sys.sleep_until(sys.now().plus_ms(30)).await;
                     }
-                    let (_, letter) = next(&sys).await;
-                    got.lock().unwrap().push(letter.0.as_raw_fd());
-                    kept.push(letter);
+                    let (_, number) = next(&sys).await;
+                    got.lock().unwrap().push(number);
                 }
             }
         }
     })
     .unwrap();
-    assert_eq!(*sent.lock().unwrap(), *got.lock().unwrap(), "order or count differs");
+    assert!(got.lock().unwrap().iter().copied().eq(0..LETTERS as u64), "order or count differs");
 }
 
 #[test]
@@ -113,7 +104,7 @@ fn several_writers_wait_for_room_and_all_go_on() {
                 let (sys, done) = (sys.clone(), done.clone());
                 sys.clone().spawn("writer", async move {
                     for _ in 0..EACH {
-                        let mut message = mail(letter());
+                        let mut message = mail(0);
                         while let Err(back) = sys.post(ShardId(1), message) {
                             message = back;
                             sys.room_freed(ShardId(1)).await;
@@ -143,7 +134,7 @@ fn three_shards_write_to_each_other_and_to_themselves() {
         async move {
             for _ in 0..100 {
                 for to in 0..3 {
-                    post(&sys, to, letter());
+                    post(&sys, to, 0);
                 }
             }
             let mut from_each = [0; 3];
