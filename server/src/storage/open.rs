@@ -187,17 +187,17 @@ async fn recover<S: Sys>(
     checkpoints: &Checkpoints,
     recovery_point: Offset,
 ) -> io::Result<Opened> {
-    let Listing { segments: facts, mut snapshots } = list(sys, directory).await?;
-    let plan_segments = facts.len();
+    let Listing { segments: segment_facts, mut snapshots } = list(sys, directory).await?;
+    let plan_segments = segment_facts.len();
     let mut epochs = read_epochs(sys, directory).await?;
     let (plan, mut producers) = loop {
         let mut known: Vec<Offset> = snapshots.iter().copied().collect();
-        if checkpoints.previous != PreviousRun::Stopped && known.len() > 1 {
+        if checkpoints.previous != PreviousRun::Stopped {
             // A snapshot has the last batch of each producer only, and those that were killed unanswered come again with
             // up to five. The one before it leaves room to find all of them in the log, so that none is taken for a gap.
             known.pop();
         }
-        let plan = LogPlan::new(checkpoints.previous, recovery_point, &facts, &known);
+        let plan = LogPlan::new(checkpoints.previous, recovery_point, &segment_facts, &known);
         let Some(offset) = plan.producer_snapshot else { break (plan, ProducerStates::new()) };
         let path = path_of(directory, offset, SegmentFileKind::ProducerSnapshot);
         let bytes = sys.read_file(path.clone()).await?.unwrap_or_default();
@@ -212,10 +212,10 @@ async fn recover<S: Sys>(
     };
 
     let replay_from = plan.producer_snapshot.unwrap_or(Offset(0));
-    let mut segments = Vec::with_capacity(facts.len().max(1));
+    let mut segments = Vec::with_capacity(segment_facts.len().max(1));
     let mut last = None;
     let mut cut = false;
-    for (at, (facts, plan)) in facts.iter().zip(&plan.segments).enumerate() {
+    for (at, (facts, plan)) in segment_facts.iter().zip(&plan.segments).enumerate() {
         let base = facts.base_offset;
         if cut {
             // Behind a batch that is lost nothing may stay: offsets would have a hole that was never acknowledged.
@@ -236,7 +236,10 @@ async fn recover<S: Sys>(
         let is_active = at + 1 == plan_segments;
         let scan = SegmentToScan { directory, base, settings, from, checksums_from, is_active };
         let scanned = scan.run(sys, &mut on_batch).await?;
-        cut = scanned.cut;
+        // A segment can lose whole batches at its end, which it does not show; the base of the next one does. Below the
+        // recovery point nothing was lost, and a gap there is compaction's.
+        let next_base = segment_facts.get(at + 1).map(|next| next.base_offset).filter(|base| *base > recovery_point);
+        cut = scanned.cut || next_base.is_some_and(|base| base != scanned.next_offset);
         segments.push(scanned.segment);
         last = Some((scanned.index, scanned.next_offset));
     }
