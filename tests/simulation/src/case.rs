@@ -13,20 +13,20 @@ use corelane_core::config::{BrokerConfig, Setting};
 use corelane_core::limits::{ANSWER_MEMORY_BYTES_MAX, REQUEST_MEMORY_BYTES_MAX};
 use corelane_server::node;
 use corelane_server::settings::Settings;
-use corelane_server::sys::Sys;
+use corelane_server::sys::Sys as _;
 
 use crate::disk::{Crash, Faults, Planted};
 use crate::executor::Stuck;
 use crate::machine::{Ended, Machine, Process, Simulation};
 use crate::promises::{Left, Promises};
+use crate::signal::Signal;
 use crate::workload::{Clients, Plan};
 
-/// Virtual time that any case may take.
-const LIMIT_MS: u64 = 20 * 1000;
 /// Time from a crash to the next start.
 const RESTART_MS: u64 = 10;
-/// How often the test looks whether the clients are done.
-const LOOK_MS: u64 = 5;
+
+/// Violations that a report spells out.
+const VIOLATIONS_SHOWN_MAX: usize = 10;
 
 /// A crash, so many points of the disk after the machine was last started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub struct Case {
     pub faults: Faults,
     /// The defect that is to be found.
     pub planted: Planted,
+    /// Virtual time after which it is stuck.
+    pub limit_ms: u64,
 }
 
 /// How a case went.
@@ -69,9 +71,27 @@ pub struct Report {
     tail: String,
 }
 
-impl fmt::Debug for Report {
+impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\ntrace (hash {:x}):{}", self.violations.join("\n"), self.trace.0, self.tail)
+        write!(f, "seed {}, {} shards", self.seed, self.shards)?;
+        for CrashAt { point, crash } in &self.crashes {
+            write!(f, ", {crash:?} at point {point}")?;
+        }
+        if self.plan.disk_fails {
+            write!(f, ", {:?}", self.faults)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut violations = self.violations.clone();
+        violations.dedup();
+        for violation in violations.iter().take(VIOLATIONS_SHOWN_MAX) {
+            writeln!(f, "{violation}")?;
+        }
+        write!(f, "{} violations; trace (hash {:016x}):{}", violations.len(), self.trace.0, self.tail)
     }
 }
 
@@ -81,7 +101,7 @@ impl Case {
     pub fn run(&self) -> Report {
         let simulation = Simulation::new(self.seed);
         let broker = Broker::new(&simulation, self);
-        let course = simulation.run(LIMIT_MS, course(broker.clone(), self.clone()));
+        let course = simulation.run(self.limit_ms, course(broker.clone(), self.clone()));
         let (trace, tail) = (simulation.executor.trace_hash(), simulation.executor.trace_tail());
         let mut report = Report {
             points: broker.stopped_at.get(),
@@ -106,21 +126,12 @@ impl Case {
 
 async fn course(broker: Broker, case: Case) -> Left {
     let executor = broker.clients.network.executor().clone();
-    let running = broker.clone();
-    executor.spawn_client("supervisor", async move { running.keep_running(case.crashes).await });
-    let done = Rc::new(Cell::new(false));
-    let (clients, finished) = (broker.clients.clone(), Rc::clone(&done));
+    let (clients, finished) = (broker.clients.clone(), broker.clients_done.clone());
     executor.spawn_client("clients", async move {
         clients.run(case.seed, case.plan).await;
-        finished.set(true);
+        finished.raise();
     });
-    while !done.get() && !broker.failed.get() {
-        executor.sleep_ms(LOOK_MS).await;
-    }
-    broker.stopping.set(true);
-    while !broker.ended.get() {
-        executor.sleep_ms(LOOK_MS).await;
-    }
+    broker.run_until_done(case.crashes).await;
     broker.stopped_at.set(broker.machine.points());
     broker.stopped_in.set(broker.clients.promises.borrow().incarnation());
     if broker.failed.get() {
@@ -128,25 +139,18 @@ async fn course(broker: Broker, case: Case) -> Left {
     }
 
     // Once more, undisturbed, to see what is left.
+    broker.machine.let_be();
     broker.machine.set_faults(Faults::default());
-    broker.stopping.set(false);
-    broker.ended.set(false);
-    let running = broker.clone();
-    executor.spawn_client("supervisor", async move { running.keep_running(Vec::new()).await });
-    let left = Rc::new(RefCell::new(None));
-    let (clients, filled) = (broker.clients.clone(), Rc::clone(&left));
+    broker.clients_done.lower();
+    let left = Rc::new(RefCell::new(Left::default()));
+    let (clients, filled, finished) = (broker.clients.clone(), Rc::clone(&left), broker.clients_done.clone());
     executor.spawn_client("last reader", async move {
         let all = clients.read_all().await;
-        *filled.borrow_mut() = Some(all);
+        filled.replace(all);
+        finished.raise();
     });
-    while left.borrow().is_none() && !broker.failed.get() {
-        executor.sleep_ms(LOOK_MS).await;
-    }
-    broker.stopping.set(true);
-    while !broker.ended.get() {
-        executor.sleep_ms(LOOK_MS).await;
-    }
-    left.take().unwrap_or_default()
+    broker.run_until_done(Vec::new()).await;
+    left.take()
 }
 
 /// The node under test on its machine. A clone is the same node.
@@ -156,9 +160,8 @@ struct Broker {
     clients: Clients,
     shards: u16,
     disk_fails: bool,
-    stopping: Rc<Cell<bool>>,
-    /// No process runs, and none will be started.
-    ended: Rc<Cell<bool>>,
+    /// The clients need it no longer: it is to stop.
+    clients_done: Signal,
     /// It could not be started: there is no point in going on.
     failed: Rc<Cell<bool>>,
     stopped_at: Rc<Cell<u64>>,
@@ -181,16 +184,15 @@ impl Broker {
             clients,
             shards: case.shards,
             disk_fails: case.plan.disk_fails,
-            stopping: Rc::default(),
-            ended: Rc::default(),
+            clients_done: Signal::default(),
             failed: Rc::default(),
             stopped_at: Rc::default(),
             stopped_in: Rc::default(),
         }
     }
 
-    /// Starts the node again after every crash, until it stops cleanly because it was told to.
-    async fn keep_running(&self, crashes: Vec<CrashAt>) {
+    /// Starts the node, and again after every crash, until it stops cleanly because the clients are done.
+    async fn run_until_done(&self, crashes: Vec<CrashAt>) {
         let mut crashes = crashes.into_iter();
         loop {
             if let Some(CrashAt { point, crash }) = crashes.next() {
@@ -203,8 +205,7 @@ impl Broker {
                 Ended::Crashed(crash) => Some(crash),
             };
             self.clients.promises.borrow_mut().ended(crash);
-            if self.failed.get() || (crash.is_none() && self.stopping.get()) {
-                self.ended.set(true);
+            if self.failed.get() || (crash.is_none() && self.clients_done.is_raised()) {
                 return;
             }
             self.clients.network.executor().sleep_ms(RESTART_MS).await;
@@ -217,8 +218,8 @@ impl Broker {
         self.machine.start(self.shards, move |sys| {
             let (settings, broker) = (Arc::clone(&settings), broker.clone());
             async move {
-                let (leads, stop) = (sys.shard() == ShardId(0), broker.stop(sys.clone()));
-                let result = node::run(sys, settings, stop, |_ready| {}).await;
+                let (leads, stop) = (sys.shard() == ShardId(0), broker.clients_done.clone());
+                let result = node::run(sys, settings, async move { stop.wait().await }, |_ready| {}).await;
                 match result {
                     Err(error) if leads && broker.disk_fails => {
                         // A disk that fails is a reason not to start or not to stop cleanly; it is mended then.
@@ -237,15 +238,6 @@ impl Broker {
 
     fn note(&self, what: fmt::Arguments<'_>) {
         self.clients.network.executor().trace(what);
-    }
-
-    fn stop(&self, sys: impl Sys) -> impl Future<Output = ()> + 'static {
-        let stopping = Rc::clone(&self.stopping);
-        async move {
-            while !stopping.get() {
-                sys.sleep_until(sys.now().plus_ms(LOOK_MS)).await;
-            }
-        }
     }
 
     fn settings(&self) -> Settings {

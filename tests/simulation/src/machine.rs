@@ -148,6 +148,11 @@ impl Machine {
         self.0.disk.borrow_mut().crash_at(point, crash);
     }
 
+    /// Takes back what was asked of [`crash_at`](Self::crash_at) and was not reached.
+    pub fn let_be(&self) {
+        self.0.disk.borrow_mut().let_be();
+    }
+
     /// Has the machine crash now.
     pub fn crash(&self, crash: Crash) {
         self.0.disk.borrow_mut().crash_now(crash);

@@ -224,6 +224,7 @@ impl Network {
             begun = true;
             pipe.receiving = true;
             if pipe.reset {
+                pipe.receiving = false;
                 return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
             }
             if pipe.arrived.is_empty() {
@@ -271,6 +272,7 @@ impl Network {
             pipe.sending = true;
             while let Some(slice) = slices.front_mut() {
                 if pipe.reset || pipe.ended {
+                    pipe.sending = false;
                     return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
                 }
                 if slice.is_empty() {

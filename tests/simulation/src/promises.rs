@@ -76,6 +76,12 @@ impl Promises {
         self.incarnation += 1;
     }
 
+    /// Whether a process that ran at that time, or since, has ended.
+    #[must_use]
+    pub fn has_ended_since(&self, incarnation: Incarnation) -> bool {
+        self.incarnation > incarnation
+    }
+
     /// Whether records of a partition that somebody was told of may have been lost so far.
     #[must_use]
     pub fn may_have_lost(&self, partition: Partition) -> bool {
@@ -192,8 +198,9 @@ pub struct Left {
     pub faults: Vec<String>,
 }
 
+/// The beginning of a value, which names its producer, batch and record.
 fn text(value: &Bytes) -> String {
-    String::from_utf8_lossy(&value[..value.len().min(24)]).into_owned()
+    String::from_utf8_lossy(&value[..value.len().min(10)]).into_owned()
 }
 
 #[cfg(test)]

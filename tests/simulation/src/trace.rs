@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Write;
 
 /// Lines that are kept for the report of a failure.
-const TAIL_LINES_MAX: usize = 200;
+const TAIL_LINES_MAX: usize = 60;
 
 /// Names a file for the whole trace of each run that follows; to be used with one run.
 pub const FILE_VARIABLE: &str = "CORELANE_SIMULATION_TRACE";

@@ -22,6 +22,7 @@ use crate::client::{Link, Lost};
 use crate::network::Network;
 use crate::promises::{Durability, Incarnation, Left, Partition, Promises, Told};
 use crate::random::Random;
+use crate::signal::Signal;
 
 const CREATE_TOPICS_VERSION: i16 = 7;
 const FETCH_VERSION: i16 = 12;
@@ -29,8 +30,10 @@ const INIT_PRODUCER_ID_VERSION: i16 = 5;
 const METADATA_VERSION: i16 = 12;
 const PRODUCE_VERSION: i16 = 9;
 
-/// Longest that a fetch waits for records.
-const FETCH_WAIT_MS: i32 = 20;
+/// Longest that the last reader's fetches wait for records, of which there are no more.
+const LAST_FETCH_WAIT_MS: i32 = 1;
+/// Refusals after which a client gives up, where the disk fails on purpose.
+const REFUSALS_MAX: u32 = 20;
 /// Wait after an answer that says «not now».
 const RETRY_MS: u64 = 5;
 /// Requests that a producer has in flight; an idempotent one may have no more (KIP-98).
@@ -47,6 +50,8 @@ pub struct TopicPlan {
     pub partitions: i32,
     /// What it promises.
     pub durability: Durability,
+    /// Whether its settings make it roll segments all the time.
+    pub rolls: bool,
     /// Further settings.
     pub configs: Vec<(&'static str, &'static str)>,
 }
@@ -75,6 +80,10 @@ pub struct Plan {
     pub records_max: u64,
     /// Most bytes of a value.
     pub value_bytes_max: u64,
+    /// Longest pause of a producer before a batch; 0 is none.
+    pub pause_ms_max: u64,
+    /// Longest that a reader's fetch waits for records.
+    pub fetch_wait_ms: i32,
     /// Whether the disk fails on purpose, so that a producer may be refused for it.
     pub disk_fails: bool,
 }
@@ -109,15 +118,18 @@ impl Clients {
     /// Runs the plan; resolves when every producer has finished. Readers end then too.
     pub async fn run(self, seed: u64, plan: Plan) {
         for topic in &plan.topics {
-            self.create(topic).await;
+            if !self.create(topic, plan.disk_fails).await {
+                return;
+            }
         }
         let running = Rc::new(Cell::new(plan.producers.len()));
+        let finished = Signal::default();
         for topic in &plan.topics {
             for index in 0..topic.partitions {
-                let (clients, running) = (self.clone(), Rc::clone(&running));
-                let name = topic.name;
+                let (clients, finished) = (self.clone(), finished.clone());
+                let (name, wait_ms) = (topic.name, plan.fetch_wait_ms);
                 self.network.executor().spawn_client(format!("reader of {name}-{index}"), async move {
-                    clients.read_along((name, index), &running).await;
+                    clients.read_along((name, index), wait_ms, &finished).await;
                 });
             }
         }
@@ -128,20 +140,24 @@ impl Clients {
                 partition,
                 way,
                 name: format!("p{number}"),
+                rolls: plan.topics.iter().any(|topic| topic.name == partition.0 && topic.rolls),
                 disk_fails: plan.disk_fails,
+                refusals: 0,
             };
-            let (plan, running) = (plan.clone(), Rc::clone(&running));
+            let (plan, running, finished) = (plan.clone(), Rc::clone(&running), finished.clone());
             self.network.executor().spawn_client(format!("producer {number}"), async move {
                 producer.run(&plan).await;
                 running.set(running.get() - 1);
+                if running.get() == 0 {
+                    finished.raise();
+                }
             });
         }
-        while running.get() > 0 {
-            self.pause().await;
-        }
+        finished.wait().await;
     }
 
-    async fn create(&self, plan: &TopicPlan) {
+    /// Makes a topic; false if that did not come about.
+    async fn create(&self, plan: &TopicPlan, disk_fails: bool) -> bool {
         let flush = (plan.durability == Durability::Strict).then_some(("flush.messages", "1"));
         let configs = plan.configs.iter().copied().chain(flush);
         let request = CreateTopicsRequest {
@@ -160,6 +176,7 @@ impl Clients {
             timeout_ms: 10_000,
             validate_only: false,
         };
+        let mut refusals = 0;
         loop {
             let mut session = self.connect().await;
             let Ok(response) = session.link.call(CREATE_TOPICS_VERSION, &request).await else { continue };
@@ -167,35 +184,42 @@ impl Clients {
             match ErrorCode(topic.error_code) {
                 code if code.is_none() => {
                     self.promises.borrow_mut().created(plan.name, topic.topic_id, plan.partitions, plan.durability);
-                    return;
+                    return true;
                 }
                 // Made by the process before, which did not come to say so.
                 ErrorCode::TOPIC_ALREADY_EXISTS => {
                     let Ok(topics) = describe(&mut session.link).await else { continue };
                     let Some((id, partitions)) = topics.get(plan.name).copied() else {
                         self.promises.borrow_mut().violation(format!("{} exists and is not listed", plan.name));
-                        return;
+                        return false;
                     };
                     self.promises.borrow_mut().created(plan.name, id, partitions, plan.durability);
-                    return;
+                    return true;
+                }
+                _ if disk_fails => {
+                    refusals += 1;
+                    if refusals > REFUSALS_MAX {
+                        return false;
+                    }
+                    self.pause().await;
                 }
                 code if code.is_retriable() => self.pause().await,
                 code => {
                     let what = format!("topic {}: {code} {:?}", plan.name, topic.error_message);
                     self.promises.borrow_mut().violation(what);
-                    return;
+                    return false;
                 }
             }
         }
     }
 
     /// Reads a partition from its beginning on while producers run, and remembers all that it is shown.
-    async fn read_along(&self, partition: Partition, running: &Cell<usize>) {
+    async fn read_along(&self, partition: Partition, wait_ms: i32, finished: &Signal) {
         let mut offset = 0;
-        while running.get() > 0 {
+        while !finished.is_raised() {
             let mut session = self.connect().await;
-            while running.get() > 0 {
-                let Ok(part) = fetch(&mut session.link, partition, offset).await else { break };
+            while !finished.is_raised() {
+                let Ok(part) = fetch(&mut session.link, partition, offset, wait_ms).await else { break };
                 match ErrorCode(part.error_code) {
                     code if code.is_none() => {
                         let mut promises = self.promises.borrow_mut();
@@ -249,7 +273,7 @@ async fn read_partition(link: &mut Link, partition: Partition) -> (Vec<Bytes>, O
     let mut read = Vec::new();
     loop {
         let offset = i64::try_from(read.len()).unwrap_or(i64::MAX);
-        let Ok(part) = fetch(link, partition, offset).await else {
+        let Ok(part) = fetch(link, partition, offset, LAST_FETCH_WAIT_MS).await else {
             return (read, Some(format!("the connection broke at offset {offset}")));
         };
         if part.error_code != 0 {
@@ -269,9 +293,14 @@ async fn read_partition(link: &mut Link, partition: Partition) -> (Vec<Bytes>, O
     }
 }
 
-async fn fetch(link: &mut Link, partition: Partition, offset: i64) -> Result<fetch_response::PartitionData, Lost> {
+async fn fetch(
+    link: &mut Link,
+    partition: Partition,
+    offset: i64,
+    wait_ms: i32,
+) -> Result<fetch_response::PartitionData, Lost> {
     let request = FetchRequest {
-        max_wait_ms: FETCH_WAIT_MS,
+        max_wait_ms: wait_ms,
         min_bytes: 1,
         topics: vec![fetch_request::FetchTopic {
             topic: partition.0.into(),
@@ -330,12 +359,16 @@ struct Producer {
     partition: Partition,
     way: Way,
     name: String,
+    rolls: bool,
     disk_fails: bool,
+    refusals: u32,
 }
 
 struct Batch {
     values: Vec<Bytes>,
     bytes: Bytes,
+    /// The process that it was first sent to.
+    first_sent: Option<Incarnation>,
 }
 
 /// Whether a producer goes on after an answer.
@@ -348,7 +381,11 @@ enum Next {
 
 impl Producer {
     async fn run(mut self, plan: &Plan) {
-        let producer_id = if self.way == Way::Idempotent { self.producer_id().await } else { (-1, -1) };
+        let mut producer_id = (-1, -1);
+        if self.way == Way::Idempotent {
+            let Some(given) = self.producer_id().await else { return };
+            producer_id = given;
+        }
         let mut unsent = self.batches(plan, producer_id);
         let mut unanswered: VecDeque<Batch> = VecDeque::new();
         'connections: while !(unsent.is_empty() && unanswered.is_empty()) {
@@ -359,7 +396,12 @@ impl Producer {
             unanswered.clear();
             while !(unsent.is_empty() && unanswered.is_empty()) {
                 let room = unanswered.len() < PRODUCES_IN_FLIGHT_MAX;
-                if let Some(batch) = room.then(|| unsent.pop_front()).flatten() {
+                if let Some(mut batch) = room.then(|| unsent.pop_front()).flatten() {
+                    if plan.pause_ms_max > 0 && batch.first_sent.is_none() {
+                        let pause_ms = self.random.below(plan.pause_ms_max);
+                        self.clients.network.executor().sleep_ms(pause_ms).await;
+                    }
+                    batch.first_sent.get_or_insert(session.incarnation);
                     let request = self.request(&batch);
                     unanswered.push_back(batch);
                     if session.link.send(PRODUCE_VERSION, &request).await.is_err() {
@@ -388,11 +430,14 @@ impl Producer {
         }
     }
 
-    fn answered(&self, batch: &Batch, code: ErrorCode, base_offset: i64, by: Incarnation) -> Next {
+    fn answered(&mut self, batch: &Batch, code: ErrorCode, base_offset: i64, by: Incarnation) -> Next {
         let executor = self.clients.network.executor();
         executor.trace(format_args!("{} on {:?}: {code:?}, offset {base_offset}", self.name, self.partition));
+        self.refusals += u32::from(!code.is_none());
         let mut promises = self.clients.promises.borrow_mut();
+        let was_repeated = batch.first_sent.is_some_and(|first| promises.has_ended_since(first));
         match code {
+            _ if self.disk_fails && self.refusals > REFUSALS_MAX => Next::GiveUp,
             code if code.is_none() => {
                 for (offset, value) in (base_offset..).zip(&batch.values) {
                     promises.told(self.partition, offset, value.clone(), Told::Acknowledged, by);
@@ -402,10 +447,12 @@ impl Producer {
             ErrorCode::KAFKA_STORAGE_ERROR if self.disk_fails => Next::GiveUp,
             // Its earlier batches may be gone with the power, where that was not excluded.
             ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER | ErrorCode::UNKNOWN_PRODUCER_ID
-                if promises.may_have_lost(self.partition) =>
+                if promises.may_have_lost(self.partition) || self.disk_fails =>
             {
                 Next::GiveUp
             }
+            // A producer snapshot, which is taken at a roll, knows the last batch of each producer only; Kafka's too.
+            ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER if self.rolls && was_repeated => Next::GiveUp,
             code if code.is_retriable() && code != ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER => Next::Reconnect,
             code => {
                 promises.violation(format!("{} on {:?} was refused: {code}", self.name, self.partition));
@@ -414,7 +461,7 @@ impl Producer {
         }
     }
 
-    async fn producer_id(&self) -> (i64, i16) {
+    async fn producer_id(&mut self) -> Option<(i64, i16)> {
         let request =
             InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: 60_000, ..Default::default() };
         loop {
@@ -423,12 +470,16 @@ impl Producer {
             match ErrorCode(response.error_code) {
                 code if code.is_none() => {
                     self.clients.promises.borrow_mut().given(response.producer_id);
-                    return (response.producer_id, response.producer_epoch);
+                    return Some((response.producer_id, response.producer_epoch));
                 }
-                code if code.is_retriable() => self.clients.pause().await,
+                _ if self.disk_fails && self.refusals > REFUSALS_MAX => return None,
+                code if code.is_retriable() || self.disk_fails => {
+                    self.refusals += 1;
+                    self.clients.pause().await;
+                }
                 code => {
                     self.clients.promises.borrow_mut().violation(format!("InitProducerId: {code}"));
-                    return (-1, -1);
+                    return None;
                 }
             }
         }
@@ -457,7 +508,7 @@ impl Producer {
             }
             let bytes = builder.build().expect("compresses").bytes().clone();
             self.clients.promises.borrow_mut().sent(self.partition, &values);
-            batches.push_back(Batch { values, bytes });
+            batches.push_back(Batch { values, bytes, first_sent: None });
         }
         batches
     }
@@ -467,7 +518,7 @@ impl Producer {
         let mut value = format!("{} {batch}.{record} ", self.name).into_bytes();
         let len = usize::try_from(self.random.between(20, bytes_max.max(20))).expect("is small");
         while value.len() < len {
-            value.extend(self.random.bits().to_le_bytes());
+            value.extend(format!("{:016x}", self.random.bits()).bytes());
         }
         value.into()
     }

@@ -158,6 +158,11 @@ impl Disk {
         self.crash_at = Some((point, crash));
     }
 
+    /// Takes back what was asked of [`crash_at`](Self::crash_at) and was not reached.
+    pub fn let_be(&mut self) {
+        self.crash_at = None;
+    }
+
     /// Has the machine crash now.
     pub fn crash_now(&mut self, crash: Crash) {
         self.dead = Some(crash);

@@ -1,0 +1,106 @@
+//! The cases that are run: a short life to be cut at every point, and longer ones drawn from a seed.
+
+use crate::case::{Case, CrashAt};
+use crate::disk::{Crash, Faults, Planted};
+use crate::promises::Durability;
+use crate::random::Random;
+use crate::workload::{Plan, TopicPlan, Way};
+
+/// Virtual time that a short life may take.
+const SHORT_LIMIT_MS: u64 = 20_000;
+/// Virtual time that a long life may take.
+const LONG_LIMIT_MS: u64 = 20 * 60_000;
+/// Longest pause of a producer in a long life: several together let the checkpoints come round.
+const LONG_PAUSE_MS_MAX: u64 = 30_000;
+
+fn plain() -> TopicPlan {
+    TopicPlan { name: "plain", partitions: 1, durability: Durability::Plain, rolls: false, configs: Vec::new() }
+}
+
+fn strict() -> TopicPlan {
+    TopicPlan { name: "strict", durability: Durability::Strict, ..plain() }
+}
+
+/// Its segments end after a batch or two, for those of the workload are 10 ms apart.
+fn rolling(durability: Durability) -> TopicPlan {
+    let name = if durability == Durability::Strict { "rolling-strict" } else { "rolling" };
+    TopicPlan { name, durability, rolls: true, configs: vec![("segment.ms", "15")], ..plain() }
+}
+
+/// A case small enough that a crash at each of its points can be tried.
+#[must_use]
+pub fn short_life(seed: u64) -> Case {
+    let plan = Plan {
+        topics: vec![plain(), strict(), rolling(Durability::Strict)],
+        producers: vec![
+            (("plain", 0), Way::Leader),
+            (("plain", 0), Way::Idempotent),
+            (("strict", 0), Way::All),
+            (("strict", 0), Way::Idempotent),
+            (("rolling-strict", 0), Way::All),
+        ],
+        batches: 3,
+        records_max: 3,
+        value_bytes_max: 2000,
+        pause_ms_max: 0,
+        fetch_wait_ms: 20,
+        disk_fails: false,
+    };
+    Case {
+        seed,
+        shards: 2,
+        plan,
+        crashes: Vec::new(),
+        faults: Faults::default(),
+        planted: Planted::Nothing,
+        limit_ms: SHORT_LIMIT_MS,
+    }
+}
+
+/// A longer case out of a seed: topics, producers, pauses, shards, crashes and faults are all drawn.
+#[must_use]
+pub fn long_life(seed: u64) -> Case {
+    let mut random = Random::new(seed, "plan");
+    let mut case = short_life(seed);
+    case.limit_ms = LONG_LIMIT_MS;
+    case.shards = u16::try_from(random.between(1, 3)).expect("is small");
+    let plan = &mut case.plan;
+    plan.topics = vec![plain(), strict(), rolling(Durability::Plain), rolling(Durability::Strict)];
+    plan.topics.retain(|_| random.chance(700));
+    if plan.topics.is_empty() {
+        plan.topics.push(strict());
+    }
+    plan.topics.iter_mut().for_each(|topic| topic.partitions = i32::from(random.chance(300)) + 1);
+    plan.producers.clear();
+    for topic in &plan.topics {
+        for index in 0..topic.partitions {
+            for _ in 0..random.between(1, 2) {
+                let way = [Way::Leader, Way::All, Way::Idempotent][random.index(3)];
+                plan.producers.push(((topic.name, index), way));
+            }
+        }
+    }
+    plan.batches = random.index(20) + 1;
+    plan.records_max = random.between(1, 20);
+    plan.value_bytes_max = [100, 3_000, 40_000][random.index(3)];
+    if random.chance(300) {
+        plan.pause_ms_max = LONG_PAUSE_MS_MAX;
+        plan.fetch_wait_ms = 500;
+    }
+    case.crashes = (0..random.below(4))
+        .map(|_| {
+            let crash = if random.chance(500) { Crash::Kill } else { Crash::PowerLoss };
+            CrashAt { point: random.below(700), crash }
+        })
+        .collect();
+    if random.chance(300) {
+        plan.disk_fails = true;
+        case.faults = Faults {
+            capacity_bytes: random.chance(300).then(|| random.between(1_000, 200_000)),
+            failing_write: random.chance(400).then(|| random.below(200)),
+            failing_sync: random.chance(400).then(|| random.below(100)),
+            ..Faults::default()
+        };
+    }
+    case
+}

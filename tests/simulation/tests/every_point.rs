@@ -1,0 +1,96 @@
+//! A short life of the broker, cut at every point of its disk by a kill and by a loss of power.
+//!
+//! `CORELANE_SIMULATION_POINT=n` runs only the crashes at point n, as a failure names it; with
+//! `CORELANE_SIMULATION_TRACE=file` the course of the last one is written down whole.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use corelane_simulation::case::{Case, CrashAt};
+use corelane_simulation::disk::{Crash, Planted};
+use corelane_simulation::plans::short_life;
+
+const SEED: u64 = 1;
+
+/// The same life, cut at each of its points.
+fn cut_at_every_point(crash: Crash) -> Vec<Case> {
+    let points = short_life(SEED).run().points;
+    let only = std::env::var("CORELANE_SIMULATION_POINT").ok().map(|point| point.parse().expect("is a number"));
+    let chosen = (0..points).filter(|point| only.is_none_or(|only: u64| only == *point));
+    chosen.map(|point| Case { crashes: vec![CrashAt { point, crash }], ..short_life(SEED) }).collect()
+}
+
+/// Runs the cases on all cores; what went wrong with each that did.
+fn failures(cases: &[Case]) -> Vec<String> {
+    let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let report = case.run();
+                    if !report.violations.is_empty() {
+                        failures.lock().expect("no panic while it is held").push(format!("{case}:\n{report}"));
+                    }
+                }
+            });
+        }
+    });
+    failures.into_inner().expect("no panic while it was held")
+}
+
+fn check(crash: Crash) {
+    let failures = failures(&cut_at_every_point(crash));
+    assert!(failures.is_empty(), "{} of the points fail; the first:\n{}", failures.len(), failures[0]);
+}
+
+#[test]
+fn without_a_crash_everything_is_left() {
+    let report = short_life(SEED).run();
+    assert!(report.violations.is_empty(), "{report}");
+    assert!(report.records >= 15, "every producer has its batches in: {} records", report.records);
+    assert!(report.points > 300, "{} points", report.points);
+    assert_eq!(report.processes, 1);
+}
+
+#[test]
+fn a_kill_at_every_point() {
+    check(Crash::Kill);
+}
+
+#[test]
+fn a_loss_of_power_at_every_point() {
+    check(Crash::PowerLoss);
+}
+
+#[test]
+fn one_seed_is_one_course() {
+    let trace = |seed| {
+        let crashes = vec![CrashAt { point: 200, crash: Crash::PowerLoss }];
+        Case { crashes, ..short_life(seed) }.run().trace
+    };
+    assert_eq!(trace(5), trace(5));
+    assert_ne!(trace(5).0, trace(6).0);
+}
+
+/// Runs a broken broker; it must be found out at some point.
+fn is_found(planted: Planted, crash: Crash) {
+    let accused = |case: Case| {
+        let report = Case { planted, ..case }.run();
+        report.violations.iter().any(|violation| violation.contains("was Acknowledged"))
+    };
+    // From the end, where most has been acknowledged.
+    assert!(
+        cut_at_every_point(crash).into_iter().rev().step_by(5).any(accused),
+        "an early acknowledgement was not found"
+    );
+}
+
+#[test]
+fn a_broker_that_acknowledges_before_the_sync_is_found() {
+    is_found(Planted::SyncDoesNothing, Crash::PowerLoss);
+}
+
+#[test]
+fn a_broker_that_acknowledges_before_the_write_is_found() {
+    is_found(Planted::WriteStaysInProcess, Crash::Kill);
+}
