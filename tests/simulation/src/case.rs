@@ -2,11 +2,13 @@
 //! what it promised with what is left. A case is its values: the same ones give the same course, to the last byte.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use corelane_core::base::{ShardId, Uuid};
 use corelane_core::config::{BrokerConfig, Setting};
@@ -122,6 +124,54 @@ impl Case {
         }
         report
     }
+}
+
+/// How many cases went.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Records that were left, of all cases together.
+    pub records: usize,
+    /// Crashes that were reached.
+    pub crashes: u64,
+    /// The cases with violations, in the order in which they were given, and what is to be said of each.
+    pub failures: BTreeMap<usize, String>,
+}
+
+impl Outcome {
+    /// The number of failures, and the first one in full.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let first = self.failures.values().next();
+        format!("{} cases fail; the first:\n{}", self.failures.len(), first.map_or("", String::as_str))
+    }
+}
+
+/// Runs cases, as many at once as there are cores.
+///
+/// # Panics
+/// If the simulation itself is broken.
+#[must_use]
+pub fn run_all(cases: &[Case]) -> Outcome {
+    let (next, outcome) = (AtomicUsize::new(0), Mutex::new(Outcome::default()));
+    let run = || {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(case) = cases.get(number) else { return };
+            let report = case.run();
+            let mut outcome = outcome.lock().expect("no panic while it is held");
+            outcome.records += report.records;
+            outcome.crashes += report.processes.saturating_sub(1);
+            if !report.violations.is_empty() {
+                outcome.failures.insert(number, format!("{case}:\n{report}"));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(run);
+        }
+    });
+    outcome.into_inner().expect("no panic while it was held")
 }
 
 async fn course(broker: Broker, case: Case) -> Left {

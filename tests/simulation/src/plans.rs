@@ -14,7 +14,7 @@ const LONG_LIMIT_MS: u64 = 20 * 60_000;
 const LONG_PAUSE_MS_MAX: u64 = 30_000;
 
 fn plain() -> TopicPlan {
-    TopicPlan { name: "plain", partitions: 1, durability: Durability::Plain, rolls: false, configs: Vec::new() }
+    TopicPlan { name: "plain", partitions: 1, durability: Durability::Plain, configs: Vec::new() }
 }
 
 fn strict() -> TopicPlan {
@@ -24,7 +24,7 @@ fn strict() -> TopicPlan {
 /// Its segments end after a batch or two, for those of the workload are 10 ms apart.
 fn rolling(durability: Durability) -> TopicPlan {
     let name = if durability == Durability::Strict { "rolling-strict" } else { "rolling" };
-    TopicPlan { name, durability, rolls: true, configs: vec![("segment.ms", "15")], ..plain() }
+    TopicPlan { name, durability, configs: vec![("segment.ms", "15")], ..plain() }
 }
 
 /// A case small enough that a crash at each of its points can be tried.
@@ -37,7 +37,7 @@ pub fn short_life(seed: u64) -> Case {
             (("plain", 0), Way::Idempotent),
             (("strict", 0), Way::All),
             (("strict", 0), Way::Idempotent),
-            (("rolling-strict", 0), Way::All),
+            (("rolling-strict", 0), Way::Idempotent),
         ],
         batches: 3,
         records_max: 3,
@@ -101,6 +101,11 @@ pub fn long_life(seed: u64) -> Case {
             failing_sync: random.chance(400).then(|| random.below(100)),
             ..Faults::default()
         };
+        if case.faults.failing_sync.is_some() {
+            // What a failed sync has lost is still in the page cache, and a process that starts on the same boot believes
+            // it: a loss of power after that takes what it has shown. Not promised yet.
+            case.crashes.truncate(1);
+        }
     }
     case
 }

@@ -76,12 +76,6 @@ impl Promises {
         self.incarnation += 1;
     }
 
-    /// Whether a process that ran at that time, or since, has ended.
-    #[must_use]
-    pub fn has_ended_since(&self, incarnation: Incarnation) -> bool {
-        self.incarnation > incarnation
-    }
-
     /// Whether records of a partition that somebody was told of may have been lost so far.
     #[must_use]
     pub fn may_have_lost(&self, partition: Partition) -> bool {

@@ -50,8 +50,6 @@ pub struct TopicPlan {
     pub partitions: i32,
     /// What it promises.
     pub durability: Durability,
-    /// Whether its settings make it roll segments all the time.
-    pub rolls: bool,
     /// Further settings.
     pub configs: Vec<(&'static str, &'static str)>,
 }
@@ -140,7 +138,6 @@ impl Clients {
                 partition,
                 way,
                 name: format!("p{number}"),
-                rolls: plan.topics.iter().any(|topic| topic.name == partition.0 && topic.rolls),
                 disk_fails: plan.disk_fails,
                 refusals: 0,
             };
@@ -359,7 +356,6 @@ struct Producer {
     partition: Partition,
     way: Way,
     name: String,
-    rolls: bool,
     disk_fails: bool,
     refusals: u32,
 }
@@ -367,8 +363,8 @@ struct Producer {
 struct Batch {
     values: Vec<Bytes>,
     bytes: Bytes,
-    /// The process that it was first sent to.
-    first_sent: Option<Incarnation>,
+    /// Whether it was sent before.
+    was_sent: bool,
 }
 
 /// Whether a producer goes on after an answer.
@@ -397,11 +393,11 @@ impl Producer {
             while !(unsent.is_empty() && unanswered.is_empty()) {
                 let room = unanswered.len() < PRODUCES_IN_FLIGHT_MAX;
                 if let Some(mut batch) = room.then(|| unsent.pop_front()).flatten() {
-                    if plan.pause_ms_max > 0 && batch.first_sent.is_none() {
+                    if plan.pause_ms_max > 0 && !batch.was_sent {
                         let pause_ms = self.random.below(plan.pause_ms_max);
                         self.clients.network.executor().sleep_ms(pause_ms).await;
                     }
-                    batch.first_sent.get_or_insert(session.incarnation);
+                    batch.was_sent = true;
                     let request = self.request(&batch);
                     unanswered.push_back(batch);
                     if session.link.send(PRODUCE_VERSION, &request).await.is_err() {
@@ -435,7 +431,6 @@ impl Producer {
         executor.trace(format_args!("{} on {:?}: {code:?}, offset {base_offset}", self.name, self.partition));
         self.refusals += u32::from(!code.is_none());
         let mut promises = self.clients.promises.borrow_mut();
-        let was_repeated = batch.first_sent.is_some_and(|first| promises.has_ended_since(first));
         match code {
             _ if self.disk_fails && self.refusals > REFUSALS_MAX => Next::GiveUp,
             code if code.is_none() => {
@@ -451,8 +446,6 @@ impl Producer {
             {
                 Next::GiveUp
             }
-            // A producer snapshot, which is taken at a roll, knows the last batch of each producer only; Kafka's too.
-            ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER if self.rolls && was_repeated => Next::GiveUp,
             code if code.is_retriable() && code != ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER => Next::Reconnect,
             code => {
                 promises.violation(format!("{} on {:?} was refused: {code}", self.name, self.partition));
@@ -508,7 +501,7 @@ impl Producer {
             }
             let bytes = builder.build().expect("compresses").bytes().clone();
             self.clients.promises.borrow_mut().sent(self.partition, &values);
-            batches.push_back(Batch { values, bytes, first_sent: None });
+            batches.push_back(Batch { values, bytes, was_sent: false });
         }
         batches
     }

@@ -3,10 +3,7 @@
 //! `CORELANE_SIMULATION_POINT=n` runs only the crashes at point n, as a failure names it; with
 //! `CORELANE_SIMULATION_TRACE=file` the course of the last one is written down whole.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use corelane_simulation::case::{Case, CrashAt};
+use corelane_simulation::case::{Case, CrashAt, run_all};
 use corelane_simulation::disk::{Crash, Planted};
 use corelane_simulation::plans::short_life;
 
@@ -20,27 +17,9 @@ fn cut_at_every_point(crash: Crash) -> Vec<Case> {
     chosen.map(|point| Case { crashes: vec![CrashAt { point, crash }], ..short_life(SEED) }).collect()
 }
 
-/// Runs the cases on all cores; what went wrong with each that did.
-fn failures(cases: &[Case]) -> Vec<String> {
-    let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| {
-                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let report = case.run();
-                    if !report.violations.is_empty() {
-                        failures.lock().expect("no panic while it is held").push(format!("{case}:\n{report}"));
-                    }
-                }
-            });
-        }
-    });
-    failures.into_inner().expect("no panic while it was held")
-}
-
 fn check(crash: Crash) {
-    let failures = failures(&cut_at_every_point(crash));
-    assert!(failures.is_empty(), "{} of the points fail; the first:\n{}", failures.len(), failures[0]);
+    let outcome = run_all(&cut_at_every_point(crash));
+    assert!(outcome.failures.is_empty(), "{}", outcome.told());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! `CORELANE_SIMULATION_SEEDS=n` tries more of them, `CORELANE_SIMULATION_SEED=s` only the one that a failure named,
 //! and with it `CORELANE_SIMULATION_TRACE=file` writes its whole course down.
 
+use corelane_simulation::case::{Case, run_all};
 use corelane_simulation::plans::long_life;
 
 /// Seeds of the default tier.
@@ -16,17 +17,10 @@ fn number(variable: &str) -> Option<u64> {
 fn lives_drawn_from_seeds() {
     let only = number("CORELANE_SIMULATION_SEED");
     let seeds = only.map_or(0..number("CORELANE_SIMULATION_SEEDS").unwrap_or(SEEDS), |seed| seed..seed + 1);
-    let (mut failures, mut records, mut crashes) = (Vec::new(), 0, 0);
-    for seed in seeds {
-        let case = long_life(seed);
-        let report = case.run();
-        records += report.records;
-        crashes += report.processes - 1;
-        if !report.violations.is_empty() {
-            failures.push(format!("{case}:\n{report}"));
-        }
-    }
-    assert!(failures.is_empty(), "{} seeds fail; the first:\n{}", failures.len(), failures[0]);
+    let cases: Vec<Case> = seeds.map(long_life).collect();
+    let outcome = run_all(&cases);
+    assert!(outcome.failures.is_empty(), "{}", outcome.told());
     // A run in which nothing happens proves nothing.
+    let (records, crashes) = (outcome.records, outcome.crashes);
     assert!(only.is_some() || (records > 1000 && crashes > 20), "{records} records, {crashes} crashes");
 }
