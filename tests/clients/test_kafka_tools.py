@@ -32,7 +32,7 @@ def test_kafka_topics(tool, broker, topic):
     assert "PartitionCount: 4" in tool("kafka-topics", "--describe", "--topic", topic).stdout
 
     twice = tool("kafka-topics", "--create", "--topic", topic, check=False)
-    assert twice.returncode == 1 and "already exists" in twice.stdout + twice.stderr
+    assert twice.returncode == 1 and "TopicExistsException" in twice.stdout + twice.stderr
     tool("kafka-topics", "--create", "--topic", topic, "--if-not-exists")
 
     tool("kafka-topics", "--delete", "--topic", topic)
