@@ -388,7 +388,10 @@ impl Client {
         let (sent, unsent) = link.connection.into_unanswered();
         let address = link.address.to_string();
         let failure = || RequestError::Connection { address: address.clone(), error: error.clone() };
-        self.answers.extend(sent.into_iter().map(|id| (id, Err(failure()))));
+        for id in sent {
+            self.attempts.remove(&id);
+            self.answers.push_back((id, Err(failure())));
+        }
         for outgoing in unsent {
             // What any broker can answer is tried at each address once.
             let attempts = self.attempts.entry(outgoing.id).or_insert(1);

@@ -143,7 +143,7 @@ fn what_cannot_be_accepted_names_its_line_and_the_remedy() {
         ("quite.unknown=1", "server.properties:1: quite.unknown: there is no setting of this name"),
         (
             "log.retention.hours=24",
-            "server.properties:1: log.retention.hours: this version does not implement it; remove the line, or set it to its default 168",
+            "server.properties:1: log.retention.hours: this version does not implement it; remove the line, or set it to its default 168 or -1, which is how the broker behaves",
         ),
         ("log.dirs=/a,/b", "server.properties:1: log.dirs: this version keeps its data in one directory; name one"),
         (
@@ -182,6 +182,7 @@ fn what_cannot_be_accepted_names_its_line_and_the_remedy() {
     ] {
         assert_eq!(refusals(text), [expected], "{text}");
     }
+    assert_eq!(broker("log.retention.ms=-1").1, [""; 0], "records are kept for ever, as asked");
     assert_eq!(refusals("a.b.c=1\nnum.partitions=x\nlog.dirs=/a,/b").len(), 3, "all errors come at once");
 }
 
@@ -235,6 +236,7 @@ fn topic_configurations_are_checked_and_what_does_not_act_is_refused_by_name() {
         ("message.timestamp.type", "LogAppendTime"),
         ("compression.gzip.level", "-1"),
         ("retention.ms", "604800000"),
+        ("retention.ms", "-1"),
         ("cleanup.policy", "delete"),
         ("preallocate", "False"),
         ("internal.segment.bytes", "14"),

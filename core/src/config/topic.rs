@@ -24,7 +24,8 @@ impl std::error::Error for InvalidTopicConfig {}
 
 /// Checks one configuration that a client sets on a topic.
 ///
-/// One that does not act yet is refused unless the value is Kafka's default, so that nobody relies on it by mistake.
+/// One that does not act yet is refused unless the value is Kafka's default or asks for what happens without it, so
+/// that nobody relies on it by mistake.
 ///
 /// # Errors
 /// The name is unknown, the value does not fit, or the configuration does not act yet.
@@ -38,7 +39,7 @@ pub fn validate_topic_config(name: &str, value: &str) -> Result<(), InvalidTopic
         InvalidTopicConfig(format!("Invalid value {value} for configuration {name}: must be {expected}"))
     })?;
     let at_default = definition.default.is_some_and(|default| normalize(definition, default) == value);
-    if definition.effect == Effect::Acts || at_default {
+    if definition.effect == Effect::Acts || at_default || definition.acts_as == Some(value.as_str()) {
         return Ok(());
     }
     let default = definition.default.unwrap_or("null");

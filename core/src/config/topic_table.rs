@@ -59,11 +59,11 @@ pub static TOPIC: &[Definition] = &[
     boolean("remote.log.delete.on.disable").default("false"),
     boolean("remote.storage.enable").default("false"),
     long("retention.bytes").default("-1").inherits(&["log.retention.bytes"]),
-    long("retention.ms").default("604800000").at_least(-1).inherits(&[
-        "log.retention.ms",
-        "log.retention.minutes",
-        "log.retention.hours",
-    ]),
+    long("retention.ms")
+        .default("604800000")
+        .at_least(-1)
+        .inherits(&["log.retention.ms", "log.retention.minutes", "log.retention.hours"])
+        .acts_as("-1"),
     int("segment.bytes").default("1073741824").at_least(1_048_576).inherits(&["log.segment.bytes"]).acts(),
     int("segment.index.bytes").default("10485760").at_least(4).inherits(&["log.index.size.max.bytes"]).acts(),
     long("segment.jitter.ms")
