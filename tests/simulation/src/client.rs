@@ -77,6 +77,19 @@ impl Link {
         self.network.send(self.end.clone(), slices).await.map_err(|_| Lost)
     }
 
+    /// Sends a request that the broker does not answer: a Produce with acks=0.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    ///
+    /// # Panics
+    /// If the version cannot carry the request.
+    pub async fn send_unanswered<R: Request>(&mut self, version: i16, request: &R) -> Result<(), Lost> {
+        let sent = self.send(version, request).await;
+        self.in_flight.pop_back();
+        sent
+    }
+
     /// The answer to the oldest request, which must be one of type `R`.
     ///
     /// # Errors

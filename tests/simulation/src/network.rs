@@ -324,9 +324,24 @@ impl Network {
         pipes[side].ended = true;
         pipes[1 - side].reset = true;
         pipes.iter_mut().for_each(Pipe::wake);
+        if pipes.iter().all(|pipe| pipe.reset) {
+            // Nobody is left to receive: what lies here must not look like memory of the broker.
+            for pipe in pipes.iter_mut() {
+                (pipe.travelling, pipe.arrived) = (VecDeque::new(), BytesMut::new());
+            }
+        }
         if !gone {
             self.executor.trace(format_args!("connection {id} closed by side {side}"));
         }
+    }
+
+    /// Ends the direction from this end alone, as a client that has said all and still listens.
+    pub fn finish_sending(&self, end: &End) {
+        let mut state = self.state.borrow_mut();
+        let pipe = pipe_from(&mut state.connections, end);
+        pipe.ended = true;
+        pipe.wake();
+        self.executor.trace(format_args!("connection {} side {} has said all", end.0.id, end.0.side));
     }
 
     /// Ends both directions as a reset does: what is on its way is lost.
