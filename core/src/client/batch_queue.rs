@@ -58,6 +58,10 @@ impl OutgoingBatch {
         }
     }
 
+    fn has_room(&self, batch_bytes_max: usize, record: &RecordToSend<'_>) -> bool {
+        matches!(self.content, Content::Open(_)) && self.size_bytes() + size_bytes_max(record) <= batch_bytes_max
+    }
+
     fn size_bytes(&self) -> usize {
         match &self.content {
             Content::Open(builder) => builder.size_bytes(),
@@ -91,7 +95,12 @@ pub(super) struct BatchQueue {
 }
 
 impl BatchQueue {
-    /// Adds a record, to the last batch if it still fits. Returns whether the batch before is full.
+    /// Whether a record can join others that wait, or begin the first batch; not if that means to close a batch.
+    pub(super) fn has_room(&self, batch_bytes_max: usize, record: &RecordToSend<'_>) -> bool {
+        self.waiting.back().is_none_or(|batch| batch.has_room(batch_bytes_max, record))
+    }
+
+    /// Adds a record, to the last batch if it still fits.
     pub(super) fn append(
         &mut self,
         now: Monotonic,
@@ -99,14 +108,8 @@ impl BatchQueue {
         batch_bytes_max: usize,
         id: RecordId,
         record: &RecordToSend<'_>,
-    ) -> bool {
-        let record_bytes = size_bytes_max(record);
-        let fits = |batch: &OutgoingBatch| {
-            matches!(batch.content, Content::Open(_)) && batch.size_bytes() + record_bytes <= batch_bytes_max
-        };
-        let is_full = !self.waiting.back().is_some_and(fits);
-        let filled = is_full && !self.waiting.is_empty();
-        if is_full {
+    ) {
+        if !self.waiting.back().is_some_and(|batch| batch.has_room(batch_bytes_max, record)) {
             self.waiting.push_back(OutgoingBatch::new(compression, now));
         }
         if let Some(batch) = self.waiting.back_mut() {
@@ -114,9 +117,8 @@ impl BatchQueue {
                 builder.append(record.timestamp, record.key, record.value, record.headers);
             }
             batch.records.push(id);
-            batch.reserved_bytes += record_bytes;
+            batch.reserved_bytes += size_bytes_max(record);
         }
-        filled
     }
 
     pub(super) fn is_empty(&self) -> bool {

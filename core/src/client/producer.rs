@@ -152,16 +152,20 @@ impl Producer {
             }
             (Some(partition), _) => partition,
             (None, Some(key)) => partition_of_key(key, count),
-            (None, None) => sticky.choose(count, random),
+            (None, None) => {
+                let current = (name.clone(), sticky.choose(count, random));
+                let has_room = |queue: &BatchQueue| queue.has_room(self.options.batch_bytes_max, record);
+                if !self.queues.get(&current).is_none_or(has_room) {
+                    sticky.batch_is_full();
+                }
+                sticky.choose(count, random)
+            }
         };
         let id = RecordId(self.next_record);
         self.next_record += 1;
         self.buffered_bytes += size_bytes;
         let queue = self.queues.entry((name, partition)).or_default();
-        if queue.append(now, self.options.compression, self.options.batch_bytes_max, id, record) && record.key.is_none()
-        {
-            sticky.batch_is_full();
-        }
+        queue.append(now, self.options.compression, self.options.batch_bytes_max, id, record);
         Ok(id)
     }
 

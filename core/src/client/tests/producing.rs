@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fake_broker::{FakeBroker, Fault, TOPIC};
+use super::fake_broker::{FakeBroker, FakePartition, Fault, TOPIC};
 use super::world::{Random, World, options};
 use crate::base::{Monotonic, Offset, Timestamp};
 use crate::client::*;
@@ -37,6 +37,30 @@ fn records_reach_the_partition_of_their_key_in_order() {
     for delivery in &deliveries {
         assert!(delivery.result.is_ok(), "{delivery:?}");
     }
+}
+
+#[test]
+fn records_without_a_key_fill_one_batch_after_the_other() {
+    let mut world = World::new(FakeBroker::new(4));
+    world.connect();
+    let mut producer = Producer::new(options());
+    let mut random = Random(1);
+    for number in 0..500 {
+        let value = format!("value{number:03}");
+        let record = RecordToSend { timestamp: Timestamp(5), key: None, value: Some(value.as_bytes()), headers: &[] };
+        let bits = u32::try_from(random.below(1 << 31)).unwrap();
+        producer.append(world.now, &world.client, TOPIC, None, &record, bits).unwrap();
+    }
+    world.settle(&mut producer);
+    let counts =
+        |partition: &FakePartition| partition.batches.iter().map(|batch| batch.header().record_count()).collect();
+    let counts: Vec<Vec<i32>> = world.broker.partitions.iter().map(counts).collect();
+    assert_eq!(counts.iter().flatten().sum::<i32>(), 500);
+    let fullest = counts.iter().flatten().max().unwrap();
+    // The last batch of a partition goes as it is when it has lingered.
+    let partial = counts.iter().flatten().filter(|count| *count < fullest).count();
+    assert!(partial <= 1, "{counts:?}");
+    assert!(counts.iter().all(|batches| batches.len() > 1), "{counts:?}");
 }
 
 #[test]
