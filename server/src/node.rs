@@ -162,6 +162,7 @@ async fn claim<S: Sys>(shard: &Rc<Shard<S>>, root: &Path) -> Result<Claimed<S>, 
     for ancestor in root.ancestors().collect::<Vec<_>>().into_iter().rev().filter(|path| path.parent().is_some()) {
         sys.create_directory(ancestor.to_owned()).await.map_err(|error| broken(&error))?;
     }
+    refuse_foreign(sys, root).await?;
     let lock = match sys.lock(root.join(LOCK)).await {
         Ok(lock) => lock,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -195,6 +196,24 @@ async fn claim<S: Sys>(shard: &Rc<Shard<S>>, root: &Path) -> Result<Claimed<S>, 
     Ok(Claimed { meta, checkpoints, cleanly_stopped, lock })
 }
 
+/// Refuses a directory that holds something and no broker's identity, before anything is made in it.
+async fn refuse_foreign<S: Sys>(sys: &S, root: &Path) -> Result<(), StartError> {
+    let entries = sys.list(root.to_owned()).await.map_err(|error| failed(root, "cannot be listed", &error))?;
+    if entries.iter().any(|entry| entry.name == META_PROPERTIES) {
+        return Ok(());
+    }
+    // A crash at the very first start leaves no more than these; so does mkfs.
+    let ours = |name: &str| name == LOCK || name == "lost+found" || name.ends_with(".tmp");
+    match entries.iter().find(|entry| !ours(&entry.name)) {
+        None => Ok(()),
+        Some(foreign) => Err(StartError(format!(
+            "{} has no {META_PROPERTIES} and is not empty (it holds {}); name an empty directory, or that of a broker, with log.dirs",
+            root.display(),
+            foreign.name
+        ))),
+    }
+}
+
 /// Reads who this directory belongs to, or makes it ours if it is empty.
 async fn claim_identity<S: Sys>(shard: &Rc<Shard<S>>, root: &Path) -> Result<MetaProperties, StartError> {
     let sys = &shard.sys;
@@ -221,16 +240,6 @@ async fn claim_identity<S: Sys>(shard: &Rc<Shard<S>>, root: &Path) -> Result<Met
         let text = Bytes::from(meta.to_text());
         sys.replace_file(&path, text).await.map_err(|error| failed(&path, "cannot be written", &error))?;
         return Ok(meta);
-    }
-    let entries = sys.list(root.to_owned()).await.map_err(|error| failed(root, "cannot be listed", &error))?;
-    // A crash at the very first start leaves no more than these; so does mkfs.
-    let ours = |name: &str| name == LOCK || name == "lost+found" || name.ends_with(".tmp");
-    if let Some(foreign) = entries.iter().find(|entry| !ours(&entry.name)) {
-        return Err(StartError(format!(
-            "{} has no {META_PROPERTIES} and is not empty (it holds {}); name an empty directory, or that of a broker, with log.dirs",
-            root.display(),
-            foreign.name
-        )));
     }
     // The directory and those above it may be new, made by this start or by one that was killed: nothing that is synced
     // in it would survive a loss of power if its own name did not.

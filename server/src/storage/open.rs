@@ -64,6 +64,9 @@ pub(crate) async fn open<S: Sys>(sys: &S, options: OpenOptions<'_>) -> io::Resul
     let mut unsynced = unsynced_files(sys, &directory, &recovered).await?;
     if settings.is_strict() && recovered.durable < recovered.log_end {
         // What the last run wrote and did not sync was never shown; it is, from now on.
+        if checkpoints.previous == PreviousRun::SameBoot {
+            write_again(sys, &directory, &recovered).await?;
+        }
         for file in unsynced.drain(..) {
             sys.sync_data(&file).await?;
         }
@@ -282,6 +285,36 @@ async fn unsynced_files<S: Sys>(sys: &S, directory: &Path, recovered: &Recovered
         }
     }
     Ok(files)
+}
+
+/// Makes everything that may be unsynced dirty again, by writing it as it stands. Where a sync of the last run failed,
+/// the page cache holds bytes that the device never got and that the kernel counts as clean: a sync alone would succeed
+/// and promise what is not there.
+async fn write_again<S: Sys>(sys: &S, directory: &Path, recovered: &Recovered) -> io::Result<()> {
+    let active = recovered.segments.last().map_or(Offset(0), |segment| segment.base);
+    for segment in recovered.segments.iter().rev() {
+        let log = sys.open(path_of(directory, segment.base, SegmentFileKind::Log), OpenMode::Write).await?;
+        let indexed = recovered.index.offsets().walk_start(recovered.durable);
+        let mut position = if segment.base == active { indexed } else { FilePosition(0) };
+        while position.0 < segment.bytes {
+            let left = usize::try_from(segment.bytes - position.0).unwrap_or(usize::MAX);
+            let chunk = sys.read_at(&log, position, left.min(RECOVERY_CHUNK_BYTES)).await?;
+            if chunk.is_empty() {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "a segment became shorter while it was opened",
+                ));
+            }
+            let end = position.plus(chunk.len() as u64);
+            sys.write_at(&log, position, vec![chunk]).await?;
+            position = end;
+            sys.breathe().await;
+        }
+        if segment.base <= recovered.durable {
+            break;
+        }
+    }
+    Ok(())
 }
 
 async fn read_epochs<S: Sys>(sys: &S, directory: &Path) -> io::Result<LeaderEpochs> {
