@@ -33,6 +33,8 @@ use crate::sys::Sys;
 
 /// First version that names topics by id.
 const VERSION_WITH_TOPIC_IDS: i16 = 13;
+/// First version whose answer may say who leads (KIP-951); before 12 there is not even a field for it.
+const VERSION_WITH_LEADER_HINTS: i16 = 16;
 /// Isolation level of a reader that wants committed transactions only.
 const READ_COMMITTED: i8 = 1;
 
@@ -81,7 +83,7 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
             });
         }
         if let Some(topic) = responses.last_mut() {
-            topic.partitions.push(partition.answer(key.index, read_committed));
+            topic.partitions.push(partition.answer(key.index, request.version, read_committed));
         }
     }
     let response = FetchResponse { session_id, responses, ..Default::default() };
@@ -291,8 +293,10 @@ impl<S: Sys> Partition<S> {
         }
     }
 
-    fn answer(self, index: PartitionIndex, read_committed: bool) -> PartitionData {
+    fn answer(self, index: PartitionIndex, version: i16, read_committed: bool) -> PartitionData {
         let Self { result, records, file: _ } = self;
+        let hints = version >= VERSION_WITH_LEADER_HINTS
+            && matches!(result.error, ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH);
         PartitionData {
             partition_index: index.0,
             error_code: result.error.0,
@@ -305,6 +309,7 @@ impl<S: Sys> Partition<S> {
                 .unwrap_or_default(),
             current_leader: result
                 .leader
+                .filter(|_| hints)
                 .map(|(id, epoch)| LeaderIdAndEpoch { leader_id: id.0, leader_epoch: epoch.0 })
                 .unwrap_or_default(),
             aborted_transactions: (read_committed && result.error == ErrorCode::NONE).then(Vec::new),
