@@ -37,6 +37,11 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
         Some(topics) if topics.is_empty() && request.version < VERSION_WITH_NULL_TOPICS => None,
         Some(topics) => Some(topics.as_slice()),
     };
+    if let Some(wanted) =
+        wanted.filter(|wanted| request.version < VERSION_WITH_TOPIC_IDS && wanted.iter().any(is_by_id))
+    {
+        return request.answer(&refused(wanted));
+    }
     if let Some(wanted) = wanted
         && may_create(shard, request, &asked)
     {
@@ -46,7 +51,7 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     let catalog = shard.catalog();
     let mut topics: Vec<MetadataResponseTopic> = match wanted {
         None => catalog.topics().map(|topic| describe(topic)).collect(),
-        Some(wanted) => wanted.iter().map(|wanted| find(request.version, &catalog, wanted)).collect(),
+        Some(wanted) => wanted.iter().map(|wanted| find(&catalog, wanted)).collect(),
     };
     let operations = asked.include_topic_authorized_operations && request.version >= 8;
     for topic in &mut topics {
@@ -77,6 +82,22 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     })
 }
 
+fn is_by_id(wanted: &MetadataRequestTopic) -> bool {
+    wanted.name.is_none() || Uuid(wanted.topic_id) != Uuid::ZERO
+}
+
+/// Answers a request that names a topic as its version cannot: as a whole, without brokers, as Kafka does.
+fn refused(wanted: &[MetadataRequestTopic]) -> MetadataResponse {
+    let refused = wanted.iter().map(|wanted| MetadataResponseTopic {
+        error_code: ErrorCode::INVALID_REQUEST.0,
+        // These versions have no name that is null.
+        name: Some(wanted.name.clone().unwrap_or_default()),
+        topic_id: wanted.topic_id,
+        ..Default::default()
+    });
+    MetadataResponse { topics: refused.collect(), ..Default::default() }
+}
+
 fn may_create<S: Sys>(shard: &Shard<S>, request: &Request, asked: &MetadataRequest) -> bool {
     let allowed = request.version < VERSION_WITH_AUTO_CREATE_FLAG || asked.allow_auto_topic_creation;
     allowed && shard.settings.config.auto_create_topics
@@ -101,7 +122,7 @@ async fn create_missing<S: Sys>(shard: &Rc<Shard<S>>, wanted: &[MetadataRequestT
     }
 }
 
-fn find(version: i16, catalog: &Catalog, wanted: &MetadataRequestTopic) -> MetadataResponseTopic {
+fn find(catalog: &Catalog, wanted: &MetadataRequestTopic) -> MetadataResponseTopic {
     let id = Uuid(wanted.topic_id);
     let unknown = |code: ErrorCode| MetadataResponseTopic {
         error_code: code.0,
@@ -117,7 +138,6 @@ fn find(version: i16, catalog: &Catalog, wanted: &MetadataRequestTopic) -> Metad
             }
             None => unknown(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
         },
-        None if version < VERSION_WITH_TOPIC_IDS => unknown(ErrorCode::INVALID_REQUEST),
         None => match catalog.topic_by_id(id) {
             Some(topic) => describe(topic),
             None => unknown(ErrorCode::UNKNOWN_TOPIC_ID),
