@@ -12,14 +12,19 @@ use crate::allocation::Mark;
 /// Runs as many times more cases as this says; for long runs by hand.
 pub const FACTOR_VARIABLE: &str = "CORELANE_FUZZ_FACTOR";
 
+/// Something that is called with bytes.
+pub type Call = Box<dyn Fn(&[u8])>;
+/// Something that draws an input.
+pub type Sample = Box<dyn Fn(&mut Random) -> Vec<u8>>;
+
 /// A function over bytes that must bear whatever they are.
 pub struct Target {
     /// What the report calls it.
     pub name: String,
     /// Panics only on a defect.
-    pub call: Box<dyn Fn(&[u8])>,
+    pub call: Call,
     /// A well-formed input.
-    pub sample: Box<dyn Fn(&mut Random) -> Vec<u8>>,
+    pub sample: Sample,
     /// Inputs that are tried.
     pub cases: u64,
     /// Bytes of memory that a call may hold at once for each byte of its input,

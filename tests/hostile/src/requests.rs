@@ -150,7 +150,7 @@ fn produce(random: &mut Random) -> ProduceRequest {
 fn fetch(version: i16, random: &mut Random) -> FetchRequest {
     let with_sessions = version >= 7;
     FetchRequest {
-        max_wait_ms: number(random),
+        max_wait_ms: *random.pick(&[0, 1, -1, 1_000, i32::MIN]),
         min_bytes: number(random),
         max_bytes: number(random),
         session_id: if with_sessions { number(random) } else { 0 },

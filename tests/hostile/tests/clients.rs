@@ -14,7 +14,9 @@ use corelane_core::protocol::messages::{
 use corelane_core::protocol::wire::Reader;
 use corelane_core::protocol::{ApiKey, ErrorCode, Message};
 use corelane_core::record::{BatchBuilder, BatchOptions};
+use corelane_core::test_support::Random;
 use corelane_hostile::allocation::Mark;
+use corelane_hostile::requests;
 use corelane_hostile::world::{Clients, Raw, frame, frame_of, with_broker};
 
 const TOPIC: &str = "everyday";
@@ -255,6 +257,28 @@ fn api_versions_in_an_unsupported_version_is_answered_in_version_0() {
             assert_eq!(answer.error_code, 0);
         }
     });
+}
+
+/// Values that no honest client sends, in the form of honest requests: each is answered, save a Produce with acks=0.
+#[test]
+fn every_well_formed_request_is_answered() {
+    for seed in 0..12 {
+        with_broker(seed, 1, |clients| async move {
+            create(&clients).await;
+            let mut random = Random::new(seed);
+            for (key, version) in requests::parsed() {
+                let raw = clients.raw().await;
+                let body = requests::sample(key, version, &mut random);
+                raw.send(frame_of(key as i16, version, 1, key.request_header_version(version), &body)).await;
+                let answer = clients.within_ms(10_000, raw.receive()).await;
+                let name = key.name();
+                if key != ApiKey::Produce {
+                    assert!(matches!(answer, Some(Some(_))), "{name} {version} is not answered: {body:?}");
+                }
+            }
+            honest_work(&clients, 1).await;
+        });
+    }
 }
 
 /// The next answer on a raw connection, with a header of version 0.
