@@ -72,9 +72,6 @@ pub const ANSWER_MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Time that a frame waits for its place in the memory budget before its connection is closed.
 pub const BUDGET_WAIT_MS_MAX: u64 = 30_000;
 
-/// Spare capacity with which a connection receives when no large frame is in progress.
-pub const RECEIVE_BYTES: usize = 16 * 1024;
-
 /// Batches that one write to a partition takes together.
 pub const APPEND_GROUP_BATCHES_MAX: usize = 256;
 

@@ -123,7 +123,7 @@ struct Underway {
 pub fn run(driver: &mut Driver, load: &ProducerLoad, mut interim: impl FnMut(&Report)) -> Result<Report, LoadError> {
     wait_for_topic(driver, &load.topic)?;
     let payload = payload(load.record_bytes);
-    let mut producer = Producer::new(load.options.clone());
+    let mut producer = Producer::new(load.options);
     let mut underway: VecDeque<Underway> = VecDeque::new();
     let (mut total, mut window) = (Report::new(), Report::new());
     let start = driver.now();

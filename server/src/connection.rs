@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use corelane_core::limits::{BUDGET_WAIT_MS_MAX, EXACT_RECEIVE_BYTES_MIN, RECEIVE_BYTES, TASK_BUDGET_US};
+use corelane_core::limits::{BUDGET_WAIT_MS_MAX, EXACT_RECEIVE_BYTES_MIN, TASK_BUDGET_US};
 use corelane_core::protocol::ApiKey;
 use corelane_core::protocol::wire::{Frame, next_frame};
 
@@ -109,7 +109,10 @@ async fn read_frames<S: Sys>(
                 Either::Second(()) => return End::Ours(format!("no memory for a frame of {missing} bytes in time")),
             }
         }
-        buffer.reserve(missing.max(RECEIVE_BYTES));
+        if missing >= EXACT_RECEIVE_BYTES_MIN {
+            // Its own buffer. Everything smaller passes through the shard's, so that a silent connection holds none.
+            buffer.reserve(missing);
+        }
         let (received, filled) = shard.sys.receive(connection, std::mem::take(&mut buffer), missing).await;
         buffer = filled;
         if !matches!(received, Ok(bytes) if bytes > 0) || answers.is_closed() {

@@ -241,36 +241,12 @@ async fn read<S: Sys>(
         if let (Some(range), Some((stand_in, bytes))) = (&range, whole) {
             records = stand_in;
             file = Some((range.file.clone(), range.position, bytes));
-        } else if let Some(range) = range {
-            if limit > 0 || is_first {
-                let available = usize::try_from(range.bytes).unwrap_or(usize::MAX);
-                let read = async {
-                    let wanted = limit.max(HEADER_BYTES).min(available);
-                    let chunk = shard.sys.read_at(&range.file, range.position, wanted).await?;
-                    let limits = ReadLimits {
-                        start: range.position,
-                        bytes_max: limit as u64,
-                        // What is visible ends with the range.
-                        readable_end: Offset(i64::MAX),
-                        is_first_batch_whole: is_first,
-                    };
-                    let (Walked::Found(end) | Walked::ReadAt(end)) = limits
-                        .find_end(&chunk, range.position)
-                        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "no batch where one should begin"))?;
-                    let whole = usize::try_from(end.0 - range.position.0).map_err(io::Error::other)?;
-                    if whole <= chunk.len() {
-                        return Ok(chunk.slice(..whole));
-                    }
-                    // One batch alone is larger than the limit.
-                    shard.sys.read_at(&range.file, range.position, whole.min(available)).await
-                };
-                match read.await {
-                    Ok(bytes) => records = bytes,
-                    Err(error) => {
-                        let error: io::Error = error;
-                        tracing::error!(%error, "records could not be read");
-                        result = ReadResult::failed(ErrorCode::KAFKA_STORAGE_ERROR);
-                    }
+        } else if let Some(range) = range.filter(|_| limit > 0 || is_first) {
+            match copy(shard, &range, limit, is_first).await {
+                Ok(bytes) => records = bytes,
+                Err(error) => {
+                    tracing::error!(%error, "records could not be read");
+                    result = ReadResult::failed(ErrorCode::KAFKA_STORAGE_ERROR);
                 }
             }
         }
@@ -281,6 +257,29 @@ async fn read<S: Sys>(
         partitions.push(Partition { result, records, file });
     }
     partitions
+}
+
+/// Reads the whole batches of a range that fit `limit`; the first one in any case if nothing came before it.
+async fn copy<S: Sys>(shard: &Shard<S>, range: &Range<S>, limit: usize, is_first: bool) -> io::Result<Bytes> {
+    let available = usize::try_from(range.bytes).unwrap_or(usize::MAX);
+    let wanted = limit.max(HEADER_BYTES).min(available);
+    let chunk = shard.sys.read_at(&range.file, range.position, wanted).await?;
+    let limits = ReadLimits {
+        start: range.position,
+        bytes_max: limit as u64,
+        // What is visible ends with the range.
+        readable_end: Offset(i64::MAX),
+        is_first_batch_whole: is_first,
+    };
+    let (Walked::Found(end) | Walked::ReadAt(end)) = limits
+        .find_end(&chunk, range.position)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "no batch where one should begin"))?;
+    let whole = usize::try_from(end.0 - range.position.0).map_err(io::Error::other)?;
+    if whole <= chunk.len() {
+        return Ok(chunk.slice(..whole));
+    }
+    // One batch alone is larger than the limit.
+    shard.sys.read_at(&range.file, range.position, whole.min(available)).await
 }
 
 impl<S: Sys> Partition<S> {

@@ -68,7 +68,7 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
             };
             partitions.push(answer(request.version, index, failed(error)));
         }
-        topics.push(ListOffsetsTopicResponse { name: topic.name.clone(), partitions, ..Default::default() });
+        topics.push(ListOffsetsTopicResponse { name: topic.name.clone(), partitions });
     }
     let ask = async |owner, items| match shard.ask(owner, Call::List(items)).await {
         Reply::List(found) => found,

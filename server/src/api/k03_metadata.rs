@@ -155,7 +155,6 @@ fn describe(topic: &Topic) -> MetadataResponseTopic {
         replica_nodes: nodes(&partition.replicas),
         isr_nodes: nodes(&partition.isr),
         offline_replicas: Vec::new(),
-        ..Default::default()
     });
     MetadataResponseTopic {
         name: Some(topic.image.name.to_string().into()),

@@ -1,5 +1,6 @@
 //! ApiVersions: what this broker serves, so that clients choose versions that both sides know.
 
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 use corelane_core::metadata::supported_features;
@@ -15,12 +16,11 @@ use crate::sys::Sys;
 const VERSION_WITH_ZERO_MINIMUMS: i16 = 4;
 
 pub(super) fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S> {
-    let served = served_range(ApiKey::ApiVersions);
-    if !served.contains(&request.version) {
+    if !is_served(ApiKey::ApiVersions, request.version) {
         // Answered in version 0, which every client can read, with the range to choose from.
         let response = ApiVersionsResponse {
             error_code: ErrorCode::UNSUPPORTED_VERSION.0,
-            api_keys: vec![entry(ApiKey::ApiVersions)],
+            api_keys: SERVED.iter().filter(|(key, _)| *key == ApiKey::ApiVersions).map(entry).collect(),
             ..Default::default()
         };
         return request.answer_in(0, &response);
@@ -36,7 +36,7 @@ pub(super) fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S
     let known = supported_features();
     let supported = known.iter().filter(|feature| shown(feature.min_level));
     request.answer(&ApiVersionsResponse {
-        api_keys: SERVED.iter().map(|(key, _)| entry(*key)).collect(),
+        api_keys: SERVED.iter().map(entry).collect(),
         supported_features: supported
             .map(|feature| SupportedFeatureKey {
                 name: feature.name.clone().into(),
@@ -61,13 +61,12 @@ pub(super) fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S
     })
 }
 
-fn served_range(key: ApiKey) -> std::ops::RangeInclusive<i16> {
-    SERVED.iter().find(|(served, _)| *served == key).map_or(0..=-1, |(_, range)| range.clone())
+fn is_served(key: ApiKey, version: i16) -> bool {
+    SERVED.iter().any(|(served, versions)| *served == key && versions.contains(&version))
 }
 
-fn entry(key: ApiKey) -> ApiVersion {
-    let range = served_range(key);
-    ApiVersion { api_key: key as i16, min_version: *range.start(), max_version: *range.end() }
+fn entry((key, versions): &(ApiKey, RangeInclusive<i16>)) -> ApiVersion {
+    ApiVersion { api_key: *key as i16, min_version: *versions.start(), max_version: *versions.end() }
 }
 
 /// Letters, digits, `-` and `.`, beginning and ending with a letter or digit (KIP-511).

@@ -42,7 +42,7 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
             };
             partitions.push(answer(partition.partition, unknown));
         }
-        topics.push(OffsetForLeaderTopicResult { topic: topic.topic.clone(), partitions, ..Default::default() });
+        topics.push(OffsetForLeaderTopicResult { topic: topic.topic.clone(), partitions });
     }
     let ask = async |owner, items| match shard.ask(owner, Call::EpochEnds(items)).await {
         Reply::EpochEnds(found) => found,
@@ -57,11 +57,5 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
 }
 
 fn answer(partition: i32, result: EpochEndResult) -> EpochEndOffset {
-    EpochEndOffset {
-        error_code: result.error.0,
-        partition,
-        leader_epoch: result.epoch.0,
-        end_offset: result.end.0,
-        ..Default::default()
-    }
+    EpochEndOffset { error_code: result.error.0, partition, leader_epoch: result.epoch.0, end_offset: result.end.0 }
 }

@@ -89,6 +89,5 @@ fn partitions(topic: &Topic) -> impl Iterator<Item = DescribeTopicPartitionsResp
         eligible_leader_replicas: Some(nodes(&partition.eligible_leader_replicas)),
         last_known_elr: Some(nodes(&partition.last_known_elr)),
         offline_replicas: Vec::new(),
-        ..Default::default()
     })
 }
