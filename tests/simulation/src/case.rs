@@ -138,11 +138,14 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The number of failures, and the first one in full.
+    /// Each failure in two lines, and the first one in full.
     #[must_use]
     pub fn told(&self) -> String {
-        let first = self.failures.values().next();
-        format!("{} cases fail; the first:\n{}", self.failures.len(), first.map_or("", String::as_str))
+        let mut told = format!("{} cases fail:\n", self.failures.len());
+        for failure in self.failures.values() {
+            failure.lines().take(2).for_each(|line| told.extend([line, "\n"]));
+        }
+        told + "the first:\n" + self.failures.values().next().map_or("", String::as_str)
     }
 }
 

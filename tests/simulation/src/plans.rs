@@ -12,6 +12,9 @@ const SHORT_LIMIT_MS: u64 = 20_000;
 const LONG_LIMIT_MS: u64 = 20 * 60_000;
 /// Longest pause of a producer in a long life: several together let the checkpoints come round.
 const LONG_PAUSE_MS_MAX: u64 = 30_000;
+/// Segments of a long life hold more batches than one producer has in flight: after a crash, a repetition is known
+/// from the producer snapshot before the newest, which must be that far back.
+const LONG_SEGMENT_MS: &str = "65";
 
 fn plain() -> TopicPlan {
     TopicPlan { name: "plain", partitions: 1, durability: Durability::Plain, configs: Vec::new() }
@@ -21,17 +24,17 @@ fn strict() -> TopicPlan {
     TopicPlan { name: "strict", durability: Durability::Strict, ..plain() }
 }
 
-/// Its segments end after a batch or two, for those of the workload are 10 ms apart.
-fn rolling(durability: Durability) -> TopicPlan {
+/// Its segments end so many milliseconds of record time after their beginning; the workload's batches are 10 apart.
+fn rolling(durability: Durability, segment_ms: &'static str) -> TopicPlan {
     let name = if durability == Durability::Strict { "rolling-strict" } else { "rolling" };
-    TopicPlan { name, durability, configs: vec![("segment.ms", "15")], ..plain() }
+    TopicPlan { name, durability, configs: vec![("segment.ms", segment_ms)], ..plain() }
 }
 
 /// A case small enough that a crash at each of its points can be tried.
 #[must_use]
 pub fn short_life(seed: u64) -> Case {
     let plan = Plan {
-        topics: vec![plain(), strict(), rolling(Durability::Strict)],
+        topics: vec![plain(), strict(), rolling(Durability::Strict, "15")],
         producers: vec![
             (("plain", 0), Way::Leader),
             (("plain", 0), Way::Idempotent),
@@ -65,7 +68,12 @@ pub fn long_life(seed: u64) -> Case {
     case.limit_ms = LONG_LIMIT_MS;
     case.shards = u16::try_from(random.between(1, 3)).expect("is small");
     let plan = &mut case.plan;
-    plan.topics = vec![plain(), strict(), rolling(Durability::Plain), rolling(Durability::Strict)];
+    plan.topics = vec![
+        plain(),
+        strict(),
+        rolling(Durability::Plain, LONG_SEGMENT_MS),
+        rolling(Durability::Strict, LONG_SEGMENT_MS),
+    ];
     plan.topics.retain(|_| random.chance(700));
     if plan.topics.is_empty() {
         plan.topics.push(strict());
@@ -74,7 +82,8 @@ pub fn long_life(seed: u64) -> Case {
     plan.producers.clear();
     for topic in &plan.topics {
         for index in 0..topic.partitions {
-            for _ in 0..random.between(1, 2) {
+            let producers = if topic.configs.is_empty() { random.between(1, 2) } else { 1 };
+            for _ in 0..producers {
                 let way = [Way::Leader, Way::All, Way::Idempotent][random.index(3)];
                 plan.producers.push(((topic.name, index), way));
             }

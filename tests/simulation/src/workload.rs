@@ -4,42 +4,26 @@
 //! back, and idempotent producers repeat what was not answered.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use bytes::Bytes;
-use corelane_core::base::{ProducerEpoch, ProducerId, Sequence, Timestamp};
 use corelane_core::protocol::ErrorCode;
-use corelane_core::protocol::messages::{
-    CreateTopicsRequest, FetchRequest, InitProducerIdRequest, MetadataRequest, ProduceRequest, create_topics_request,
-    fetch_request, fetch_response, metadata_request, produce_request,
-};
-use corelane_core::protocol::wire::KafkaString;
-use corelane_core::record::{BatchBuilder, BatchOptions, Batches, Codec, Compression};
+use corelane_core::protocol::messages::{CreateTopicsRequest, create_topics_request};
 
-use crate::client::{Link, Lost};
+use crate::client::Link;
 use crate::network::Network;
+use crate::producer::Producer;
 use crate::promises::{Durability, Incarnation, Left, Partition, Promises, Told};
 use crate::random::Random;
+use crate::reading::{describe, fetch, read_partition, values};
 use crate::signal::Signal;
 
 const CREATE_TOPICS_VERSION: i16 = 7;
-const FETCH_VERSION: i16 = 12;
-const INIT_PRODUCER_ID_VERSION: i16 = 5;
-const METADATA_VERSION: i16 = 12;
-const PRODUCE_VERSION: i16 = 9;
 
-/// Longest that the last reader's fetches wait for records, of which there are no more.
-const LAST_FETCH_WAIT_MS: i32 = 1;
 /// Refusals after which a client gives up, where the disk fails on purpose.
-const REFUSALS_MAX: u32 = 20;
+pub(crate) const REFUSALS_MAX: u32 = 20;
 /// Wait after an answer that says «not now».
 const RETRY_MS: u64 = 5;
-/// Requests that a producer has in flight; an idempotent one may have no more (KIP-98).
-const PRODUCES_IN_FLIGHT_MAX: usize = 5;
-/// Uncompressed bytes that a batch may open to.
-const OPENED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A topic that is made at the beginning.
 #[derive(Debug, Clone)]
@@ -98,18 +82,18 @@ pub struct Clients {
 }
 
 /// A connection, and the process at its other end.
-struct Session {
-    link: Link,
-    incarnation: Incarnation,
+pub(crate) struct Session {
+    pub(crate) link: Link,
+    pub(crate) incarnation: Incarnation,
 }
 
 impl Clients {
-    async fn connect(&self) -> Session {
+    pub(crate) async fn connect(&self) -> Session {
         let link = Link::connect(&self.network, self.address).await;
         Session { link, incarnation: self.promises.borrow().incarnation() }
     }
 
-    async fn pause(&self) {
+    pub(crate) async fn pause(&self) {
         self.network.executor().sleep_ms(RETRY_MS).await;
     }
 
@@ -244,7 +228,7 @@ impl Clients {
         let mut session = self.connect().await;
         match describe(&mut session.link).await {
             Ok(topics) => left.topics = topics,
-            Err(Lost) => left.faults.push("the connection broke while topics were listed".into()),
+            Err(_lost) => left.faults.push("the connection broke while topics were listed".into()),
         }
         let partitions = self.promises.borrow().topics();
         for partition in partitions.into_iter().flat_map(|(name, count)| (0..count).map(move |index| (name, index))) {
@@ -253,282 +237,5 @@ impl Clients {
             left.faults.extend(fault.map(|fault| format!("{partition:?}: {fault}")));
         }
         left
-    }
-}
-
-async fn describe(link: &mut Link) -> Result<BTreeMap<String, ([u8; 16], i32)>, Lost> {
-    let request = MetadataRequest { topics: None::<Vec<metadata_request::MetadataRequestTopic>>, ..Default::default() };
-    let response = link.call(METADATA_VERSION, &request).await?;
-    let topics = response.topics.into_iter().filter_map(|topic| {
-        let partitions = i32::try_from(topic.partitions.len()).ok()?;
-        Some((topic.name?.as_str().to_owned(), (topic.topic_id, partitions)))
-    });
-    Ok(topics.collect())
-}
-
-async fn read_partition(link: &mut Link, partition: Partition) -> (Vec<Bytes>, Option<String>) {
-    let mut read = Vec::new();
-    loop {
-        let offset = i64::try_from(read.len()).unwrap_or(i64::MAX);
-        let Ok(part) = fetch(link, partition, offset, LAST_FETCH_WAIT_MS).await else {
-            return (read, Some(format!("the connection broke at offset {offset}")));
-        };
-        if part.error_code != 0 {
-            return (read, Some(format!("fetch at {offset} says {}", ErrorCode(part.error_code))));
-        }
-        if part.log_start_offset != 0 {
-            return (read, Some(format!("the log starts at {}", part.log_start_offset)));
-        }
-        match values(&part, offset) {
-            Ok(values) if values.is_empty() && part.high_watermark <= offset => return (read, None),
-            Ok(values) if values.is_empty() => {
-                return (read, Some(format!("nothing at {offset} below the high watermark {}", part.high_watermark)));
-            }
-            Ok(values) => read.extend(values),
-            Err(fault) => return (read, Some(fault)),
-        }
-    }
-}
-
-async fn fetch(
-    link: &mut Link,
-    partition: Partition,
-    offset: i64,
-    wait_ms: i32,
-) -> Result<fetch_response::PartitionData, Lost> {
-    let request = FetchRequest {
-        max_wait_ms: wait_ms,
-        min_bytes: 1,
-        topics: vec![fetch_request::FetchTopic {
-            topic: partition.0.into(),
-            partitions: vec![fetch_request::FetchPartition {
-                partition: partition.1,
-                fetch_offset: offset,
-                partition_max_bytes: 1024 * 1024,
-                ..Default::default()
-            }],
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
-    let response = link.call(FETCH_VERSION, &request).await?;
-    let part = response.responses.into_iter().next().and_then(|topic| topic.partitions.into_iter().next());
-    Ok(part.unwrap_or(fetch_response::PartitionData { error_code: response.error_code, ..Default::default() }))
-}
-
-/// The values of a fetched partition from an offset on, which must be there without a gap.
-fn values(part: &fetch_response::PartitionData, from: i64) -> Result<Vec<Bytes>, String> {
-    let mut values = Vec::new();
-    let mut next = None;
-    for batch in Batches::new(part.records.clone().unwrap_or_default()) {
-        let batch = match batch {
-            Ok(batch) => batch,
-            // An answer may end in the middle of a batch, but not begin so.
-            Err(error) if next.is_none() => return Err(format!("the answer is not a batch: {error}")),
-            Err(_) => break,
-        };
-        let base = batch.header().base_offset().0;
-        if !batch.is_crc_valid() {
-            return Err(format!("the batch at {base} has a wrong checksum"));
-        }
-        if next.is_some_and(|next| next != base) || (next.is_none() && base > from) {
-            return Err(format!("a batch at {base} where {} was expected", next.unwrap_or(from)));
-        }
-        next = Some(batch.header().last_offset().0 + 1);
-        let opened = batch.open(OPENED_BYTES_MAX).map_err(|error| format!("the batch at {base}: {error}"))?;
-        for record in batch.records(&opened) {
-            let record = record.map_err(|error| format!("the batch at {base}: {error}"))?;
-            if base + i64::from(record.offset_delta) >= from {
-                values.push(Bytes::copy_from_slice(record.value.unwrap_or_default()));
-            }
-        }
-        if base > part.high_watermark || next.is_some_and(|next| next > part.high_watermark) {
-            return Err(format!("the batch at {base} is beyond the high watermark {}", part.high_watermark));
-        }
-    }
-    Ok(values)
-}
-
-/// One producer on one partition.
-struct Producer {
-    clients: Clients,
-    random: Random,
-    partition: Partition,
-    way: Way,
-    name: String,
-    disk_fails: bool,
-    refusals: u32,
-}
-
-struct Batch {
-    values: Vec<Bytes>,
-    bytes: Bytes,
-    /// Whether it was sent before.
-    was_sent: bool,
-}
-
-/// Whether a producer goes on after an answer.
-#[derive(PartialEq)]
-enum Next {
-    GoOn,
-    Reconnect,
-    GiveUp,
-}
-
-impl Producer {
-    async fn run(mut self, plan: &Plan) {
-        let mut producer_id = (-1, -1);
-        if self.way == Way::Idempotent {
-            let Some(given) = self.producer_id().await else { return };
-            producer_id = given;
-        }
-        let mut unsent = self.batches(plan, producer_id);
-        let mut unanswered: VecDeque<Batch> = VecDeque::new();
-        'connections: while !(unsent.is_empty() && unanswered.is_empty()) {
-            let mut session = self.clients.connect().await;
-            if self.way == Way::Idempotent {
-                unanswered.drain(..).rev().for_each(|batch| unsent.push_front(batch));
-            }
-            unanswered.clear();
-            while !(unsent.is_empty() && unanswered.is_empty()) {
-                let room = unanswered.len() < PRODUCES_IN_FLIGHT_MAX;
-                if let Some(mut batch) = room.then(|| unsent.pop_front()).flatten() {
-                    if plan.pause_ms_max > 0 && !batch.was_sent {
-                        let pause_ms = self.random.below(plan.pause_ms_max);
-                        self.clients.network.executor().sleep_ms(pause_ms).await;
-                    }
-                    batch.was_sent = true;
-                    let request = self.request(&batch);
-                    unanswered.push_back(batch);
-                    if session.link.send(PRODUCE_VERSION, &request).await.is_err() {
-                        continue 'connections;
-                    }
-                    if self.random.chance(500) {
-                        continue;
-                    }
-                }
-                let Ok(response) = session.link.answer::<ProduceRequest>().await else { continue 'connections };
-                let part = &response.responses[0].partition_responses[0];
-                let batch = unanswered.pop_front().expect("was in flight");
-                let (code, base_offset) = (ErrorCode(part.error_code), part.base_offset);
-                match self.answered(&batch, code, base_offset, session.incarnation) {
-                    Next::GoOn => {}
-                    Next::Reconnect => {
-                        if self.way == Way::Idempotent {
-                            unanswered.push_front(batch);
-                        }
-                        self.clients.pause().await;
-                        continue 'connections;
-                    }
-                    Next::GiveUp => return,
-                }
-            }
-        }
-    }
-
-    fn answered(&mut self, batch: &Batch, code: ErrorCode, base_offset: i64, by: Incarnation) -> Next {
-        let executor = self.clients.network.executor();
-        executor.trace(format_args!("{} on {:?}: {code:?}, offset {base_offset}", self.name, self.partition));
-        self.refusals += u32::from(!code.is_none());
-        let mut promises = self.clients.promises.borrow_mut();
-        match code {
-            _ if self.disk_fails && self.refusals > REFUSALS_MAX => Next::GiveUp,
-            code if code.is_none() => {
-                for (offset, value) in (base_offset..).zip(&batch.values) {
-                    promises.told(self.partition, offset, value.clone(), Told::Acknowledged, by);
-                }
-                Next::GoOn
-            }
-            ErrorCode::KAFKA_STORAGE_ERROR if self.disk_fails => Next::GiveUp,
-            // Its earlier batches may be gone with the power, where that was not excluded.
-            ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER | ErrorCode::UNKNOWN_PRODUCER_ID
-                if promises.may_have_lost(self.partition) || self.disk_fails =>
-            {
-                Next::GiveUp
-            }
-            code if code.is_retriable() && code != ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER => Next::Reconnect,
-            code => {
-                promises.violation(format!("{} on {:?} was refused: {code}", self.name, self.partition));
-                Next::GiveUp
-            }
-        }
-    }
-
-    async fn producer_id(&mut self) -> Option<(i64, i16)> {
-        let request =
-            InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: 60_000, ..Default::default() };
-        loop {
-            let mut session = self.clients.connect().await;
-            let Ok(response) = session.link.call(INIT_PRODUCER_ID_VERSION, &request).await else { continue };
-            match ErrorCode(response.error_code) {
-                code if code.is_none() => {
-                    self.clients.promises.borrow_mut().given(response.producer_id);
-                    return Some((response.producer_id, response.producer_epoch));
-                }
-                _ if self.disk_fails && self.refusals > REFUSALS_MAX => return None,
-                code if code.is_retriable() || self.disk_fails => {
-                    self.refusals += 1;
-                    self.clients.pause().await;
-                }
-                code => {
-                    self.clients.promises.borrow_mut().violation(format!("InitProducerId: {code}"));
-                    return None;
-                }
-            }
-        }
-    }
-
-    fn batches(&mut self, plan: &Plan, (id, epoch): (i64, i16)) -> VecDeque<Batch> {
-        let mut sequence = 0;
-        let mut batches = VecDeque::new();
-        for number in 0..plan.batches {
-            let values: Vec<Bytes> = (0..self.random.between(1, plan.records_max))
-                .map(|record| self.value(number, record, plan.value_bytes_max))
-                .collect();
-            let codec = if self.random.chance(300) { Codec::Lz4 } else { Codec::None };
-            let mut options = BatchOptions { compression: Compression { codec, level: None }, ..Default::default() };
-            if self.way == Way::Idempotent {
-                options.producer_id = ProducerId(id);
-                options.producer_epoch = ProducerEpoch(epoch);
-                options.base_sequence = Sequence(sequence);
-            }
-            sequence += i32::try_from(values.len()).expect("is small");
-            let mut builder = BatchBuilder::new(options);
-            for value in &values {
-                // Records of one batch come from one moment; those of the next from a later one.
-                let timestamp = Timestamp(1_750_000_000_000) + i64::try_from(number).expect("is small") * 10;
-                builder.append(timestamp, None, Some(value), &[]);
-            }
-            let bytes = builder.build().expect("compresses").bytes().clone();
-            self.clients.promises.borrow_mut().sent(self.partition, &values);
-            batches.push_back(Batch { values, bytes, was_sent: false });
-        }
-        batches
-    }
-
-    /// A value that no other record of the run has.
-    fn value(&mut self, batch: usize, record: u64, bytes_max: u64) -> Bytes {
-        let mut value = format!("{} {batch}.{record} ", self.name).into_bytes();
-        let len = usize::try_from(self.random.between(20, bytes_max.max(20))).expect("is small");
-        while value.len() < len {
-            value.extend(format!("{:016x}", self.random.bits()).bytes());
-        }
-        value.into()
-    }
-
-    fn request(&self, batch: &Batch) -> ProduceRequest {
-        ProduceRequest {
-            transactional_id: None::<KafkaString>,
-            acks: if self.way == Way::Leader { 1 } else { -1 },
-            timeout_ms: 30_000,
-            topic_data: vec![produce_request::TopicProduceData {
-                name: self.partition.0.into(),
-                partition_data: vec![produce_request::PartitionProduceData {
-                    index: self.partition.1,
-                    records: Some(batch.bytes.clone()),
-                }],
-                ..Default::default()
-            }],
-        }
     }
 }
