@@ -72,6 +72,18 @@ pub const ANSWER_MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Time that a frame waits for its place in the memory budget before its connection is closed.
 pub const BUDGET_WAIT_MS_MAX: u64 = 30_000;
 
+/// Bytes for which a large frame gets room at a time; from then on as much again as has come.
+pub const FRAME_PART_BYTES: usize = 1024 * 1024;
+
+/// Time that a large frame may take beyond its slowest pace while others wait for the memory that it holds,
+pub const FRAME_WAIT_MS: u64 = 2_000;
+
+/// and that pace.
+pub const FRAME_BYTES_PER_MS_MIN: u64 = 64;
+
+/// Time between two looks whether others have begun to wait.
+pub const FRAME_LOOK_MS: u64 = 500;
+
 /// Batches that one write to a partition takes together.
 pub const APPEND_GROUP_BATCHES_MAX: usize = 256;
 

@@ -44,6 +44,11 @@ impl Budget {
         self.hold(bytes)
     }
 
+    /// Whether somebody waits for memory.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.0.turn.is_held()
+    }
+
     /// Takes what is left of `bytes` without waiting.
     pub(crate) fn reserve_up_to(&self, bytes: usize) -> Reservation {
         let left = self.0.bytes_max.saturating_sub(self.0.bytes_held.get());

@@ -6,12 +6,16 @@
 //! by then a Produce has taken its places in the queues of its partitions or in the rings that lead to them.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use corelane_core::limits::{BUDGET_WAIT_MS_MAX, EXACT_RECEIVE_BYTES_MIN, TASK_BUDGET_US};
+use corelane_core::base::Monotonic;
+use corelane_core::limits::{
+    BUDGET_WAIT_MS_MAX, EXACT_RECEIVE_BYTES_MIN, FRAME_BYTES_PER_MS_MIN, FRAME_LOOK_MS, FRAME_PART_BYTES,
+    FRAME_WAIT_MS, TASK_BUDGET_US,
+};
 use corelane_core::protocol::ApiKey;
 use corelane_core::protocol::wire::{Frame, next_frame};
 
@@ -77,6 +81,7 @@ async fn read_frames<S: Sys>(
     let frame_bytes_max = shard.settings.request_bytes_max();
     let mut buffer = BytesMut::new();
     let mut reservation = None;
+    let mut reserved_at = shard.sys.now();
     let mut breathed = shard.sys.now();
     loop {
         let missing = loop {
@@ -108,15 +113,56 @@ async fn read_frames<S: Sys>(
                 Either::First(reserved) => reservation = Some(reserved),
                 Either::Second(()) => return End::Ours(format!("no memory for a frame of {missing} bytes in time")),
             }
+            reserved_at = shard.sys.now();
         }
-        if missing >= EXACT_RECEIVE_BYTES_MIN {
-            // Its own buffer. Everything smaller passes through the shard's, so that a silent connection holds none.
-            buffer.reserve(missing);
-        }
-        let (received, filled) = shard.sys.receive(connection, std::mem::take(&mut buffer), missing).await;
+        let missing = make_room(&mut buffer, missing);
+        let came_bytes = buffer.len() as u64;
+        let receive = shard.sys.receive(connection, std::mem::take(&mut buffer), missing);
+        let received = if reservation.is_some() {
+            let due = reserved_at.plus_ms(FRAME_WAIT_MS + came_bytes / FRAME_BYTES_PER_MS_MIN);
+            while_nobody_waits(shard, receive, due).await
+        } else {
+            Some(receive.await)
+        };
+        let Some((received, filled)) = received else {
+            return End::Ours("a large frame came too slowly while others waited for its memory".to_owned());
+        };
         buffer = filled;
         if !matches!(received, Ok(bytes) if bytes > 0) || answers.is_closed() {
             return End::Peer;
+        }
+    }
+}
+
+/// Makes room for what is missing of a frame, or for the next part of it: memory follows what has come, not what was
+/// announced. Returns how much of it may be received now.
+fn make_room(buffer: &mut BytesMut, missing: usize) -> usize {
+    if missing < EXACT_RECEIVE_BYTES_MIN {
+        // It passes through the shard's buffer, so that a silent connection holds none.
+        return missing;
+    }
+    let spare = buffer.capacity() - buffer.len();
+    if spare < missing && (missing <= FRAME_PART_BYTES || spare < EXACT_RECEIVE_BYTES_MIN) {
+        buffer.reserve(missing.min(buffer.len().max(FRAME_PART_BYTES)));
+    }
+    missing.min(buffer.capacity() - buffer.len())
+}
+
+/// What a receive comes to; `None` if it is not complete at `due` and others wait for the memory that it holds.
+async fn while_nobody_waits<S: Sys, T>(
+    shard: &Shard<S>,
+    receive: impl Future<Output = T>,
+    due: Monotonic,
+) -> Option<T> {
+    let mut receive = pin!(receive);
+    loop {
+        let now = shard.sys.now();
+        if now >= due && shard.budget.is_awaited() {
+            return None;
+        }
+        let look_again = due.max(now.plus_ms(FRAME_LOOK_MS));
+        if let Either::First(received) = first_of(receive.as_mut(), shard.sys.sleep_until(look_again)).await {
+            return Some(received);
         }
     }
 }

@@ -38,6 +38,11 @@ impl Turn {
         }
         TakeTurn { state: Some(Rc::clone(&self.0)), ticket }
     }
+
+    /// Whether somebody has it.
+    pub(crate) fn is_held(&self) -> bool {
+        self.0.serving.get() < self.0.issued.get()
+    }
 }
 
 impl TurnState {
