@@ -460,6 +460,28 @@ fn requests_without_end_and_no_answer_read() {
 }
 
 #[test]
+fn waiting_fetches_without_end() {
+    // When their time is up, each of those in progress reads the quarter of a megabyte that is there.
+    visit(PIPELINE_REQUESTS_MAX * 512 * 1024, |clients| async move {
+        let raw = Rc::new(clients.raw().await);
+        let sent = Rc::new(Cell::new(0));
+        let (sender, counted) = (Rc::clone(&raw), Rc::clone(&sent));
+        let many = frame(FETCH_VERSION, 1, &FetchRequest { min_bytes: i32::MAX, max_wait_ms: 20_000, ..fetch(0, 0) });
+        let many = Bytes::from(many.repeat(PIPELINE_REQUESTS_MAX));
+        clients.spawn("hostile sender", async move {
+            while counted.get() < 1_000 && sender.send(many.clone()).await {
+                counted.set(counted.get() + 1);
+            }
+        });
+        clients.sleep_ms(10_000).await;
+        assert!(sent.get() < 1_000, "the broker took every request that was sent, none of them answered");
+        honest_work(&clients, 21).await;
+        raw.reset();
+        clients.sleep_ms(20_000).await;
+    });
+}
+
+#[test]
 #[ignore = "a fetch always reads one whole batch, and a connection may have 64 fetches waiting"]
 fn fetched_data_that_nobody_reads() {
     visit(48 * 1024 * 1024, |clients| async move {
