@@ -67,11 +67,10 @@ impl Reservation {
         self.bytes
     }
 
-    /// Gives back what is beyond `bytes`.
-    pub(crate) fn shrink_to(&mut self, bytes: usize) {
-        let excess = self.bytes.saturating_sub(bytes);
-        self.bytes -= excess;
-        self.state.bytes_held.set(self.state.bytes_held.get() - excess);
+    /// Holds what is really needed, be it less or more.
+    pub(crate) fn settle(&mut self, bytes: usize) {
+        self.state.bytes_held.set(self.state.bytes_held.get() - self.bytes + bytes);
+        self.bytes = bytes;
         self.state.released.raise();
     }
 }

@@ -53,16 +53,24 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     let found = find(shard, &fetch, by_id, deadline, bytes_min).await;
 
     let bytes_max = usize::try_from(asked.max_bytes).unwrap_or(0).min(shard.settings.fetch_bytes_max());
-    let available = found.iter().map(ReadResult::bytes).sum::<u64>();
-    let bytes_max = bytes_max.min(usize::try_from(available).unwrap_or(usize::MAX));
-    // What readers do not take off their sockets stays in memory: the more there is of it, the less is read ahead.
-    let mut reservation = shard.answer_budget.reserve_up_to(bytes_max);
-    let path = match shard.settings.config.fetch_path {
-        FetchPath::Auto if request.origin.is_local => FetchPath::Copy,
-        path => path,
+    // The first batch is sent whatever the limit is.
+    let whole = |result: &ReadResult<S>| result.range.as_ref().map_or(0, |range| range.whole_bytes);
+    let first = found.iter().map(whole).find(|bytes| *bytes > 0).unwrap_or(0);
+    let needed = found.iter().map(whole).sum::<u64>().min(bytes_max as u64).max(first);
+    let needed = usize::try_from(needed).unwrap_or(usize::MAX);
+    // What readers do not take off their sockets stays in memory. Once there is too much of it, answers are sent from
+    // their files, whatever that costs: those hold nothing.
+    let mut reservation = shard.answer_budget.reserve_up_to(needed);
+    let way = Way {
+        path: match shard.settings.config.fetch_path {
+            _ if reservation.bytes() < needed => FetchPath::Sendfile,
+            FetchPath::Auto if request.origin.is_local => FetchPath::Copy,
+            path => path,
+        },
+        may_copy: reservation.bytes() == needed,
     };
-    let mut read = read(shard, &fetch, found, reservation.bytes(), path).await;
-    reservation.shrink_to(read.iter().filter(|partition| partition.file.is_none()).map(|p| p.records.len()).sum());
+    let mut read = read(shard, &fetch, found, bytes_max, way).await;
+    reservation.settle(read.iter().filter(|partition| partition.file.is_none()).map(|p| p.records.len()).sum());
     let told: Vec<(SessionKey, Outcome)> =
         fetch.wanted.iter().zip(&read).map(|((key, _), partition)| (key.clone(), partition.outcome())).collect();
     let random_id = i32::try_from(shard.sys.random() >> 33).unwrap_or(1);
@@ -205,6 +213,14 @@ struct Partition<S: Sys> {
     file: Option<(S::File, FilePosition, u32)>,
 }
 
+/// How the records of one answer get to the socket.
+#[derive(Clone, Copy)]
+struct Way {
+    path: FetchPath,
+    /// There is memory for what cannot go that way.
+    may_copy: bool,
+}
+
 /// From this size on, `sendfile(2)` costs less than a copy where it is worth it at all.
 const SENDFILE_BYTES_MIN: u64 = 64 * 1024;
 
@@ -227,7 +243,7 @@ async fn read<S: Sys>(
     fetch: &SessionFetch<SessionKey>,
     found: Vec<ReadResult<S>>,
     bytes_max: usize,
-    path: FetchPath,
+    way: Way,
 ) -> Vec<Partition<S>> {
     let mut left = bytes_max;
     let mut is_first = true;
@@ -237,11 +253,11 @@ async fn read<S: Sys>(
         let mut file = None;
         let range = result.range.take();
         let limit = usize::try_from(wanted.bytes_max).unwrap_or(0).min(left);
-        let whole = range.as_ref().and_then(|range| from_file(range, limit, is_first, path));
+        let whole = range.as_ref().and_then(|range| from_file(range, limit, is_first, way.path));
         if let (Some(range), Some((stand_in, bytes))) = (&range, whole) {
             records = stand_in;
             file = Some((range.file.clone(), range.position, bytes));
-        } else if let Some(range) = range.filter(|_| limit > 0 || is_first) {
+        } else if let Some(range) = range.filter(|_| (limit > 0 && way.may_copy) || is_first) {
             match copy(shard, &range, limit, is_first).await {
                 Ok(bytes) => records = bytes,
                 Err(error) => {
