@@ -38,8 +38,6 @@ pub struct WatchId(pub(crate) u64);
 pub struct Origin {
     /// Which of the node's listeners accepted it: answers name addresses of that one.
     pub listener: usize,
-    /// The client is on this machine.
-    pub is_local: bool,
 }
 
 /// A message from one shard to another.

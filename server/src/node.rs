@@ -356,7 +356,7 @@ async fn accept<S: Sys>(shard: Rc<Shard<S>>, listener: S::Listener, index: usize
             continue;
         }
         shard.connections.borrow_mut()[usize::from(to.0)] += 1;
-        let origin = Origin { listener: index, is_local: peer.ip().to_canonical().is_loopback() };
+        let origin = Origin { listener: index };
         if to == shard.sys.shard() {
             connection::adopt(&shard, socket, origin);
         } else {

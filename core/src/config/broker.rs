@@ -96,7 +96,7 @@ pub struct BrokerConfig {
 /// How records get from the page cache to a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FetchPath {
-    /// Small pieces and those for clients on this machine are copied; others go by `sendfile(2)`.
+    /// Pieces below 64 KiB are copied; others go by `sendfile(2)`.
     #[default]
     Auto,
     /// Always through memory of the broker's.

@@ -64,7 +64,6 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     let way = Way {
         path: match shard.settings.config.fetch_path {
             _ if reservation.bytes() < needed => FetchPath::Sendfile,
-            FetchPath::Auto if request.origin.is_local => FetchPath::Copy,
             path => path,
         },
         may_copy: reservation.bytes() == needed,
