@@ -6,6 +6,7 @@
 pub mod base;
 pub mod client;
 pub mod config;
+pub mod group;
 pub mod limits;
 pub mod log;
 pub mod metadata;

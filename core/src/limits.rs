@@ -126,6 +126,36 @@ pub const TASK_BUDGET_US: u64 = 300;
 /// Connections of one shard.
 pub const CONNECTIONS_MAX: usize = 16 * 1024;
 
+/// Groups of one coordinator, which is one partition of `__consumer_offsets`.
+pub const GROUPS_MAX: usize = 64 * 1024;
+
+/// Members of one group, whatever `group.max.size` allows.
+pub const GROUP_MEMBERS_MAX: usize = 16 * 1024;
+
+/// Committed offsets of one coordinator, those of open transactions and of commits on their way included.
+pub const GROUP_OFFSETS_MAX: usize = 256 * 1024;
+
+/// Bytes of groups, members, subscriptions, assignments and offsets that one coordinator holds.
+pub const GROUP_STATE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of state that a coordinator loads from its log before it gives up: the log holds what was admitted within
+/// [`GROUP_STATE_BYTES_MAX`], by this or an earlier release, or by Kafka, which has no such bound.
+pub const GROUP_LOAD_BYTES_MAX: usize = 4 * GROUP_STATE_BYTES_MAX;
+
+/// Appends of one coordinator that are on their way; commits are put off while there are so many.
+pub const GROUP_APPENDS_MAX: usize = 4 * 1024;
+
+/// Bytes of one batch of `__consumer_offsets` (Kafka's default of `message.max.bytes`).
+pub const OFFSETS_BATCH_BYTES_MAX: usize = 1024 * 1024 + 12;
+
+/// Groups that one look for expired offsets takes before others get their turn.
+pub const EXPIRY_GROUPS_MAX: usize = 1_024;
+
+/// Time after which a new member that waits in JoinGroup is given up: it has no id yet and cannot send heartbeats.
+pub const NEW_MEMBER_JOIN_MS_MAX: u64 = 300_000;
+
 const _: () = assert!(SHARDS_MAX <= u16::MAX as usize);
 const _: () = assert!(METADATA_BATCH_BYTES_MAX <= METADATA_QUEUE_BYTES_MAX);
 const _: () = assert!(MAILBOX_MESSAGES_MAX.is_power_of_two());
+const _: () = assert!(GROUP_STATE_BYTES_MAX <= GROUP_LOAD_BYTES_MAX);
+const _: () = assert!(OFFSETS_BATCH_BYTES_MAX <= GROUP_STATE_BYTES_MAX);

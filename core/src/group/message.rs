@@ -1,0 +1,161 @@
+//! What goes into a coordinator and what comes out of it.
+
+use super::log_record::LogRecord;
+use crate::base::{Monotonic, ProducerEpoch, ProducerId, Timestamp};
+use crate::protocol::KafkaString;
+use crate::protocol::messages::delete_groups_response::DeletableGroupResult;
+use crate::protocol::messages::describe_groups_response::DescribedGroup;
+use crate::protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
+use crate::protocol::messages::offset_fetch_response::OffsetFetchResponseGroup;
+use crate::protocol::messages::{
+    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
+    ListGroupsResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse,
+    SyncGroupRequest, SyncGroupResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+};
+use crate::record::{Batch, BatchBuilder, BatchOptions, CodecError};
+
+/// One instant on both clocks: deadlines are monotonic, what is stored is wall time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// For deadlines.
+    pub monotonic: Monotonic,
+    /// For commit timestamps and retention.
+    pub wall: Timestamp,
+}
+
+/// A request's number, chosen by who asks and unique among the open ones; its answer carries it.
+///
+/// Every request gets exactly one answer, some only after minutes: JoinGroup and SyncGroup wait for other members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// An append's number; they count up by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AppendId(pub u64);
+
+/// Who asks, and in which version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestContext {
+    /// Version of the API; the answer is ready to be encoded in it.
+    pub version: i16,
+    /// Client id of the request header; null is empty.
+    pub client_id: KafkaString,
+    /// Address as Kafka shows it, `/127.0.0.1`.
+    pub client_host: KafkaString,
+    /// 128 random bits, for the id of a new member.
+    pub random: u128,
+}
+
+/// A request to the coordinator of its group.
+///
+/// Before it comes here the caller has checked what the client may do, and that topics and partitions exist: what is
+/// unknown or forbidden is answered by the caller and taken out. Where a version names topics by id (OffsetCommit and
+/// OffsetFetch 10), the caller has filled in the names beside the ids.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    /// Key 11. Waits for the other members.
+    JoinGroup(JoinGroupRequest),
+    /// Key 14. Waits for the leader's assignment.
+    SyncGroup(SyncGroupRequest),
+    /// Key 12.
+    Heartbeat(HeartbeatRequest),
+    /// Key 13.
+    LeaveGroup(LeaveGroupRequest),
+    /// Key 8. In version 10 each topic has both name and id.
+    OffsetCommit(OffsetCommitRequest),
+    /// Key 28.
+    TxnOffsetCommit(TxnOffsetCommitRequest),
+    /// Key 9, one group of it; see [`offset_fetch_groups`](super::offset_fetch_groups). In version 10 each topic has
+    /// both name and id.
+    OffsetFetch {
+        /// The group, and which of its offsets; no topics are all.
+        group: OffsetFetchRequestGroup,
+        /// Wait for commits that are on their way, and say where a transaction is open (KIP-447).
+        require_stable: bool,
+    },
+    /// Key 47.
+    OffsetDelete(OffsetDeleteRequest),
+    /// Key 15, one group of it.
+    DescribeGroup(KafkaString),
+    /// Key 16, asked of every coordinator. Empty filters let everything through.
+    ListGroups {
+        /// States, in any case.
+        states: Vec<KafkaString>,
+        /// Types, in any case.
+        types: Vec<KafkaString>,
+    },
+    /// Key 42, one group of it.
+    DeleteGroup(KafkaString),
+}
+
+/// The answer to the [`Request`] of the same name.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// Key 11.
+    JoinGroup(JoinGroupResponse),
+    /// Key 14.
+    SyncGroup(SyncGroupResponse),
+    /// Key 12.
+    Heartbeat(HeartbeatResponse),
+    /// Key 13.
+    LeaveGroup(LeaveGroupResponse),
+    /// Key 8. Topics have both name and id.
+    OffsetCommit(OffsetCommitResponse),
+    /// Key 28.
+    TxnOffsetCommit(TxnOffsetCommitResponse),
+    /// Key 9, one group of it; see [`offset_fetch_response`](super::offset_fetch_response). Where all topics were asked
+    /// for, they have their names, and an id only if one was stored with every offset of them.
+    OffsetFetch(OffsetFetchResponseGroup),
+    /// Key 47.
+    OffsetDelete(OffsetDeleteResponse),
+    /// Key 15, one group of it, without authorized operations.
+    DescribeGroup(DescribedGroup),
+    /// Key 16, what this coordinator has. An error of one coordinator is that of the whole answer.
+    ListGroups(ListGroupsResponse),
+    /// Key 42, one group of it.
+    DeleteGroup(DeletableGroupResult),
+}
+
+/// What the caller has to do, in this order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Append this to the partition, in the order of these effects, and tell
+    /// `GroupCoordinator::on_append` what became of it.
+    Append(Append),
+    /// Give this answer.
+    Answer(RequestId, Answer),
+}
+
+/// Records that go to the log as one batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Append {
+    /// Its number.
+    pub id: AppendId,
+    /// Time of all its records.
+    pub at: Timestamp,
+    /// The records; at least one.
+    pub records: Vec<LogRecord>,
+    /// The producer whose transaction they belong to.
+    pub producer: Option<(ProducerId, ProducerEpoch)>,
+}
+
+impl Append {
+    /// The records as a batch whose offset and leader epoch are still to be stamped.
+    ///
+    /// # Errors
+    /// None in practice: the coordinator keeps below its `batch_bytes_max`.
+    pub fn batch(&self) -> Result<Batch, CodecError> {
+        let mut options = BatchOptions::default();
+        if let Some((id, epoch)) = self.producer {
+            // Kafka's coordinator appends without a sequence as well: it is the only one to write here.
+            options.producer_id = id;
+            options.producer_epoch = epoch;
+            options.transactional = true;
+        }
+        let mut builder = BatchBuilder::new(options);
+        for record in &self.records {
+            builder.append(self.at, Some(&record.key), record.value.as_deref(), &[]);
+        }
+        builder.build()
+    }
+}
