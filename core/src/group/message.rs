@@ -1,5 +1,7 @@
 //! What goes into a coordinator and what comes out of it.
 
+use bytes::Bytes;
+
 use super::log_record::LogRecord;
 use crate::base::{Monotonic, ProducerEpoch, ProducerId, Timestamp};
 use crate::protocol::KafkaString;
@@ -120,7 +122,7 @@ pub enum Answer {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Append this to the partition, in the order of these effects, and tell
-    /// `GroupCoordinator::on_append` what became of it.
+    /// [`on_append`](super::GroupCoordinator::on_append) what became of it.
     Append(Append),
     /// Give this answer.
     Answer(RequestId, Answer),
@@ -158,4 +160,14 @@ impl Append {
         }
         builder.build()
     }
+}
+
+/// A copy of bytes that does not keep the frame alive in which they came.
+pub(super) fn detached(bytes: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}
+
+/// A copy of text that does not keep the frame alive in which it came.
+pub(super) fn detached_text(text: &str) -> KafkaString {
+    if text.is_empty() { KafkaString::EMPTY } else { KafkaString::copied(text) }
 }

@@ -1,7 +1,7 @@
 //! Group coordinators: who belongs to a group, who reads what, and how far each has come.
 //!
 //! The shard that leads a partition of `__consumer_offsets` coordinates the groups that map to it
-//! ([`offsets_partition`]). One `GroupCoordinator` is one such partition: everything it must remember is a record
+//! ([`offsets_partition`]). One [`GroupCoordinator`] is one such partition: everything it must remember is a record
 //! there, in Kafka's own format, so that Kafka's tools read ours and we read theirs.
 //!
 //! The machine does no I/O. Requests, instants and the fate of appends go in; answers and appends come out, as
@@ -9,22 +9,31 @@
 //!
 //! | in | when |
 //! | --- | --- |
-//! | `GroupLoader`, batch by batch, then `finish` | the partition was opened, or this broker became its leader |
-//! | `handle` | a request came |
-//! | `on_append` | the high watermark passed an append, or it failed |
-//! | `on_time` | `next_deadline` is over |
-//! | `on_end_marker` | the end of a transaction was written to the partition |
-//! | `on_topics_deleted` | topics are gone |
-//! | `resign` | the partition is led elsewhere, or its log is fenced |
+//! | [`GroupLoader`], batch by batch, then [`finish`](GroupLoader::finish) | the partition was opened, or this broker became its leader |
+//! | [`handle`](GroupCoordinator::handle) | a request came |
+//! | [`on_append`](GroupCoordinator::on_append) | the high watermark passed an append, or it failed |
+//! | [`on_time`](GroupCoordinator::on_time) | [`next_deadline`](GroupCoordinator::next_deadline) is over |
+//! | [`on_end_marker`](GroupCoordinator::on_end_marker) | the end of a transaction was written to the partition |
+//! | [`on_topics_deleted`](GroupCoordinator::on_topics_deleted) | topics are gone |
+//! | [`resign`](GroupCoordinator::resign) | the partition is led elsewhere, or its log is fenced |
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::cast_possible_truncation)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::cast_possible_truncation))]
 
+mod classic;
+mod commit;
+mod coordinator;
+mod load;
 mod log_record;
 mod message;
+mod offsets;
+mod removal;
 mod settings;
+mod turn;
 mod versions;
 
+pub use coordinator::GroupCoordinator;
+pub use load::{GroupLoader, LoadError, LoadReport};
 pub use log_record::{
     CommittedOffset, DecodedRecord, LogRecord, LogRecordError, OffsetKey, OtherKind, OtherPart, decode_log_record,
     group_record, group_tombstone, offset_record, offset_tombstone,
@@ -48,18 +57,4 @@ pub fn offsets_partition(group_id: &str, partitions: i32) -> PartitionIndex {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_group_has_the_partition_that_java_computes() {
-        // Values of String.hashCode: "" 0, "a" 97, "hello" 99162322, "polygenelubricants" i32::MIN, "é𝄞" in three units.
-        for (group, partition) in
-            [("", 0), ("a", 47), ("hello", 22), ("polygenelubricants", 0), ("console-consumer", 8)]
-        {
-            assert_eq!(offsets_partition(group, 50), PartitionIndex(partition), "{group}");
-        }
-        assert_eq!(offsets_partition("é𝄞", i32::MAX), PartitionIndex((233 * 31 + 0xd834) * 31 + 0xdd1e));
-        assert_eq!(offsets_partition("any", 1), PartitionIndex(0));
-    }
-}
+mod tests;

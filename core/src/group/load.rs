@@ -1,0 +1,259 @@
+//! From the log to a coordinator.
+//!
+//! The log is read once from its start, batch by batch. What is held meanwhile is the state that the records so far
+//! amount to, not the records: memory is bounded by [`GROUP_LOAD_BYTES_MAX`] and one batch, whatever the log's length;
+//! the time is that of reading the log.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::classic::ClassicGroup;
+use super::coordinator::{Group, GroupCoordinator, Kind};
+use super::log_record::{
+    CommittedOffset, DecodedRecord, LogRecordError, OffsetKey, OtherKind, OtherPart, decode_log_record,
+};
+use super::message::{Now, detached_text};
+use super::offsets::Stored;
+use super::settings::GroupSettings;
+use crate::base::{Monotonic, Offset, ProducerId, Timestamp};
+use crate::limits::{DECOMPRESSED_BATCH_BYTES_MAX, GROUP_LOAD_BYTES_MAX};
+use crate::protocol::KafkaString;
+use crate::protocol::records::GroupMetadataValue;
+use crate::record::{Batch, CodecError, EndMarker, RecordError};
+
+/// Why a partition of `__consumer_offsets` cannot be loaded. Nothing of it is served then: an offset that is passed
+/// over is lost to its group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoadError {
+    /// The payload of the batch at this offset cannot be decompressed.
+    Codec(Offset, CodecError),
+    /// The payload of the batch at this offset is not the records that it promises.
+    Records(Offset, RecordError),
+    /// The record at this offset cannot be understood.
+    Record(Offset, LogRecordError),
+    /// The groups take more memory than they may; the offset is that of the record which was too much.
+    TooMuch(Offset),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Codec(offset, error) => write!(f, "batch at offset {offset}: {error}"),
+            Self::Records(offset, error) => write!(f, "batch at offset {offset}: {error}"),
+            Self::Record(offset, error) => write!(f, "record at offset {offset}: {error}"),
+            Self::TooMuch(offset) => write!(
+                f,
+                "the groups of this partition take more than {GROUP_LOAD_BYTES_MAX} bytes of memory at offset {offset}; \
+                 delete groups or offsets that nobody uses with the broker that wrote them"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+/// What was loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadReport {
+    /// Records read.
+    pub records: u64,
+    /// Records of types that nobody knows, which were passed over.
+    pub unknown_records: u64,
+    /// Groups that there are.
+    pub groups: usize,
+    /// Of these, groups of protocols that this broker does not speak.
+    pub other_groups: usize,
+    /// Offsets that there are, those of open transactions included.
+    pub offsets: usize,
+}
+
+/// A coordinator that is being loaded.
+#[derive(Debug)]
+pub struct GroupLoader {
+    coordinator: GroupCoordinator,
+    report: LoadReport,
+}
+
+impl GroupLoader {
+    /// Nothing read yet.
+    #[must_use]
+    pub fn new(settings: GroupSettings) -> Self {
+        Self { coordinator: GroupCoordinator::new(settings, Monotonic(0)), report: LoadReport::default() }
+    }
+
+    /// Takes the next batch of the partition, in the order of the log, up to the high watermark. Nothing of its bytes
+    /// is kept.
+    ///
+    /// # Errors
+    /// The batch cannot be understood, or there is too much; the loader is of no use any more.
+    pub fn batch(&mut self, batch: &Batch) -> Result<(), LoadError> {
+        let header = batch.header();
+        let base = header.base_offset();
+        let payload = batch.open(DECOMPRESSED_BATCH_BYTES_MAX).map_err(|error| LoadError::Codec(base, error))?;
+        let producer = header.attributes().is_transactional().then_some(header.producer_id());
+        if header.attributes().is_control() {
+            if let (Some(producer), Some(marker)) = (producer, EndMarker::parse(&payload)) {
+                self.coordinator.on_end_marker(producer, marker.committed);
+            }
+            return Ok(());
+        }
+        for record in batch.records(&payload) {
+            let record = record.map_err(|error| LoadError::Records(base, error))?;
+            let offset = base.plus(i64::from(record.offset_delta));
+            let slice = |bytes: &[u8]| payload.slice_ref(bytes);
+            self.record(offset, producer, record.key.map(slice), record.value.map(slice))?;
+        }
+        Ok(())
+    }
+
+    fn record(
+        &mut self,
+        offset: Offset,
+        producer: Option<ProducerId>,
+        key: Option<Bytes>,
+        value: Option<Bytes>,
+    ) -> Result<(), LoadError> {
+        self.report.records += 1;
+        match decode_log_record(key, value).map_err(|error| LoadError::Record(offset, error))? {
+            DecodedRecord::Offset(key, committed) => self.coordinator.replay_offset(offset, producer, &key, committed),
+            DecodedRecord::Group(id, value) => self.coordinator.replay_group(&id, value.as_ref()),
+            DecodedRecord::Other { kind, group, part, exists } => {
+                self.coordinator.replay_other(kind, &group, part, exists);
+            }
+            DecodedRecord::Unknown(_) => self.report.unknown_records += 1,
+        }
+        if self.coordinator.bytes > GROUP_LOAD_BYTES_MAX {
+            return Err(LoadError::TooMuch(offset));
+        }
+        Ok(())
+    }
+
+    /// The log is read: from now on its groups are coordinated here. Sessions of members begin anew.
+    #[must_use]
+    pub fn finish(self, now: Now) -> (GroupCoordinator, LoadReport) {
+        let Self { mut coordinator, mut report } = self;
+        report.groups = coordinator.groups.len();
+        report.other_groups =
+            coordinator.groups.values().filter(|group| matches!(group.kind, Kind::Other { .. })).count();
+        report.offsets = coordinator.offset_count;
+        coordinator.resume(now);
+        (coordinator, report)
+    }
+}
+
+impl GroupCoordinator {
+    fn replay_offset(
+        &mut self,
+        record_offset: Offset,
+        producer: Option<ProducerId>,
+        key: &OffsetKey,
+        committed: Option<CommittedOffset>,
+    ) {
+        let Some(committed) = committed else {
+            self.with_offsets(&key.group, |offsets| offsets.remove(&key.topic, key.partition));
+            return;
+        };
+        if !self.groups.contains_key(&key.group) {
+            self.replay_new(&key.group);
+        }
+        let committed = CommittedOffset { metadata: detached_text(&committed.metadata), ..committed };
+        let stored = Stored { committed, record_offset };
+        let topic = detached_text(&key.topic);
+        match producer {
+            None => {
+                self.with_offsets(&key.group, |offsets| offsets.put(&topic, key.partition, stored));
+            }
+            Some(producer) => {
+                self.transactions.entry(producer).or_default().insert(detached_text(&key.group));
+                self.with_offsets(&key.group, |offsets| {
+                    offsets.put_transactional(&topic, key.partition, producer, stored);
+                });
+            }
+        }
+    }
+
+    /// A group of which nothing but offsets is known yet.
+    fn replay_new(&mut self, id: &KafkaString) {
+        let group = ClassicGroup::new(detached_text(id), Timestamp::NONE);
+        self.replay_kind(id, Kind::Classic(Box::new(group)), false);
+    }
+
+    fn replay_kind(&mut self, id: &KafkaString, kind: Kind, is_recorded: bool) {
+        match self.groups.get_mut(id) {
+            Some(group) => {
+                let before = group.bytes();
+                group.kind = kind;
+                group.is_recorded = is_recorded;
+                self.bytes = self.bytes - before + group.bytes();
+            }
+            None => {
+                let mut group = Group::new(kind);
+                group.is_recorded = is_recorded;
+                self.bytes += group.bytes();
+                self.groups.insert(detached_text(id), group);
+            }
+        }
+    }
+
+    fn replay_group(&mut self, id: &KafkaString, value: Option<&GroupMetadataValue>) {
+        match value {
+            Some(value) => {
+                let group = ClassicGroup::loaded(detached_text(id), value);
+                self.replay_kind(id, Kind::Classic(Box::new(group)), true);
+            }
+            None => self.replay_end(id, |kind| matches!(kind, Kind::Classic(_))),
+        }
+    }
+
+    /// A group is no more. Offsets that it still has are those of a group that only has offsets.
+    fn replay_end(&mut self, id: &KafkaString, is_meant: impl FnOnce(&Kind) -> bool) {
+        match self.groups.get(id) {
+            Some(group) if !is_meant(&group.kind) => {}
+            Some(group) if group.offsets.is_empty() => self.remove_group(id),
+            Some(_) => self.replay_new(id),
+            None => {}
+        }
+    }
+
+    fn replay_other(&mut self, other: OtherKind, id: &KafkaString, part: OtherPart, exists: bool) {
+        let is_it = |kind: &Kind| matches!(kind, Kind::Other { kind, .. } if *kind == other);
+        if exists && !self.groups.get(id).is_some_and(|group| is_it(&group.kind)) {
+            // Parts of a group that is gone are gone themselves: what comes with a value belongs to one that is there.
+            let kind = Kind::Other { kind: other, members: Default::default() };
+            self.replay_kind(id, kind, true);
+        }
+        let Some(group) = self.groups.get_mut(id) else { return };
+        let Kind::Other { kind, members } = &mut group.kind else { return };
+        if *kind != other {
+            return;
+        }
+        match part {
+            OtherPart::Group if !exists => self.replay_end(id, is_it),
+            OtherPart::Member(member) => {
+                let bytes = 64 + member.len();
+                if exists && members.insert(detached_text(&member)) {
+                    self.bytes += bytes;
+                } else if !exists && members.remove(&member) {
+                    self.bytes -= bytes;
+                }
+            }
+            OtherPart::Group | OtherPart::Detail => {}
+        }
+    }
+
+    fn resume(&mut self, now: Now) {
+        self.expiry_at = now.monotonic.plus_ms(self.settings.retention_check_interval_ms);
+        let ids: Vec<_> = self.groups.keys().cloned().collect();
+        for id in ids {
+            self.with_classic(now, &id, |group, turn| {
+                group.resume(turn.now);
+                if group.members.len() > turn.settings.group_size_max {
+                    // `group.max.size` is lower than it was: everybody joins again, and the last ones are refused.
+                    group.prepare_rebalance(turn);
+                }
+            });
+        }
+        assert_eq!(self.append_count(), 0, "members that were just loaded have not joined again");
+    }
+}

@@ -1,0 +1,117 @@
+//! What a group wants done: answers and appends, gathered while it handles one fact.
+
+use bytes::Bytes;
+
+use super::classic::Protocol;
+use super::log_record::{CommittedOffset, LogRecord};
+use super::message::{Answer, Now, Request, RequestId};
+use super::settings::GroupSettings;
+use crate::base::{PartitionIndex, ProducerEpoch, ProducerId};
+use crate::protocol::wire::EncodeError;
+use crate::protocol::{ErrorCode, KafkaString};
+
+/// One fact being handled, and what came of it so far.
+pub(super) struct Turn<'a> {
+    pub(super) now: Now,
+    pub(super) settings: &'a GroupSettings,
+    pub(super) steps: Vec<Step>,
+}
+
+/// Something to be done, in order.
+#[derive(Debug)]
+pub(super) enum Step {
+    Answer(RequestId, Answer),
+    Append(Draft),
+}
+
+/// An append that is not numbered yet.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) records: Result<Vec<LogRecord>, EncodeError>,
+    pub(super) producer: Option<(ProducerId, ProducerEpoch)>,
+    /// What the records do to the group's offsets, in the order of the records.
+    pub(super) changes: Vec<OffsetChange>,
+    pub(super) then: Then,
+}
+
+/// What becomes of an offset when its record counts.
+#[derive(Debug)]
+pub(super) struct OffsetChange {
+    pub(super) topic: KafkaString,
+    pub(super) partition: PartitionIndex,
+    /// `None` deletes.
+    pub(super) committed: Option<CommittedOffset>,
+}
+
+/// What happens when the fate of an append is known.
+#[derive(Debug)]
+pub(super) enum Then {
+    /// Nothing more: the record of a group that became empty, whose loss is made good later.
+    Emptied,
+    /// Nothing more: offsets are gone.
+    Removed,
+    /// The group exists. If it could not be written, the group is as if it had never been.
+    Created,
+    /// The assignment of this generation counts: its members are answered.
+    Assigned { generation: i32, assignments: Vec<(KafkaString, Bytes)> },
+    /// A static member has its new id. If that could not be written, it has the old one again.
+    Replaced(Box<Replacement>),
+    /// The request is answered; if the append failed, it is refused.
+    Answer { id: RequestId, answer: Box<Answer>, request: Box<Request>, version: i16 },
+    /// The group is deleted: because it expired, or for this request.
+    Deleted { request: Option<RequestId> },
+}
+
+/// A static member that came back under a new id while its group was stable.
+#[derive(Debug)]
+pub(super) struct Replacement {
+    pub(super) request: RequestId,
+    pub(super) version: i16,
+    pub(super) instance_id: KafkaString,
+    pub(super) old_id: KafkaString,
+    pub(super) new_id: KafkaString,
+    pub(super) old_leader: Option<KafkaString>,
+    pub(super) old: Wishes,
+}
+
+/// What a member asks for when it joins.
+#[derive(Clone, Debug)]
+pub(super) struct Wishes {
+    pub(super) protocols: Vec<Protocol>,
+    pub(super) session_timeout_ms: i32,
+    pub(super) rebalance_timeout_ms: i32,
+}
+
+impl<'a> Turn<'a> {
+    pub(super) fn new(now: Now, settings: &'a GroupSettings) -> Self {
+        Self { now, settings, steps: Vec::new() }
+    }
+
+    pub(super) fn answer(&mut self, request: RequestId, answer: Answer) {
+        self.steps.push(Step::Answer(request, answer));
+    }
+
+    pub(super) fn append(&mut self, record: Result<LogRecord, EncodeError>, then: Then) {
+        let records = record.map(|record| vec![record]);
+        self.steps.push(Step::Append(Draft { records, producer: None, changes: Vec::new(), then }));
+    }
+
+    /// Whether anything goes to the log.
+    pub(super) fn appends(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Append(_)))
+    }
+}
+
+/// The error that the log gave, as the answer has it.
+pub(super) fn append_error(code: ErrorCode) -> ErrorCode {
+    match code {
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::NOT_ENOUGH_REPLICAS | ErrorCode::REQUEST_TIMED_OUT => {
+            ErrorCode::COORDINATOR_NOT_AVAILABLE
+        }
+        ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::KAFKA_STORAGE_ERROR => ErrorCode::NOT_COORDINATOR,
+        ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE | ErrorCode::INVALID_FETCH_SIZE => {
+            ErrorCode::UNKNOWN_SERVER_ERROR
+        }
+        other => other,
+    }
+}
