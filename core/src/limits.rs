@@ -45,6 +45,12 @@ pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes that a compressed batch with bad timestamps may open to for its records at fault to be named.
 pub const FAULT_SEARCH_BYTES_MAX: usize = 1024 * 1024;
 
+/// Bytes of a set of messages in format 0 or 1 up to which it is converted at once and not on a helper thread.
+pub const LEGACY_INLINE_BYTES_MAX: usize = 4 * 1024;
+
+/// Bytes that stored batches may become in format 0 or 1, where each record has 34 bytes of its own.
+pub const LEGACY_CONVERTED_BYTES_MAX: usize = 128 * 1024 * 1024;
+
 /// Records at fault that the answer to one refused batch lists.
 pub const RECORD_ERRORS_MAX: usize = 1_000;
 
@@ -159,3 +165,4 @@ const _: () = assert!(METADATA_BATCH_BYTES_MAX <= METADATA_QUEUE_BYTES_MAX);
 const _: () = assert!(MAILBOX_MESSAGES_MAX.is_power_of_two());
 const _: () = assert!(GROUP_STATE_BYTES_MAX <= GROUP_LOAD_BYTES_MAX);
 const _: () = assert!(OFFSETS_BATCH_BYTES_MAX <= GROUP_STATE_BYTES_MAX);
+const _: () = assert!(DECOMPRESSED_BATCH_BYTES_MAX < LEGACY_CONVERTED_BYTES_MAX);

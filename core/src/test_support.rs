@@ -1,6 +1,7 @@
 //! For tests of this package and of others: random choices from a seed, and batches made of them.
 
 use crate::base::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+use crate::record::legacy::{Format, down_convert};
 use crate::record::{Batch, BatchBuilder, BatchOptions, Codec, Compression, Header};
 
 /// Every codec.
@@ -84,6 +85,16 @@ pub fn random_batch(random: &mut Random, options: BatchOptions, records_max: usi
         builder.append(at, key.as_deref(), value.as_deref(), &headers[..count]);
     }
     builder.build().expect("a small batch can be built")
+}
+
+/// What an old client sends: some plain messages or a wrapper, of format 0 or 1.
+pub fn random_message_set(random: &mut Random) -> Vec<u8> {
+    let format = *random.pick(&[Format::V0, Format::V1]);
+    let codec = *random.pick(&[Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4]);
+    let compression = Compression { codec, level: None };
+    let options = BatchOptions { compression, ..BatchOptions::default() };
+    let batch = random_batch(random, options, 5, Timestamp(1_700_000_000_000));
+    down_convert(batch.bytes(), format, Offset(0), 0).expect("a small batch can be converted").messages
 }
 
 /// Options for an ordinary batch at `base_offset` with a random codec.

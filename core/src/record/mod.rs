@@ -14,6 +14,7 @@ pub mod control;
 #[cfg(any(test, feature = "test-support"))]
 pub mod fuzz;
 pub mod header;
+pub mod legacy;
 pub mod records;
 pub mod search;
 pub mod validate;

@@ -12,9 +12,9 @@ use corelane_core::protocol::ApiKey;
 use corelane_core::protocol::Message;
 use corelane_core::protocol::messages::RequestHeader;
 use corelane_core::protocol::wire::{Frame, KafkaString, Reader, Writer, next_frame};
-use corelane_core::record::fuzz::fuzz_batch_validation;
+use corelane_core::record::fuzz::{fuzz_batch_validation, fuzz_down_conversion, fuzz_legacy_produce};
 use corelane_core::record::{BatchHeader, header::HEADER_BYTES};
-use corelane_core::test_support::{random_batch, random_options, with_producer};
+use corelane_core::test_support::{random_batch, random_message_set, random_options, with_producer};
 
 use crate::fuzz::Target;
 use crate::requests;
@@ -132,6 +132,46 @@ pub fn batch_validation() -> Target {
         cases: 4_000,
         memory_per_byte_max: 64,
         // Compressed data opens to as much as the target allows, and codecs have tables of a fixed size.
+        memory_bytes_max: 6 * 1024 * 1024,
+    }
+}
+
+/// What one partition is sent by a producer from before Kafka 0.11.
+#[must_use]
+pub fn legacy_produce() -> Target {
+    Target {
+        name: "legacy produce".into(),
+        call: Box::new(fuzz_legacy_produce),
+        sample: Box::new(|random| {
+            // The upper bit has the target put the checksums right.
+            let mut data = vec![random.next_u64().to_le_bytes()[0] | if random.once_in(4) { 0 } else { 0x80 }];
+            data.extend_from_slice(&random_message_set(random));
+            data
+        }),
+        cases: 4_000,
+        memory_per_byte_max: 64,
+        // As for batches.
+        memory_bytes_max: 6 * 1024 * 1024,
+    }
+}
+
+/// A piece of a segment on its way to a consumer from before Kafka 0.11.
+#[must_use]
+pub fn down_conversion() -> Target {
+    Target {
+        name: "down-conversion".into(),
+        call: Box::new(fuzz_down_conversion),
+        sample: Box::new(|random| {
+            let mut data = vec![random.next_u64().to_le_bytes()[0]];
+            for _ in 0..=random.below(3) {
+                let mut options = random_options(random, Offset(0));
+                options.control = random.once_in(8);
+                data.extend_from_slice(random_batch(random, options, 5, Timestamp(1_700_000_000_000)).bytes());
+            }
+            data
+        }),
+        cases: 4_000,
+        memory_per_byte_max: 64,
         memory_bytes_max: 6 * 1024 * 1024,
     }
 }
@@ -308,8 +348,8 @@ const PROPERTIES: &[&str] = &[
 /// All targets.
 #[must_use]
 pub fn all() -> Vec<Target> {
-    let mut targets =
-        vec![framing(), request_header(), batch_validation(), segment_recovery(), metadata_replay(), properties()];
+    let mut targets = vec![framing(), request_header(), batch_validation(), legacy_produce(), down_conversion()];
+    targets.extend([segment_recovery(), metadata_replay(), properties()]);
     targets.extend(requests::parsed().map(|(key, version)| request(key, version)));
     targets
 }

@@ -26,6 +26,16 @@ fn batch_validation() {
 }
 
 #[test]
+fn legacy_produce() {
+    targets::legacy_produce().run();
+}
+
+#[test]
+fn down_conversion() {
+    targets::down_conversion().run();
+}
+
+#[test]
 fn segment_recovery() {
     targets::segment_recovery().run();
 }

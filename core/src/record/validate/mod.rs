@@ -109,7 +109,7 @@ impl RejectionKind {
         self as i16
     }
 
-    fn because(self, message: impl Into<String>) -> RecordRejection {
+    pub(super) fn because(self, message: impl Into<String>) -> RecordRejection {
         RecordRejection { kind: self, message: message.into(), record_errors: Vec::new() }
     }
 }
@@ -183,13 +183,7 @@ pub fn validate_produce(records: &Bytes, rules: &AppendRules, now: Timestamp) ->
             None => ValidBatch::keep(batch, max_timestamp),
         }
     };
-    if bytes_u64(valid.size_bytes()) > rules.segment_bytes {
-        return Err(RejectionKind::RecordListTooLarge.because(format!(
-            "the batch of {} bytes is larger than a segment of the topic, {} bytes",
-            valid.size_bytes(),
-            rules.segment_bytes
-        )));
-    }
+    check_segment(bytes_u64(valid.size_bytes()), rules)?;
     Ok(valid)
 }
 
@@ -231,10 +225,20 @@ fn check_envelope(batch: &Batch, rules: &AppendRules) -> Result<(), RecordReject
     Ok(())
 }
 
-fn check_size(bytes: usize, rules: &AppendRules) -> Result<(), RecordRejection> {
+pub(super) fn check_size(bytes: usize, rules: &AppendRules) -> Result<(), RecordRejection> {
     if bytes_u64(bytes) > rules.max_message_bytes {
         let message = format!("the record batch has {bytes} bytes, the topic allows {}", rules.max_message_bytes);
         return Err(RejectionKind::MessageTooLarge.because(message));
+    }
+    Ok(())
+}
+
+pub(super) fn check_segment(bytes: u64, rules: &AppendRules) -> Result<(), RecordRejection> {
+    if bytes > rules.segment_bytes {
+        let segment_bytes = rules.segment_bytes;
+        let message =
+            format!("the batch of {bytes} bytes is larger than a segment of the topic, {segment_bytes} bytes");
+        return Err(RejectionKind::RecordListTooLarge.because(message));
     }
     Ok(())
 }
@@ -273,7 +277,7 @@ fn check_records(
 ) -> Result<Timestamp, RecordRejection> {
     let mut faults = Faults::default();
     let mut max_timestamp = Timestamp::NONE;
-    let window = TimestampWindow::new(header, rules, now);
+    let window = TimestampWindow::new(header.attributes().timestamp_type(), rules, now);
     for (index, record) in (0..).zip(Records::new(opened, header.record_count())) {
         let record = record.map_err(reject_payload)?;
         let timestamp = match header.attributes().timestamp_type() {
@@ -298,7 +302,7 @@ fn check_records(
 /// The window's check without the records: the first record's timestamp and the largest, by the header's word. A batch
 /// that fails it is opened, so that the answer names the records at fault.
 fn are_declared_timestamps_good(header: &BatchHeader, rules: &AppendRules, now: Timestamp) -> bool {
-    let window = TimestampWindow::new(header, rules, now);
+    let window = TimestampWindow::new(header.attributes().timestamp_type(), rules, now);
     let first = match header.attributes().timestamp_type() {
         TimestampType::CreateTime => header.base_timestamp(),
         TimestampType::LogAppendTime => header.max_timestamp(),
@@ -313,7 +317,7 @@ fn reject_declared_timestamps(header: &BatchHeader) -> RecordRejection {
 }
 
 /// Which timestamps a topic takes at a moment.
-struct TimestampWindow {
+pub(super) struct TimestampWindow {
     is_checked: bool,
     is_append_time: bool,
     earliest: i64,
@@ -321,10 +325,11 @@ struct TimestampWindow {
 }
 
 impl TimestampWindow {
-    fn new(header: &BatchHeader, rules: &AppendRules, now: Timestamp) -> Self {
+    /// `kind` is whose the client says that its timestamps are.
+    pub(super) fn new(kind: TimestampType, rules: &AppendRules, now: Timestamp) -> Self {
         Self {
             is_checked: rules.timestamp_type == TimestampType::CreateTime,
-            is_append_time: header.attributes().timestamp_type() == TimestampType::LogAppendTime,
+            is_append_time: kind == TimestampType::LogAppendTime,
             earliest: now.0.saturating_sub(rules.timestamp_before_max_ms),
             latest: now.0.saturating_add(rules.timestamp_after_max_ms),
         }
@@ -332,7 +337,7 @@ impl TimestampWindow {
 
     /// Kafka refuses a client's append time only where it does not look at the time itself. Elsewhere the batch is
     /// stored as one with the producer's times, see [`ValidBatch`].
-    fn fault(&self, timestamp: Timestamp) -> Option<String> {
+    pub(super) fn fault(&self, timestamp: Timestamp) -> Option<String> {
         if self.is_checked && timestamp != Timestamp::NONE {
             let is_outside = timestamp.0 < self.earliest || timestamp.0 > self.latest;
             return is_outside
@@ -344,14 +349,18 @@ impl TimestampWindow {
 
 /// The records at fault so far.
 #[derive(Default)]
-struct Faults {
+pub(super) struct Faults {
     total: usize,
     any_timestamp: bool,
     listed: Vec<RecordFault>,
 }
 
 impl Faults {
-    fn add(&mut self, index: i32, kind: RejectionKind, message: impl FnOnce() -> String) {
+    pub(super) fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+
+    pub(super) fn add(&mut self, index: i32, kind: RejectionKind, message: impl FnOnce() -> String) {
         self.total = self.total.saturating_add(1);
         self.any_timestamp |= kind == RejectionKind::InvalidTimestamp;
         if self.listed.len() < RECORD_ERRORS_MAX {
@@ -359,7 +368,7 @@ impl Faults {
         }
     }
 
-    fn into_result(self) -> Result<(), RecordRejection> {
+    pub(super) fn into_result(self) -> Result<(), RecordRejection> {
         let Some(first) = self.listed.first() else { return Ok(()) };
         let kind = if self.any_timestamp { RejectionKind::InvalidTimestamp } else { RejectionKind::InvalidRecord };
         let message = format!("{} records refused, first record {}: {}", self.total, first.index, first.message);
@@ -371,7 +380,7 @@ fn reject_payload(error: PayloadError) -> RecordRejection {
     RejectionKind::InvalidRecord.because(error.to_string())
 }
 
-fn reject_codec(error: CodecError) -> RecordRejection {
+pub(super) fn reject_codec(error: CodecError) -> RecordRejection {
     let kind = match error {
         CodecError::UnknownCodec | CodecError::Corrupt => RejectionKind::CorruptMessage,
         CodecError::TooLarge { .. } => RejectionKind::MessageTooLarge,
@@ -400,6 +409,6 @@ fn recompress(
     Ok(rebuilt)
 }
 
-fn bytes_u64(bytes: usize) -> u64 {
+pub(super) fn bytes_u64(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
