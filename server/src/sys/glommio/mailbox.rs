@@ -46,13 +46,6 @@ pub(super) fn signal(eventfd: &OwnedFd) {
     unsafe { libc::write(eventfd.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
 }
 
-/// Takes what was added to an eventfd.
-pub(super) fn clear(eventfd: &OwnedFd) {
-    let mut count = 0u64;
-    // SAFETY: writes eight bytes to `count`; fails if there is nothing to take.
-    unsafe { libc::read(eventfd.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
-}
-
 struct Inbound {
     messages: Consumer<Mail<GlommioSys>>,
     /// Struck when messages were taken out; the sender arms it while it waits for room.

@@ -62,6 +62,12 @@ impl GlommioSys {
         self.shard.pulse.stalls()
     }
 
+    /// How often the watchdog tried to wake this shard.
+    #[cfg(test)]
+    fn kicks(&self) -> u64 {
+        self.shard.pulse.kicks()
+    }
+
     /// Runs `job` with a file on the helper thread that waits for the device.
     fn with_file<T: Send + 'static>(
         &self,

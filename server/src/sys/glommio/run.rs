@@ -9,7 +9,6 @@ use std::thread;
 
 use corelane_core::base::ShardId;
 use corelane_core::limits::SHARDS_MAX;
-use glommio::io::PollableFd;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 
 use super::mailbox::{self, Doorbell, Mailbox, MailboxParts};
@@ -50,9 +49,7 @@ where
     }
     signals::block_stop_signals()?;
     let doorbells: Arc<[Doorbell]> = cores.iter().map(|_| Doorbell::new()).collect::<io::Result<Vec<_>>>()?.into();
-    let pulses = (0..cores.len())
-        .map(|shard| Ok(Arc::new(Pulse::new(ShardId(shard as u16), mailbox::eventfd()?))))
-        .collect::<io::Result<Vec<_>>>()?;
+    let pulses = (0..cores.len()).map(|shard| Arc::new(Pulse::new(ShardId(shard as u16)))).collect::<Vec<_>>();
     let node = Arc::new(Node {
         doorbells: Arc::clone(&doorbells),
         pulses: pulses.clone(),
@@ -134,7 +131,6 @@ fn run_shard<Make, Task>(
     pulse.start();
     let shard = Shard::new(id, Mailbox::new(parts), Arc::new(workers), Arc::clone(&pulse), ring);
     executor.run(async move {
-        let kicks = glommio::spawn_local(watch_for_kicks(Arc::clone(&shard.pulse.kick)));
         let sys = GlommioSys { shard: shard.clone(), stop_signals: Arc::clone(&node.stop_signals) };
         let task = make(sys);
         let main_node = Arc::clone(node);
@@ -146,18 +142,7 @@ fn run_shard<Make, Task>(
         let shards = node.doorbells.len();
         let node = Arc::clone(node);
         shard.clone().drive(move || node.returned.load(Ordering::Acquire) == shards).await;
-        // It and the executor would keep each other.
-        kicks.cancel().await;
         shard.dismiss().await;
     });
     pulse.sleep();
-}
-
-/// Keeps the watchdog's eventfd under the executor's own watch: a kick then wakes an executor that parked although
-/// tasks can run, as it may when its preemption timer fires at the wrong moment.
-async fn watch_for_kicks(kick: Arc<OwnedFd>) {
-    let Ok(watched) = PollableFd::new(Arc::clone(&kick)) else { return };
-    while watched.readable().await.is_ok() {
-        mailbox::clear(&kick);
-    }
 }

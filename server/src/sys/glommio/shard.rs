@@ -5,7 +5,8 @@
 //! shard's own ring until a completion, a doorbell or the next timer. So the executor never parks while tasks are
 //! runnable, and nothing waits for it to look at its own rings, which it does only between batches of up to 100 ms.
 //!
-//! One rule follows: wakers of these tasks are woken on their own shard. Other threads reach a shard by mail.
+//! One rule follows: wakers of these tasks are woken on their own shard. Other threads reach a shard by mail; only the
+//! watchdog wakes the driver itself, of a shard that stands still.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -99,7 +100,13 @@ impl Shard {
         let mut polls_seen = 0;
         let mut slept = false;
         poll_fn(|context| {
+            self.pulse.set_driver(Some(context.waker().clone()));
+            Poll::Ready(())
+        })
+        .await;
+        poll_fn(|context| {
             if done() {
+                self.pulse.set_driver(None);
                 return Poll::Ready(());
             }
             self.pulse.turn();

@@ -6,15 +6,14 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use corelane_core::base::ShardId;
 
-use super::mailbox::signal;
 use super::workers::lock;
 
 /// How long a shard may take for a turn.
@@ -61,12 +60,13 @@ pub(super) struct Pulse {
     thread: AtomicI32,
     cpu_clock: AtomicI32,
     stalls: AtomicU64,
-    /// Watched by a task of the shard through the executor's own ring.
-    pub(super) kick: Arc<OwnedFd>,
+    kicks: AtomicU64,
+    /// The driver's, from its first turn to its last.
+    driver: Mutex<Option<Waker>>,
 }
 
 impl Pulse {
-    pub(super) fn new(shard: ShardId, kick: OwnedFd) -> Self {
+    pub(super) fn new(shard: ShardId) -> Self {
         Self {
             shard,
             turns: AtomicU64::new(0),
@@ -74,7 +74,8 @@ impl Pulse {
             thread: AtomicI32::new(0),
             cpu_clock: AtomicI32::new(0),
             stalls: AtomicU64::new(0),
-            kick: Arc::new(kick),
+            kicks: AtomicU64::new(0),
+            driver: Mutex::new(None),
         }
     }
 
@@ -117,6 +118,28 @@ impl Pulse {
     /// How often the shard took longer than [`TURN_MAX`] for a turn.
     pub(super) fn stalls(&self) -> u64 {
         self.stalls.load(Ordering::Relaxed)
+    }
+
+    /// How often the watchdog tried to wake the shard.
+    #[cfg(test)]
+    pub(super) fn kicks(&self) -> u64 {
+        self.kicks.load(Ordering::Relaxed)
+    }
+
+    /// Called by the driver when it begins, with its waker, and when it ends.
+    pub(super) fn set_driver(&self, waker: Option<Waker>) {
+        let old = std::mem::replace(&mut *lock(&self.driver), waker);
+        drop(old);
+    }
+
+    /// Wakes the driver from outside, in case its wake-up was lost, or the executor parked although it was runnable, as it
+    /// may when its preemption timer fires at the wrong moment. The runtime itself watches for such wake-ups whenever it
+    /// parks; a task of ours that did would first have to run.
+    fn kick(&self) {
+        self.kicks.fetch_add(1, Ordering::Relaxed);
+        if let Some(waker) = &*lock(&self.driver) {
+            waker.wake_by_ref();
+        }
     }
 
     fn task(&self) -> &'static str {
@@ -212,10 +235,14 @@ fn look(pulse: &Pulse, sighting: &mut Option<Sighting>) -> bool {
     let blocked = pulse.is_blocked();
     let still_blocked = blocked && last.blocked;
     last.blocked = blocked;
-    if last.counted || !(used >= TURN_MAX || still_blocked) {
+    if !(used >= TURN_MAX || still_blocked) {
         return true;
     }
-    last.counted = true;
+    // Each time, not only the first: an executor that was woken may park again before the driver has run.
+    pulse.kick();
+    if std::mem::replace(&mut last.counted, true) {
+        return true;
+    }
     pulse.stalls.fetch_add(1, Ordering::Relaxed);
     if last.reported_at.is_none_or(|at| now - at >= REPORT_INTERVAL) {
         last.reported_at = Some(now);
@@ -223,7 +250,5 @@ fn look(pulse: &Pulse, sighting: &mut Option<Sighting>) -> bool {
         let (shard, task, cpu_ms) = (pulse.shard.0, pulse.task(), used.as_millis());
         tracing::warn!(shard, task, stood_ms, cpu_ms, blocked, "a shard has not turned");
     }
-    // Should the executor sleep although tasks can run, this wakes it.
-    signal(&pulse.kick);
     true
 }

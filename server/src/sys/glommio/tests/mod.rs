@@ -6,9 +6,11 @@ mod files;
 mod mail;
 mod network;
 mod time;
+mod watchdog;
 
 use std::future::Future;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use super::{GlommioSys, run_shards};
 
@@ -46,4 +48,12 @@ async fn received<T>(sys: &GlommioSys, receiver: &mpsc::Receiver<T>) -> T {
             Err(mpsc::TryRecvError::Disconnected) => panic!("the other thread has failed"),
         }
     }
+}
+
+/// CPU time of the calling thread.
+fn thread_cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` lives through the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

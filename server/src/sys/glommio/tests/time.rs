@@ -1,4 +1,4 @@
-//! Clocks, timers, tasks, jobs, the watchdog and signals.
+//! Clocks, timers, tasks, jobs and signals.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use corelane_core::base::{Monotonic, ShardId};
 
-use super::{cores, on_shard};
+use super::{cores, on_shard, thread_cpu_time};
 use crate::hop::Mail;
 use crate::sys::Sys;
 use crate::sys::glommio::workers::Lane;
@@ -168,35 +168,6 @@ fn idle_shards_use_no_cpu() {
     for used in used.lock().unwrap().iter() {
         assert!(*used < Duration::from_millis(20), "an idle shard used {used:?} of CPU in 2 s");
     }
-}
-
-fn thread_cpu_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` lives through the call.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
-#[test]
-fn the_watchdog_counts_shards_that_are_held() {
-    on_shard(|sys| async move {
-        sys.sleep_until(sys.now().plus_ms(100)).await;
-        let before = sys.stalls();
-        // By computing, measured in CPU time because the machine may take the CPU away.
-        let start = thread_cpu_time();
-        while thread_cpu_time() - start < Duration::from_millis(80) {
-            std::hint::spin_loop();
-        }
-        let computing = sys.stalls();
-        assert!(computing > before, "80 ms of computing were not seen");
-        sys.sleep_until(sys.now().plus_ms(1)).await;
-        // By waiting inside a task.
-        thread::sleep(Duration::from_millis(120));
-        let waiting = sys.stalls();
-        assert!(waiting > computing, "120 ms of waiting were not seen");
-        sys.sleep_until(sys.now().plus_ms(200)).await;
-        assert_eq!(sys.stalls(), waiting, "a sleeping shard is not held");
-    });
 }
 
 #[test]
