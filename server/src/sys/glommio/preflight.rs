@@ -29,7 +29,10 @@ pub struct Problem {
 /// Everything that is wrong, not only the first.
 pub fn preflight() -> Result<(), Vec<Problem>> {
     let mut problems = Vec::new();
-    problems.extend(kernel_problem(&std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default()));
+    match kernel_release() {
+        Ok(release) => problems.extend(kernel_problem(&release)),
+        Err(error) => tracing::warn!(%error, "the kernel does not tell its release"),
+    }
     problems.extend(io_uring_problem());
     match raise(libc::RLIMIT_MEMLOCK) {
         Ok(bytes) => problems.extend(memlock_problem(bytes)),
@@ -41,6 +44,17 @@ pub fn preflight() -> Result<(), Vec<Problem>> {
         Err(error) => tracing::warn!(%error, "the limit on open files cannot be raised"),
     }
     if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// What `uname -r` says.
+fn kernel_release() -> io::Result<String> {
+    let mut names = MaybeUninit::<libc::utsname>::uninit();
+    // SAFETY: the kernel writes every field.
+    check(unsafe { libc::uname(names.as_mut_ptr()) })?;
+    // SAFETY: written above.
+    let names = unsafe { names.assume_init() };
+    let release: Vec<u8> = names.release.iter().map(|&byte| byte as u8).take_while(|&byte| byte != 0).collect();
+    Ok(String::from_utf8_lossy(&release).into_owned())
 }
 
 fn kernel_problem(release: &str) -> Option<Problem> {
