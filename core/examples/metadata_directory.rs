@@ -71,7 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     directory.start_broker(&node, &mut random, Some(epoch), now)?;
     let position = directory.log.durable().position;
     let snapshot = encode_snapshot(directory.log.durable(), directory.log.voters(), now)?;
-    fs::write(directory.path.join(metadata_snapshot_name(position.end_offset, position.epoch)), snapshot)?;
+    fs::write(directory.path.join(metadata_snapshot_name(position.end_offset, position.epoch)), snapshot.concat())?;
 
     let mut ends = OffsetCheckpoint::default();
     let image = directory.log.durable();

@@ -17,6 +17,9 @@ pub const METADATA_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Records in one batch of a metadata snapshot.
 pub const SNAPSHOT_BATCH_RECORDS_MAX: usize = 1_000;
 
+/// Time between two looks whether old snapshots of the metadata log, and the log below them, can go; Kafka's too.
+pub const METADATA_CLEAN_INTERVAL_MS: u64 = 60_000;
+
 /// Producer ids that a broker draws at once; as many as Kafka's controller gives out.
 pub const PRODUCER_ID_BLOCK: i64 = 1_000;
 

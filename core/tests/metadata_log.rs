@@ -7,7 +7,7 @@ use corelane_core::metadata::{
     MetadataImage, MetadataLog, MetadataRecord, MetadataRecordError, NewPartitions, NewTopic, NodeIdentity,
     ProposeError, QuorumState, RecoveredMetadata, Replay, ReplayError, ReplayFault, StartingBroker, TopicDefaults,
     TopicToDelete, VoterEndpoint, allocate_producer_ids, apply, create_partitions, create_topics, decode_record,
-    delete_topics, encode_record, encode_snapshot, image_records, voters_snapshot,
+    delete_topics, encode_record, encode_snapshot, image_records, last_contained_timestamp, voters_snapshot,
 };
 use corelane_core::record::{Batch, BatchBuilder, BatchOptions};
 use proptest::prelude::*;
@@ -188,7 +188,8 @@ proptest! {
         // The first batch alone is no cluster yet: it only tells the voters.
         prop_assume!(!image.features.is_empty());
         let name = format!("{:020}-{:010}.checkpoint", image.position.end_offset.0, image.position.epoch.0);
-        let snapshot = encode_snapshot(image, disk.log.voters(), Timestamp(5)).unwrap();
+        let snapshot = Bytes::from(encode_snapshot(image, disk.log.voters(), Timestamp(5)).unwrap().concat());
+        prop_assert_eq!(last_contained_timestamp(snapshot.clone()), Some(image.position.appended_at));
 
         let mut from_snapshot = Replay::new();
         from_snapshot.snapshot(&name, snapshot.clone()).unwrap();

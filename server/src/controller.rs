@@ -15,14 +15,11 @@ use bytes::Bytes;
 use corelane_core::base::{LeaderEpoch, NodeId, Offset, ShardId, TopicId, Uuid};
 use corelane_core::config::{BrokerConfig, TopicConfig, TopicOverrides, validate_topic_config};
 use corelane_core::log::MetaProperties;
-use corelane_core::log::names::{
-    PartitionDirectory, SegmentFile, SegmentFileKind, metadata_snapshot_name, parse_metadata_snapshot_name,
-};
+use corelane_core::log::names::{PartitionDirectory, metadata_snapshot_name};
 use corelane_core::metadata::{
     self, BrokerEpoch, BrokerId, CreatedTopic, Decision, Endpoint, METADATA_TOPIC_NAME, MetadataImage, MetadataLog,
-    MetadataRecord, NewPartitions, NewTopic, NodeIdentity, ProducerIdBlock, QuorumState, RecoveredMetadata, Replay,
-    StartingBroker, TopicAnswer, TopicDefaults, TopicDeletion, TopicToDelete, Voter, VoterEndpoint,
-    bootstrap_checkpoint, voters_snapshot,
+    MetadataRecord, NewPartitions, NewTopic, NodeIdentity, ProducerIdBlock, QuorumState, StartingBroker, TopicAnswer,
+    TopicDefaults, TopicDeletion, TopicToDelete, Voter, VoterEndpoint, bootstrap_checkpoint, voters_snapshot,
 };
 use corelane_core::partition::LogSettings;
 use corelane_core::protocol::messages::create_topics_request::CreatableTopic;
@@ -34,7 +31,9 @@ use crate::hop::{Call, Reply};
 use crate::local::{Turn, all_of};
 use crate::node::{METADATA_PARTITION, StartError};
 use crate::shard::Shard;
+use crate::snapshots::{self, Contents, ReadMetadata, Snapshots};
 use crate::storage::append::Incoming;
+use crate::storage::checkpoints::PartitionMarks;
 use crate::storage::open::{self, OpenOptions};
 use crate::storage::{PartitionKey, PartitionLog};
 use crate::sys::Sys;
@@ -76,6 +75,7 @@ pub(crate) struct Controller<S: Sys> {
     machine: RefCell<MetadataLog>,
     /// Changes are made one after the other, so a decision always looks at what is durable.
     turn: Turn,
+    snapshots: Rc<Snapshots>,
 }
 
 impl<S: Sys> Controller<S> {
@@ -95,16 +95,19 @@ impl<S: Sys> Controller<S> {
 
         let directory_id = meta.directory_id.unwrap_or(Uuid::ZERO);
         let now = shard.sys.wall();
-        let (recovered, quorum_state) = read(shard, &directory).await?;
+        let quorum_state = read_quorum_state(shard, &directory).await?;
+        let mut found = snapshots::read(&shard.sys, &directory).await.map_err(broken)?;
         let identity = NodeIdentity {
             id: settings.config.node_id,
             directory_id,
             controller: VoterEndpoint { listener: "CONTROLLER".to_owned(), host: "localhost".to_owned(), port: 9093 },
         };
-        if recovered.image.position.end_offset == Offset(0) {
+        if found.recovered.image.position.end_offset == Offset(0) {
             let voters = [identity.voter()];
             write_bootstrap(shard, root, &directory, &voters).await.map_err(broken)?;
+            found = snapshots::read(&shard.sys, &directory).await.map_err(broken)?;
         }
+        let ReadMetadata { recovered, snapshots: found } = found;
         let (machine, state) = MetadataLog::lead(recovered, quorum_state, identity, now)
             .map_err(|error| broken(io::Error::other(error)))?;
         // An epoch is on disk before the first batch of it, so that none is ever used twice.
@@ -126,7 +129,15 @@ impl<S: Sys> Controller<S> {
             },
         );
         let partition = partition.await.map_err(broken)?;
-        let controller = Rc::new(Self { partition, machine: RefCell::new(machine), turn: Turn::default() });
+        let (log_end, read_end) = (partition.machine.borrow().log_end(), machine.durable().position.end_offset);
+        if log_end != read_end {
+            let message = format!("the log ends at offset {log_end}, and its records or a snapshot reach {read_end}");
+            return Err(broken(io::Error::new(io::ErrorKind::InvalidData, message)));
+        }
+        let rules = settings.config.metadata_snapshots;
+        let snapshots = Rc::new(Snapshots::new(&shard.sys, directory.clone(), rules, found));
+        let machine = RefCell::new(machine);
+        let controller = Rc::new(Self { partition, machine, turn: Turn::default(), snapshots });
         let endpoints = settings.config.listeners.iter().enumerate().filter_map(|(index, listener)| {
             let (host, port) = shard.catalog().advertised(settings, index)?;
             Some(Endpoint { name: listener.name.clone(), host, port, security_protocol: 0 })
@@ -145,9 +156,22 @@ impl<S: Sys> Controller<S> {
         Ok(controller)
     }
 
-    /// The partition that the log is.
-    pub(crate) fn partition(&self) -> &Rc<PartitionLog<S>> {
-        &self.partition
+    /// Does what is due by time.
+    pub(crate) fn keep_house(&self) {
+        self.snapshots.tend(&self.partition, || {
+            let machine = self.machine.borrow();
+            Contents { image: Arc::clone(machine.durable()), voters: machine.voters().to_vec() }
+        });
+    }
+
+    /// Ends what is in progress and makes the log durable; gives where it stands.
+    ///
+    /// # Errors
+    /// What could not be written or synced.
+    pub(crate) async fn close(&self) -> io::Result<PartitionMarks> {
+        self.snapshots.close().await;
+        self.partition.close().await?;
+        Ok(self.partition.marks())
     }
 
     /// Epoch of this broker's registration.
@@ -182,6 +206,7 @@ impl<S: Sys> Controller<S> {
             let append = self.machine.borrow_mut().next_append().map_err(io::Error::other)?;
             let Some(append) = append else { break };
             let mut bytes = append.bytes;
+            let len = bytes.len() as u64;
             let batch = Batch::split_from(&mut bytes).map_err(io::Error::other)?;
             // The log is strict: this is answered once the batch is on the device.
             let appended = self.partition.append(Incoming::Valid(ValidBatch::internal(batch))).await;
@@ -192,11 +217,13 @@ impl<S: Sys> Controller<S> {
                     return Err(io::Error::other(error.message));
                 }
             }
+            self.snapshots.appended(len);
             image = Some(self.machine.borrow_mut().synced());
         }
         if let Some(image) = image {
             publish(shard, image).await;
         }
+        self.keep_house();
         Ok(())
     }
 }
@@ -216,49 +243,29 @@ async fn publish<S: Sys>(shard: &Rc<Shard<S>>, image: Arc<MetadataImage>) {
     }
 }
 
-/// The metadata log's own configuration, as Kafka keeps it: always synced before it acts.
+/// The metadata log's own configuration, as Kafka keeps it: always synced before it acts, and kept whatever its size and
+/// age; only a snapshot lets go of what lies below it.
 fn metadata_log_settings(broker: &BrokerConfig) -> LogSettings {
-    let overrides = TopicOverrides::from([("flush.messages".to_owned(), "1".to_owned())]);
+    let overrides = [
+        ("flush.messages", "1".to_owned()),
+        ("internal.segment.bytes", broker.metadata_segment_bytes.to_string()),
+        ("segment.ms", broker.metadata_segment_ms.max(1).to_string()),
+        ("retention.bytes", "-1".to_owned()),
+        ("retention.ms", "-1".to_owned()),
+    ];
+    let overrides = TopicOverrides::from(overrides.map(|(name, value)| (name.to_owned(), value)));
     log_settings(&TopicConfig::resolve(&BrokerConfig::default(), &overrides), broker)
 }
 
-/// Reads the newest snapshot and every segment behind it.
-async fn read<S: Sys>(
-    shard: &Rc<Shard<S>>,
-    directory: &Path,
-) -> Result<(RecoveredMetadata, Option<QuorumState>), StartError> {
+/// Reads the file beside the log that says who led it, if it is there.
+async fn read_quorum_state<S: Sys>(shard: &Rc<Shard<S>>, directory: &Path) -> Result<Option<QuorumState>, StartError> {
     let sys = &shard.sys;
     let broken =
         |error: &dyn std::fmt::Display| StartError(format!("the metadata log in {}: {error}", directory.display()));
     sys.create_directory(directory.to_owned()).await.map_err(|error| broken(&error))?;
-    let quorum_state = sys.read_file(directory.join(QUORUM_STATE)).await.map_err(|error| broken(&error))?;
-    let quorum_state = match quorum_state {
-        Some(bytes) => Some(QuorumState::parse(&String::from_utf8_lossy(&bytes)).map_err(|error| broken(&error))?),
-        None => None,
-    };
-    let names: Vec<String> =
-        sys.list(directory.to_owned()).await.map_err(|error| broken(&error))?.into_iter().map(|e| e.name).collect();
-    let mut replay = Replay::new();
-    let load = async |name: &String| {
-        let bytes = sys.read_file(directory.join(name)).await.map_err(|error| broken(&error))?;
-        Ok::<Bytes, StartError>(bytes.unwrap_or_default())
-    };
-    let snapshot = names.iter().filter_map(|name| Some((parse_metadata_snapshot_name(name)?, name))).max();
-    if let Some((_, name)) = snapshot {
-        replay.snapshot(name, load(name).await?).map_err(|error| broken(&error))?;
-    }
-    let segments: Vec<&String> = names
-        .iter()
-        .filter(|name| {
-            SegmentFile::parse(name)
-                .is_some_and(|file| file == SegmentFile::live(file.base_offset, SegmentFileKind::Log))
-        })
-        .collect();
-    for (at, name) in segments.iter().enumerate() {
-        let is_last = at + 1 == segments.len();
-        replay.segment(name, load(name).await?, is_last).map_err(|error| broken(&error))?;
-    }
-    Ok((replay.finish().map_err(|error| broken(&error))?, quorum_state))
+    let bytes = sys.read_file(directory.join(QUORUM_STATE)).await.map_err(|error| broken(&error))?;
+    let parse = |bytes: Bytes| QuorumState::parse(&String::from_utf8_lossy(&bytes));
+    bytes.map(parse).transpose().map_err(|error| broken(&error))
 }
 
 /// What Kafka expects beside a metadata log that begins.

@@ -13,6 +13,7 @@ pub mod node;
 pub mod process;
 pub mod settings;
 mod shard;
+mod snapshots;
 mod storage;
 pub mod sys;
 mod topology;

@@ -392,6 +392,10 @@ async fn keep_house<S: Sys>(shard: Rc<Shard<S>>) {
         for log in shard.partitions() {
             log.keep_house();
         }
+        let controller = shard.controller.borrow().clone();
+        if let Some(controller) = controller {
+            controller.keep_house();
+        }
     }
 }
 
@@ -410,8 +414,7 @@ async fn close<S: Sys>(shard: &Rc<Shard<S>>, root: &Path, controller: &Rc<Contro
         let Reply::CloseLogs(result) = reply else { unreachable!("a reply has the name of its call") };
         marks.extend(result.map_err(io::Error::other)?);
     }
-    controller.partition().close().await?;
-    marks.push(controller.partition().marks());
+    marks.push(controller.close().await?);
     checkpoints::write(&shard.sys, root, &marks).await?;
     let clean = CleanShutdown { broker_epoch: controller.broker_epoch(shard.settings.config.node_id).0 };
     shard.sys.replace_file(&root.join(CLEAN_SHUTDOWN), Bytes::from(clean.to_text())).await

@@ -5,6 +5,7 @@ use super::definition::{Effect, elements, find, nearest, normalize};
 use super::listener::Listener;
 use super::properties::{Place, Setting};
 use crate::base::NodeId;
+use crate::metadata::SnapshotRules;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -87,6 +88,15 @@ pub struct BrokerConfig {
     pub fetch_sessions_max: u32,
     /// Milliseconds after its last write that an idempotent producer is remembered (`producer.id.expiration.ms`).
     pub producer_id_expiration_ms: i64,
+
+    // The metadata log.
+    /// Bytes at which a segment of it is full (`metadata.log.segment.bytes`, or `internal.metadata.log.segment.bytes`,
+    /// which goes below its minimum).
+    pub metadata_segment_bytes: u32,
+    /// Milliseconds after which a segment of it is full (`metadata.log.segment.ms`).
+    pub metadata_segment_ms: i64,
+    /// Its snapshots, and what is kept beside the newest (`metadata.log.max.*`, `metadata.max.retention.*`).
+    pub metadata_snapshots: SnapshotRules,
 
     // Our own.
     /// How records get from the page cache to a socket (`corelane.fetch.path`).
@@ -272,11 +282,27 @@ impl Reader {
             fetch_max_bytes: self.bytes("fetch.max.bytes"),
             fetch_sessions_max: self.bytes("max.incremental.fetch.session.cache.slots"),
             producer_id_expiration_ms: self.number("producer.id.expiration.ms"),
+            metadata_segment_bytes: match self.bytes("internal.metadata.log.segment.bytes") {
+                0 => self.bytes("metadata.log.segment.bytes"),
+                internal => internal,
+            },
+            metadata_segment_ms: self.number("metadata.log.segment.ms"),
+            metadata_snapshots: self.metadata_snapshots(),
             fetch_path: match self.text("corelane.fetch.path") {
                 "copy" => FetchPath::Copy,
                 "sendfile" => FetchPath::Sendfile,
                 _ => FetchPath::Auto,
             },
+        }
+    }
+
+    fn metadata_snapshots(&self) -> SnapshotRules {
+        let bytes = |name| u64::try_from(self.number(name)).ok();
+        SnapshotRules {
+            bytes_between: bytes("metadata.log.max.record.bytes.between.snapshots").unwrap_or(u64::MAX),
+            interval_ms: bytes("metadata.log.max.snapshot.interval.ms").filter(|interval_ms| *interval_ms > 0),
+            retention_bytes: bytes("metadata.max.retention.bytes"),
+            retention_ms: Some(self.number("metadata.max.retention.ms")).filter(|age_ms| *age_ms >= 0),
         }
     }
 

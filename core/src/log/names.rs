@@ -119,6 +119,18 @@ pub fn parse_metadata_snapshot_name(name: &str) -> Option<(Offset, LeaderEpoch)>
     Some((Offset(parse_digits(offset, 20)?), LeaderEpoch(epoch)))
 }
 
+/// Whether this is the name of a metadata snapshot that was not finished, or is not needed any longer. Kafka puts a
+/// random number before `.checkpoint.part`.
+#[must_use]
+pub fn is_metadata_snapshot_remnant(name: &str) -> bool {
+    let Some(stem) = name.strip_suffix(".checkpoint.part").or_else(|| name.strip_suffix(".checkpoint.deleted")) else {
+        return false;
+    };
+    let mut parts = stem.splitn(3, '-');
+    let mut digits = |width| parts.next().is_some_and(|part| parse_digits(part, width).is_some());
+    digits(20) && digits(10)
+}
+
 /// Exactly `width` decimal digits.
 fn parse_digits(text: &str, width: usize) -> Option<i64> {
     (text.len() == width && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
@@ -244,6 +256,13 @@ mod tests {
         assert_eq!(parse_metadata_snapshot_name(&name), Some((Offset(7), LeaderEpoch(3))));
         for other in ["bootstrap.checkpoint", "00000000000000000007-0000000003.checkpoint.part", "7-3.checkpoint"] {
             assert_eq!(parse_metadata_snapshot_name(other), None, "{other}");
+        }
+        for rest in ["part", "deleted"] {
+            assert!(is_metadata_snapshot_remnant(&format!("{name}.{rest}")));
+            assert!(is_metadata_snapshot_remnant(&format!("00000000000000000007-0000000003-4711.checkpoint.{rest}")));
+        }
+        for other in [&*name, "bootstrap.checkpoint.part", "7-3.checkpoint.part", ".checkpoint.part"] {
+            assert!(!is_metadata_snapshot_remnant(other), "{other}");
         }
     }
 

@@ -18,6 +18,7 @@ mod records;
 mod refusal;
 mod replay;
 mod snapshot;
+mod snapshot_rules;
 mod topic_name;
 mod topics;
 
@@ -39,7 +40,8 @@ pub use record_codec::{MetadataRecordError, decode_record, encode_record};
 pub use records::{BrokerId, BrokerRegistrationChange, ControllerRegistration, MetadataRecord, PartitionChange};
 pub use refusal::{Refusal, RefusalKind};
 pub use replay::{RecoveredMetadata, Replay, ReplayError, ReplayFault, ReplayedSegment};
-pub use snapshot::{bootstrap_checkpoint, encode_snapshot, image_records, voters_snapshot};
+pub use snapshot::{bootstrap_checkpoint, encode_snapshot, image_records, last_contained_timestamp, voters_snapshot};
+pub use snapshot_rules::{SinceSnapshot, SnapshotFile, SnapshotRules, SnapshottedSegment};
 pub use topic_name::{METADATA_TOPIC_NAME, TopicNameError, check_topic_name};
 pub use topics::{
     CreatedTopic, Decision, NewPartitions, NewTopic, TopicAnswer, TopicDefaults, TopicDeletion, TopicToDelete,

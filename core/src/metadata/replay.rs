@@ -190,16 +190,37 @@ impl Replay {
         Ok(())
     }
 
+    /// The offset up to which the snapshot tells everything: the log is read from there on.
+    #[must_use]
+    pub fn snapshot_end(&self) -> Offset {
+        self.snapshot_end
+    }
+
     /// Reads one segment of the log. `is_last` says that no other follows, so that its end may be torn.
     ///
     /// # Errors
     /// Anything but a torn end.
     pub fn segment(&mut self, file: &str, bytes: Bytes, is_last: bool) -> Result<ReplayedSegment, ReplayError> {
+        self.segment_from(file, FilePosition(0), bytes, is_last)
+    }
+
+    /// Reads one segment of the log from a batch on that begins at or below [`snapshot_end`](Self::snapshot_end).
+    /// `bytes` are those of the file from `from` on.
+    ///
+    /// # Errors
+    /// Anything but a torn end.
+    pub fn segment_from(
+        &mut self,
+        file: &str,
+        from: FilePosition,
+        bytes: Bytes,
+        is_last: bool,
+    ) -> Result<ReplayedSegment, ReplayError> {
         file.clone_into(&mut self.last_file);
         let size = bytes.len();
         let mut rest = bytes;
         while !rest.is_empty() {
-            let position = (size - rest.len()) as u64;
+            let position = from.0 + (size - rest.len()) as u64;
             let at = |fault| ReplayError { file: file.to_owned(), position: FilePosition(position), fault };
             let from_here = rest.clone();
             let whole = match whole_batch(&mut rest) {
@@ -224,7 +245,7 @@ impl Replay {
                 self.last_append = whole.header().max_timestamp();
             }
         }
-        Ok(self.good_until(size as u64))
+        Ok(self.good_until(from.0 + size as u64))
     }
 
     /// The image at the end of what was read.

@@ -11,15 +11,20 @@ use super::image::{BrokerEpoch, ConfigResource, ConfigResourceKind, MetadataImag
 use super::record_codec::encode_record;
 use super::records::{BrokerId, MetadataRecord};
 use crate::base::{LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerId, Timestamp};
-use crate::limits::SNAPSHOT_BATCH_RECORDS_MAX;
+use crate::limits::{METADATA_BATCH_BYTES_MAX, SNAPSHOT_BATCH_RECORDS_MAX};
+use crate::record::Batch;
 
-/// A snapshot of an image; its file name is that of the image's position.
+/// A snapshot of an image, in the batches of which the file consists; its name is that of the image's position.
 ///
 /// `voters` are those in the log, none if they are in the configuration.
 ///
 /// # Errors
 /// A text is longer than the format can carry; no image that was decided about has one.
-pub fn encode_snapshot(image: &MetadataImage, voters: &[Voter], now: Timestamp) -> Result<Bytes, EncodeBatchError> {
+pub fn encode_snapshot(
+    image: &MetadataImage,
+    voters: &[Voter],
+    now: Timestamp,
+) -> Result<Vec<Bytes>, EncodeBatchError> {
     encode(image_records(image), image.position.appended_at, voters, now)
 }
 
@@ -28,7 +33,7 @@ pub fn encode_snapshot(image: &MetadataImage, voters: &[Voter], now: Timestamp) 
 /// # Errors
 /// None in practice.
 pub fn bootstrap_checkpoint(now: Timestamp) -> Result<Bytes, EncodeBatchError> {
-    encode(bootstrap_records().into_iter(), Timestamp(0), &[], now)
+    encode(bootstrap_records().into_iter(), Timestamp(0), &[], now).map(|batches| batches.concat().into())
 }
 
 /// The snapshot at offset 0, epoch 0, that tells the voters of a fresh metadata log.
@@ -36,7 +41,20 @@ pub fn bootstrap_checkpoint(now: Timestamp) -> Result<Bytes, EncodeBatchError> {
 /// # Errors
 /// A host name is longer than the format can carry.
 pub fn voters_snapshot(voters: &[Voter], now: Timestamp) -> Result<Bytes, EncodeBatchError> {
-    encode(std::iter::empty(), Timestamp(0), voters, now)
+    encode(std::iter::empty(), Timestamp(0), voters, now).map(|batches| batches.concat().into())
+}
+
+/// When the last record was appended that a snapshot contains, as its header says; `beginning` holds at least its first
+/// batch. `None` if that is no snapshot's.
+#[must_use]
+pub fn last_contained_timestamp(mut beginning: Bytes) -> Option<Timestamp> {
+    let batch = Batch::split_from(&mut beginning).ok().filter(Batch::is_crc_valid)?;
+    let payload = batch.open(METADATA_BATCH_BYTES_MAX).ok()?;
+    let header = batch.records(&payload).next()?.ok()?;
+    match ControlRecord::decode(header.key?, header.value?).ok()? {
+        ControlRecord::SnapshotHeader { last_contained_log_timestamp } => Some(last_contained_log_timestamp),
+        _ => None,
+    }
 }
 
 /// The fewest records that make an image out of nothing.
@@ -78,13 +96,13 @@ fn encode(
     last_contained_log_timestamp: Timestamp,
     voters: &[Voter],
     now: Timestamp,
-) -> Result<Bytes, EncodeBatchError> {
+) -> Result<Vec<Bytes>, EncodeBatchError> {
     // All batches of a snapshot stand in epoch 0, whatever the log's is, and count offsets from 0.
     let epoch = LeaderEpoch(0);
     let mut next_offset = Offset(0);
     let mut file = Vec::new();
-    let mut put = |batch: crate::record::Batch| {
-        file.extend_from_slice(batch.bytes());
+    let mut put = |batch: Batch| {
+        file.push(batch.bytes().clone());
         batch.header().last_offset().plus(1)
     };
     let mut head = vec![ControlRecord::SnapshotHeader { last_contained_log_timestamp }];
@@ -103,5 +121,5 @@ fn encode(
         next_offset = put(data_batch(next_offset, epoch, values.iter().map(|value| (now, value)))?);
     }
     put(control_batch(next_offset, epoch, now, &[ControlRecord::SnapshotFooter])?);
-    Ok(file.into())
+    Ok(file)
 }

@@ -418,6 +418,28 @@ impl Partition {
         self.draw_jitter(random);
     }
 
+    /// Raises the log's start, at most to the high watermark. What lies below is not to be read any more; the segments
+    /// that do so wholly can be removed.
+    pub fn advance_log_start(&mut self, offset: Offset) {
+        self.log_start = offset.min(self.high_watermark()).max(self.log_start);
+        self.epochs.advance_to(self.log_start);
+    }
+
+    /// The oldest segment, if it lies wholly below the log's start and no sync is concerned with it any more. Its files
+    /// are removed before [`forget`](Self::forget) is called, so that a failure in between leaves no gap in the log.
+    #[must_use]
+    pub fn removable(&self) -> Option<Offset> {
+        let [oldest, next, ..] = self.segments.as_slice() else { return None };
+        (next.base <= self.log_start && oldest.base < self.durable_segment()).then_some(oldest.base)
+    }
+
+    /// The files of the segment at `base`, which was [`removable`](Self::removable), are gone.
+    pub fn forget(&mut self, base: Offset) {
+        if self.removable() == Some(base) {
+            self.segments.remove(0);
+        }
+    }
+
     fn draw_jitter(&mut self, random: u64) {
         let span = u64::try_from(self.settings.segment_jitter_ms.min(self.settings.roll.segment_ms)).unwrap_or(0);
         self.roll_jitter_ms = if span == 0 { 0 } else { i64::try_from(random % span).unwrap_or(0) };

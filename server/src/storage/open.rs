@@ -22,14 +22,15 @@ use corelane_core::record::{BatchHeader, EndMarker};
 
 use super::append::AppendError;
 use super::checkpoints::Checkpoints;
-use super::segments::{open_files, path_of};
+use super::segments::{open_files, path_of, remove_segment};
 use super::{PartitionKey, PartitionLog, State};
 use crate::hop::WatchId;
 use crate::local::Signal;
 use crate::sys::{OpenMode, Sys};
 
 const PARTITION_METADATA: &str = "partition.metadata";
-const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
+/// Where each leadership began, in the folder of a partition.
+pub(super) const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
 
 /// What a log is opened with.
 pub(crate) struct OpenOptions<'a> {
@@ -323,16 +324,6 @@ async fn read_epochs<S: Sys>(sys: &S, directory: &Path) -> io::Result<LeaderEpoc
         tracing::warn!(directory = %directory.display(), %error, "leader epochs are damaged; those of the batches are used");
         LeaderEpochs::default()
     }))
-}
-
-async fn remove_segment<S: Sys>(sys: &S, directory: &Path, base: Offset) -> io::Result<()> {
-    for kind in [SegmentFileKind::Log, SegmentFileKind::OffsetIndex, SegmentFileKind::TimeIndex] {
-        match sys.remove_file(path_of(directory, base, kind)).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// A segment whose files are taken as they are.

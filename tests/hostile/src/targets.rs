@@ -295,7 +295,7 @@ fn metadata() -> (Vec<u8>, Vec<u8>) {
     log.propose(&created.records, Timestamp(3)).expect("there is room");
     write(&mut log);
     let snapshot = encode_snapshot(log.durable(), log.voters(), Timestamp(4)).expect("can be built");
-    (bytes, snapshot.to_vec())
+    (bytes, snapshot.concat())
 }
 
 /// A `server.properties`, and what it asks for.

@@ -48,6 +48,8 @@ pub struct Case {
     pub shards: u16,
     /// What clients do.
     pub plan: Plan,
+    /// Settings of the broker, beside those that every case has.
+    pub settings: Vec<(&'static str, &'static str)>,
     /// Crashes, one for each process in turn; the one after the last is let be.
     pub crashes: Vec<CrashAt>,
     /// What the disk does wrong until the first clean stop.
@@ -70,6 +72,8 @@ pub struct Report {
     pub records: usize,
     /// How many processes there were up to the first clean stop.
     pub processes: u64,
+    /// Names in the folder of the metadata log at the end.
+    pub metadata_files: Vec<String>,
     tail: String,
 }
 
@@ -111,6 +115,7 @@ impl Case {
             violations: Vec::new(),
             records: 0,
             processes: broker.stopped_in.get(),
+            metadata_files: broker.machine.names("/data/corelane/__cluster_metadata-0"),
             tail,
         };
         match course {
@@ -212,6 +217,7 @@ struct Broker {
     machine: Machine,
     clients: Clients,
     shards: u16,
+    settings: Vec<(&'static str, &'static str)>,
     disk_fails: bool,
     /// The clients need it no longer: it is to stop.
     clients_done: Signal,
@@ -236,6 +242,7 @@ impl Broker {
             machine,
             clients,
             shards: case.shards,
+            settings: case.settings.clone(),
             disk_fails: case.plan.disk_fails,
             clients_done: Signal::default(),
             failed: Rc::default(),
@@ -295,7 +302,9 @@ impl Broker {
 
     fn settings(&self) -> Settings {
         let listeners = Setting::built_in("listeners", &format!("PLAINTEXT://{}", self.clients.address));
-        let (config, _notices) = BrokerConfig::from_settings(&[listeners]).expect("is a configuration");
+        let own = self.settings.iter().map(|(name, value)| Setting::built_in(name, value));
+        let settings: Vec<Setting> = own.chain([listeners]).collect();
+        let (config, _notices) = BrokerConfig::from_settings(&settings).expect("is a configuration");
         Settings {
             config,
             data_directory: PathBuf::from("/data/corelane"),

@@ -187,6 +187,13 @@ impl Machine {
         self.0.disk.borrow().contents(path.as_ref())
     }
 
+    /// Names in a directory as the running system sees it, sorted; none if it is not there.
+    #[must_use]
+    pub fn names(&self, path: impl AsRef<std::path::Path>) -> Vec<String> {
+        let entries = self.0.disk.borrow().list(path.as_ref()).unwrap_or_default();
+        entries.into_iter().map(|entry| entry.name).collect()
+    }
+
     /// Makes a directory, durable, as the machine's owner does before the broker is ever started.
     ///
     /// # Panics

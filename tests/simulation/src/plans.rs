@@ -53,6 +53,7 @@ pub fn short_life(seed: u64) -> Case {
         seed,
         shards: 2,
         plan,
+        settings: Vec::new(),
         crashes: Vec::new(),
         faults: Faults::default(),
         planted: Planted::Nothing,
