@@ -147,9 +147,9 @@ pub const GROUP_OFFSETS_MAX: usize = 256 * 1024;
 /// Bytes of groups, members, subscriptions, assignments and offsets that one coordinator holds.
 pub const GROUP_STATE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Bytes of state that a coordinator loads from its log before it gives up: the log holds what was admitted within
-/// [`GROUP_STATE_BYTES_MAX`], by this or an earlier release, or by Kafka, which has no such bound.
-pub const GROUP_LOAD_BYTES_MAX: usize = 4 * GROUP_STATE_BYTES_MAX;
+/// How many times as much state as it may add to a coordinator loads from its log before it gives up: the log holds what
+/// was admitted within [`GROUP_STATE_BYTES_MAX`], by this or an earlier release, or by Kafka, which has no such bound.
+pub const GROUP_LOAD_FACTOR: usize = 4;
 
 /// Appends of one coordinator that are on their way; commits are put off while there are so many.
 pub const GROUP_APPENDS_MAX: usize = 4 * 1024;
@@ -166,6 +166,6 @@ pub const NEW_MEMBER_JOIN_MS_MAX: u64 = 300_000;
 const _: () = assert!(SHARDS_MAX <= u16::MAX as usize);
 const _: () = assert!(METADATA_BATCH_BYTES_MAX <= METADATA_QUEUE_BYTES_MAX);
 const _: () = assert!(MAILBOX_MESSAGES_MAX.is_power_of_two());
-const _: () = assert!(GROUP_STATE_BYTES_MAX <= GROUP_LOAD_BYTES_MAX);
+const _: () = assert!(GROUP_LOAD_FACTOR >= 1);
 const _: () = assert!(OFFSETS_BATCH_BYTES_MAX <= GROUP_STATE_BYTES_MAX);
 const _: () = assert!(DECOMPRESSED_BATCH_BYTES_MAX < LEGACY_CONVERTED_BYTES_MAX);

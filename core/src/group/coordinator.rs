@@ -482,7 +482,8 @@ impl GroupCoordinator {
                 self.has_recorded(&id, result);
                 if let Err(code) = result {
                     self.with_classic(now, &id, |group, turn| {
-                        if group.generation == 0 {
+                        // What has gone on since is written with the next record, or being deleted.
+                        if group.generation == 0 && group.state != State::Dead {
                             group.disband(turn, code);
                         }
                     });
@@ -585,4 +586,25 @@ impl GroupCoordinator {
 /// Whether a text, which decoding may have made longer, cannot be written as a record any more.
 pub(super) fn is_too_long(text: &str) -> bool {
     i16::try_from(text.len()).is_err()
+}
+
+#[cfg(test)]
+impl GroupCoordinator {
+    /// That all parts of the coordinator say the same.
+    pub(super) fn assert_consistent(&self) {
+        let (mut bytes, mut count, mut in_flight) = (0, 0, 0);
+        for (id, group) in &self.groups {
+            bytes += group.bytes();
+            count += group.offsets.count();
+            in_flight += group.in_flight;
+            group.offsets.assert_consistent();
+            if let Kind::Classic(classic) = &group.kind {
+                classic.assert_consistent();
+                assert_eq!(classic.wake(), group.armed);
+            }
+            assert!(group.armed.is_none_or(|armed| self.timers.contains(&(armed, id.clone()))));
+        }
+        assert_eq!((bytes, count, in_flight), (self.bytes, self.offset_count, self.appends.len()));
+        assert_eq!(self.timers.len(), self.groups.values().filter(|group| group.armed.is_some()).count());
+    }
 }

@@ -1,7 +1,7 @@
 //! From the log to a coordinator.
 //!
 //! The log is read once from its start, batch by batch. What is held meanwhile is the state that the records so far
-//! amount to, not the records: memory is bounded by [`GROUP_LOAD_BYTES_MAX`] and one batch, whatever the log's length;
+//! amount to, not the records: memory is bounded by [`GROUP_LOAD_FACTOR`] times what a coordinator may hold, and one batch, whatever the log's length;
 //! the time is that of reading the log.
 
 use std::fmt;
@@ -17,7 +17,7 @@ use super::message::{Now, detached_text};
 use super::offsets::Stored;
 use super::settings::GroupSettings;
 use crate::base::{Monotonic, Offset, ProducerId, Timestamp};
-use crate::limits::{DECOMPRESSED_BATCH_BYTES_MAX, GROUP_LOAD_BYTES_MAX};
+use crate::limits::{DECOMPRESSED_BATCH_BYTES_MAX, GROUP_LOAD_FACTOR};
 use crate::protocol::KafkaString;
 use crate::protocol::records::GroupMetadataValue;
 use crate::record::{Batch, CodecError, EndMarker, RecordError};
@@ -44,8 +44,8 @@ impl fmt::Display for LoadError {
             Self::Record(offset, error) => write!(f, "record at offset {offset}: {error}"),
             Self::TooMuch(offset) => write!(
                 f,
-                "the groups of this partition take more than {GROUP_LOAD_BYTES_MAX} bytes of memory at offset {offset}; \
-                 delete groups or offsets that nobody uses with the broker that wrote them"
+                "the groups of this partition take too much memory at offset {offset}; delete groups or offsets that \
+                 nobody uses with the broker that wrote them"
             ),
         }
     }
@@ -123,7 +123,7 @@ impl GroupLoader {
             }
             DecodedRecord::Unknown(_) => self.report.unknown_records += 1,
         }
-        if self.coordinator.bytes > GROUP_LOAD_BYTES_MAX {
+        if self.coordinator.bytes / GROUP_LOAD_FACTOR > self.coordinator.settings.state_bytes_max {
             return Err(LoadError::TooMuch(offset));
         }
         Ok(())

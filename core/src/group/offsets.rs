@@ -229,3 +229,19 @@ impl Offsets {
 pub(super) fn is_of_another_topic(stored: &CommittedOffset, topic_id: Uuid) -> bool {
     stored.topic_id != Uuid::ZERO && topic_id != Uuid::ZERO && stored.topic_id != topic_id
 }
+
+#[cfg(test)]
+impl Offsets {
+    /// That the counts are those of what is there.
+    pub(super) fn assert_consistent(&self) {
+        let (mut count, mut bytes) = (0, 0);
+        for (name, topic) in &self.topics {
+            assert!(!topic.is_empty(), "an empty topic is dropped");
+            let stored = topic.committed.values().chain(topic.transactional.values());
+            count += topic.committed.len() + topic.transactional.len() + topic.in_flight.len();
+            bytes += TOPIC_BYTES + name.len() + topic.in_flight.len() * IN_FLIGHT_BYTES;
+            bytes += stored.map(Stored::bytes).sum::<usize>();
+        }
+        assert_eq!((count, bytes), (self.count, self.bytes));
+    }
+}

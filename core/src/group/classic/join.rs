@@ -274,6 +274,8 @@ impl ClassicGroup {
             return;
         }
         self.change_member(&new_id, |member| member.join = None);
+        // The session may have run out while the request was open.
+        self.touch(turn, &new_id);
         let skips = version >= SKIP_ASSIGNMENT_FROM && self.is_leader(&new_id);
         let mut answer = self.joined(&new_id, version, skips);
         if version < SKIP_ASSIGNMENT_FROM {

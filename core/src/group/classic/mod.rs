@@ -95,6 +95,9 @@ pub(super) struct ClassicGroup {
     more_joined: bool,
     join_timer: Option<JoinTimer>,
     sync_deadline: Option<Monotonic>,
+    /// The leader's assignment is on its way to the log. A second one, after a lost answer, must not replace it there
+    /// while the members act on the first.
+    is_assigning: bool,
 
     /// No timer of the group is due before this; it may be earlier than the first one.
     wake: Option<Monotonic>,
@@ -124,6 +127,7 @@ impl ClassicGroup {
             more_joined: false,
             join_timer: None,
             sync_deadline: None,
+            is_assigning: false,
             wake: None,
             bytes,
         }
@@ -319,4 +323,41 @@ impl ClassicGroup {
 /// A client's timeout; negative ones are over at once.
 fn millis(timeout_ms: i32) -> u64 {
     u64::try_from(timeout_ms).unwrap_or(0)
+}
+
+#[cfg(test)]
+impl ClassicGroup {
+    /// That all parts of the group say the same.
+    pub(super) fn assert_consistent(&self) {
+        let mut plain = Self::new(self.id.clone(), self.since);
+        for member in self.members.values() {
+            plain.count_in(member);
+            assert!(!self.pending.contains_key(&member.id), "a member is not pending");
+            assert!(member.deadline.is_some() || member.is_waiting(), "a member that lets nobody wait has a session");
+            let instance = member.instance_id.as_ref();
+            assert!(instance.is_none_or(|id| self.static_members.get(id) == Some(&member.id)));
+            assert!(
+                member.sync.is_none() || self.state == State::CompletingRebalance,
+                "an assignment is not waited for"
+            );
+        }
+        assert_eq!((plain.supported, plain.awaiting_join), (self.supported.clone(), self.awaiting_join));
+        let pending = self.pending.keys().map(|id| PENDING_BYTES + id.len()).sum::<usize>();
+        assert_eq!(plain.bytes + pending, self.bytes, "the estimate of the memory adds up");
+        assert!(self.leader.as_ref().is_none_or(|leader| self.members.contains_key(leader)), "the leader is a member");
+        assert_eq!(self.leader.is_none(), self.members.is_empty(), "members have a leader");
+        assert!(self.static_members.values().all(|id| self.members.contains_key(id)));
+        assert!(self.unsynced.iter().all(|id| self.members.contains_key(id)));
+        match self.state {
+            State::Empty | State::Dead => assert!(self.members.is_empty(), "an empty group has no members"),
+            State::PreparingRebalance => assert!(self.join_timer.is_some(), "joining ends"),
+            State::CompletingRebalance => {
+                assert!(self.sync_deadline.is_some() || self.is_assigning, "waiting for the assignment ends");
+            }
+            State::Stable => assert!(!self.is_assigning && self.awaiting_join <= self.static_members.len()),
+        }
+        let timers = self.sessions().map(|(at, _)| at).chain(self.join_timer.map(|timer| timer.at));
+        let first = timers.chain(self.sync_deadline).min();
+        assert!(first.is_none_or(|first| self.wake.is_some_and(|wake| wake <= first)), "no timer is slept through");
+    }
 }

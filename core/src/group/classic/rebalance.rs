@@ -26,6 +26,7 @@ impl ClassicGroup {
         }
         self.unsynced.clear();
         self.sync_deadline = None;
+        self.is_assigning = false;
         self.initial = self.state == State::Empty;
         self.enter(turn, State::PreparingRebalance);
         if self.initial {

@@ -69,7 +69,10 @@ impl ClassicGroup {
             let protocol =
                 Protocol { name: protocol_name.clone().unwrap_or_default(), metadata: detached(&member.subscription) };
             let id = detached_text(&member.member_id);
-            group.take_member(&id);
+            // No broker writes a member twice; of bytes that say so the last ones count.
+            let namesake =
+                member.group_instance_id.as_deref().and_then(|instance| group.static_member(instance).cloned());
+            namesake.iter().chain([&id]).for_each(|id| drop(group.take_member(id)));
             group.add_member(Member {
                 id,
                 instance_id: member.group_instance_id.as_deref().map(detached_text),

@@ -42,7 +42,7 @@ impl ClassicGroup {
                     self.refuse_parked_sync(turn, before, ErrorCode::REBALANCE_IN_PROGRESS);
                 }
                 self.has_synced(id);
-                if self.is_leader(id) {
+                if self.is_leader(id) && !self.is_assigning {
                     self.assign(turn, asked);
                 }
             }
@@ -87,6 +87,7 @@ impl ClassicGroup {
             asked.assignments.iter().map(|one| (one.member_id.as_str(), &one.assignment)).collect();
         let of = |id: &KafkaString| brought.get(id.as_str()).map(|bytes| detached(bytes)).unwrap_or_default();
         let assignments: Vec<_> = self.members.keys().map(|id| (id.clone(), of(id))).collect();
+        self.is_assigning = true;
         turn.append(self.record(&assignments), Then::Assigned { generation: self.generation, assignments });
     }
 
@@ -101,6 +102,7 @@ impl ClassicGroup {
         if self.state != State::CompletingRebalance || self.generation != generation {
             return;
         }
+        self.is_assigning = false;
         if let Err(code) = result {
             self.reset_assignments(turn, code);
             return self.rebalance_or_complete(turn);

@@ -81,7 +81,7 @@ impl ClassicGroup {
     }
 
     /// Until when members, also pending ones, have to give a sign of life.
-    fn sessions(&self) -> impl Iterator<Item = (Monotonic, &KafkaString)> {
+    pub(super) fn sessions(&self) -> impl Iterator<Item = (Monotonic, &KafkaString)> {
         let members = self.members.values().filter_map(|member| Some((member.deadline?, &member.id)));
         members.chain(self.pending.iter().map(|(id, at)| (*at, id)))
     }

@@ -1,12 +1,16 @@
 //! A coordinator with a log in memory, and clients that ask it one thing at a time.
 
+mod durable;
 mod members;
+mod model;
 
 mod offsets;
+mod reload;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use durable::{Durable, Rounds};
 
 use super::*;
 use crate::base::{LeaderEpoch, Monotonic, Offset, PartitionIndex, Timestamp};
@@ -49,6 +53,10 @@ struct Broker {
     end: i64,
     /// Appends are acknowledged as soon as they are made.
     prompt: bool,
+    /// What the acknowledged log says, read by the simplest means.
+    durable: Durable,
+    rounds: Rounds,
+    open: BTreeMap<u64, (i16, Request)>,
     answers: BTreeMap<u64, Answer>,
     asked: u64,
     random: Random,
@@ -70,6 +78,9 @@ impl Broker {
             told: 0,
             end: 0,
             prompt: true,
+            durable: Durable::default(),
+            rounds: Rounds::default(),
+            open: BTreeMap::new(),
             answers: BTreeMap::new(),
             asked: 0,
             random: Random::new(7),
@@ -92,10 +103,17 @@ impl Broker {
                     self.log.push(append);
                 }
                 Effect::Answer(id, answer) => {
-                    let before = self.answers.insert(id.0, answer);
-                    assert_eq!(before, None, "one answer for each request");
+                    let (version, request) = self.open.remove(&id.0).expect("one answer for each request");
+                    self.durable.check(&request, &answer);
+                    self.rounds.check(&request, &answer);
+                    encode(&answer, version);
+                    self.answers.insert(id.0, answer);
                 }
             }
+        }
+        self.coordinator.assert_consistent();
+        if !self.coordinator.groups.contains_key("g") {
+            self.rounds = Rounds::default();
         }
         if self.prompt {
             self.acknowledge();
@@ -115,6 +133,7 @@ impl Broker {
         let (id, count) = (append.id, i64::try_from(append.records.len()).unwrap());
         let result = match result {
             Ok(()) => {
+                self.durable.append(append);
                 self.told += 1;
                 self.end += count;
                 Ok(Offset(self.end - count))
@@ -137,6 +156,7 @@ impl Broker {
             client_host: "/127.0.0.1".into(),
             random,
         };
+        self.open.insert(self.asked, (version, request.clone()));
         let effects = self.coordinator.handle(self.now(), RequestId(self.asked), &context, request);
         self.perform(effects);
         self.asked
@@ -178,7 +198,12 @@ impl Broker {
             loader.batch(&batch).unwrap();
         }
         let (coordinator, report) = loader.finish(self.now());
+        coordinator.assert_consistent();
         self.coordinator = coordinator;
+        self.durable = Durable::default();
+        self.log.iter().for_each(|append| self.durable.append(append));
+        self.rounds = Rounds::from(self.durable.groups.get("g").map_or(0, |group| group.generation));
+        self.open.clear();
         self.told = self.log.len();
         self.end = offset.0;
         report
@@ -302,6 +327,31 @@ impl Broker {
         assert_eq!(self.state(), "Stable");
         ids
     }
+}
+
+/// Every answer can be encoded in the version that was asked.
+fn encode(answer: &Answer, version: i16) {
+    use crate::protocol::Message;
+    use crate::protocol::wire::Writer;
+    let mut writer = Writer::new();
+    let result = match answer.clone() {
+        Answer::JoinGroup(response) => response.encode(&mut writer, version),
+        Answer::SyncGroup(response) => response.encode(&mut writer, version),
+        Answer::Heartbeat(response) => response.encode(&mut writer, version),
+        Answer::LeaveGroup(response) => response.encode(&mut writer, version),
+        Answer::OffsetCommit(response) => response.encode(&mut writer, version),
+        Answer::TxnOffsetCommit(response) => response.encode(&mut writer, version),
+        Answer::OffsetFetch(group) => offset_fetch_response(vec![group], version).encode(&mut writer, version),
+        Answer::OffsetDelete(response) => response.encode(&mut writer, version),
+        Answer::DescribeGroup(group) => {
+            DescribeGroupsResponse { groups: vec![group], ..Default::default() }.encode(&mut writer, version)
+        }
+        Answer::ListGroups(response) => response.encode(&mut writer, version),
+        Answer::DeleteGroup(result) => {
+            DeleteGroupsResponse { results: vec![result], ..Default::default() }.encode(&mut writer, version)
+        }
+    };
+    result.unwrap_or_else(|error| panic!("version {version}: {error}: {answer:?}"));
 }
 
 fn join_request(member: &str, instance: Option<&str>, protocols: &[(&str, &[u8])]) -> JoinGroupRequest {

@@ -133,7 +133,7 @@ fn results_count_in_the_order_of_the_log() {
     assert_eq!(broker.coordinator.on_append(now, appends[1], Ok(Offset(1))), []);
     assert_eq!(broker.fetch("t"), -1);
     let effects = broker.coordinator.on_append(now, appends[0], Ok(Offset(0)));
-    broker.log.clear();
+    std::mem::take(&mut broker.log).iter().for_each(|append| broker.durable.append(append));
     broker.perform(effects);
     assert_eq!(ids.map(|id| broker.committed(id)), [ErrorCode::NONE; 2]);
     assert_eq!(broker.fetch("t"), 6);
@@ -329,6 +329,20 @@ fn a_deletion_that_fails_leaves_the_group_as_it_was() {
     let id = broker.delete();
     assert_eq!(broker.deleted(id), ErrorCode::NONE);
     assert_eq!(broker.list(), []);
+}
+
+#[test]
+fn a_group_may_be_deleted_before_it_is_known_whether_it_was_written() {
+    for results in [[Ok(()), Err(ErrorCode::NOT_ENOUGH_REPLICAS)], [Err(ErrorCode::NOT_ENOUGH_REPLICAS); 2]] {
+        let mut broker = Broker::new();
+        broker.prompt = false;
+        let id = broker.join(NEW, "", None, RANGE);
+        assert_eq!(broker.joined(id).error_code, ErrorCode::MEMBER_ID_REQUIRED.0);
+        let id = broker.delete();
+        results.into_iter().for_each(|result| broker.tell(result));
+        assert_eq!(broker.deleted(id), ErrorCode::COORDINATOR_NOT_AVAILABLE);
+        assert_eq!(broker.state(), "Empty");
+    }
 }
 
 #[test]
