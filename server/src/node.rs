@@ -7,8 +7,10 @@
 //! | moment | on disk | a crash here is seen as |
 //! | --- | --- | --- |
 //! | start, before anything is written | `.kafka_cleanshutdown` still there | a clean stop: nothing has changed since |
-//! | run file replaced | names this boot; the clean file still there | a clean stop |
-//! | clean file removed, directory synced | | an unclean stop, on this boot or another as the run file says |
+//! | after a clean stop: run file replaced | names this boot; the clean file still there | a clean stop |
+//! | clean file removed, directory synced | | an unclean stop on this boot: everything written is there |
+//! | after a loss of power: logs are recovered | the run file still names the older boot | a loss of power once more: what is not recovered yet may be anything |
+//! | every log recovered, run file replaced | names this boot | an unclean stop on this boot |
 //! | stop, logs and indexes synced, checkpoints replaced | | an unclean stop; recovery finds everything in order |
 //! | clean file written, directory synced | | a clean stop |
 
@@ -116,6 +118,9 @@ async fn lead<S: Sys>(
     *shard.controller.borrow_mut() = Some(Rc::clone(&controller));
 
     put_strays_aside(shard, &root).await.map_err(|error| failed(&root, "could not be tidied up", &error))?;
+    if claimed.recovers_from_power_loss {
+        note_recovered(shard, &root).await.map_err(|error| failed(&root, "cannot be written", &error))?;
+    }
 
     let listening = listeners
         .iter()
@@ -144,6 +149,8 @@ struct Claimed<S: Sys> {
     checkpoints: Checkpoints,
     /// Epoch of the last registration, if the last run ended cleanly.
     cleanly_stopped: Option<BrokerEpoch>,
+    /// The run file does not name this boot yet.
+    recovers_from_power_loss: bool,
     /// Held while the node runs.
     #[allow(dead_code)]
     lock: S::File,
@@ -186,14 +193,44 @@ async fn claim<S: Sys>(shard: &Rc<Shard<S>>, root: &Path) -> Result<Claimed<S>, 
     };
     let checkpoints = Checkpoints::read(sys, root, previous).await.map_err(|error| broken(&error))?;
 
-    let boot = Bytes::from(shard.settings.boot_id.clone());
-    sys.replace_file(&root.join(RUN), boot).await.map_err(|error| broken(&error))?;
+    let recovers_from_power_loss = previous == PreviousRun::OtherBoot;
+    if !recovers_from_power_loss {
+        write_run(shard, root).await.map_err(|error| broken(&error))?;
+    }
     if clean.is_some() {
         sys.remove_file(root.join(CLEAN_SHUTDOWN)).await.map_err(|error| broken(&error))?;
         sys.sync_directory(root.to_owned()).await.map_err(|error| broken(&error))?;
     }
     let cleanly_stopped = clean.map(|clean| BrokerEpoch(clean.broker_epoch));
-    Ok(Claimed { meta, checkpoints, cleanly_stopped, lock })
+    Ok(Claimed { meta, checkpoints, cleanly_stopped, recovers_from_power_loss, lock })
+}
+
+/// Notes on which boot of the machine this run is.
+async fn write_run<S: Sys>(shard: &Shard<S>, root: &Path) -> io::Result<()> {
+    let boot = Bytes::from(shard.settings.boot_id.clone());
+    shard.sys.replace_file(&root.join(RUN), boot).await
+}
+
+/// Has the next start believe what is written from now on. Not before every log has been checked: one that was killed, or
+/// could not be read, in the middle of it would be taken for whole.
+async fn note_recovered<S: Sys>(shard: &Rc<Shard<S>>, root: &Path) -> io::Result<()> {
+    let mut recovered = 0;
+    for to in (0..shard.sys.shards()).map(ShardId) {
+        recovered += marks_of(shard, to).await.len();
+    }
+    if recovered < shard.catalog().partitions().count() {
+        tracing::warn!("not every log could be recovered; the next start will check all of them again");
+        return Ok(());
+    }
+    write_run(shard, root).await
+}
+
+/// Where the logs of a shard stand.
+async fn marks_of<S: Sys>(shard: &Rc<Shard<S>>, of: ShardId) -> Vec<PartitionMarks> {
+    let Reply::Marks(marks) = shard.ask(of, Call::Marks).await else {
+        unreachable!("a reply has the name of its call")
+    };
+    marks
 }
 
 /// Refuses a directory that holds something and no broker's identity, before anything is made in it.
@@ -371,10 +408,7 @@ async fn write_checkpoints<S: Sys>(shard: Rc<Shard<S>>, root: PathBuf) {
         shard.sys.sleep_until(shard.sys.now().plus_ms(CHECKPOINT_INTERVAL_MS)).await;
         let mut marks = Vec::new();
         for to in (0..shard.sys.shards()).map(ShardId) {
-            let Reply::Marks(more) = shard.ask(to, Call::Marks).await else {
-                unreachable!("a reply has the name of its call")
-            };
-            marks.extend(more);
+            marks.extend(marks_of(&shard, to).await);
         }
         let _turn = shard.checkpoints_turn.take().await;
         if !shard.stopping.get()
