@@ -32,6 +32,10 @@ pub const DESCRIBE_PARTITIONS_MAX: usize = 2_000;
 /// Batches of one producer that are remembered in a partition to recognise a repeated one.
 pub const PRODUCER_BATCHES_MAX: usize = 5;
 
+/// Bytes before the end of a log in which a start after a crash looks for the batches that a producer may repeat and
+/// that its snapshot does not list.
+pub const PRODUCER_RECALL_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
 /// Producers that one partition remembers; one more makes it forget the one that wrote least recently.
 pub const PARTITION_PRODUCERS_MAX: usize = 10_000;
 

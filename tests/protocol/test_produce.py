@@ -309,3 +309,31 @@ def test_sequences_are_kept_over_a_restart(brokers, broker_kind):
             assert (again.error, again.base_offset) == (0, last)
             assert producer.produce(last + 2).error == OUT_OF_ORDER_SEQUENCE_NUMBER
             assert producer.produce(last + 1).base_offset == last + 1
+
+
+def test_repeated_batches_are_known_after_a_kill_though_their_log_has_rolled(brokers, broker_kind):
+    """Kafka's producer snapshot has the last batch of each producer, and its recovery looks at no segment before it:
+    the four before are out of order there. An idempotent Java producer then takes a new epoch and stores them twice."""
+    broker = brokers.create(broker_kind).start()
+    create_topic(broker, "t", segment_ms=1000)
+    start_ms = int(time.time() * 1000) - HOUR_MS
+    with Session(broker.address) as session:
+        producer_id, epoch = session.producer_id()
+    batches = [
+        small(b"value", base_timestamp=start_ms + 10_000 * sequence, producer_id=producer_id, producer_epoch=epoch,
+              base_sequence=sequence)
+        for sequence in range(8)
+    ]
+    with Session(broker.address) as session:
+        assert [session.produce("t", batch).base_offset for batch in batches] == list(range(8))
+    assert len(list((broker.directory / "t-0").glob("*.log"))) == 8, "each batch has a segment of its own"
+    broker.kill()
+    broker.start()
+    with Session(broker.address) as session:
+        answers = [session.produce("t", batch) for batch in batches]
+        if broker.is_reference:
+            assert [answer.error for answer in answers] == [OUT_OF_ORDER_SEQUENCE_NUMBER] * 7 + [0]
+        else:
+            assert [answer.error for answer in answers] == [OUT_OF_ORDER_SEQUENCE_NUMBER] * 3 + [0] * 5
+            assert [answer.base_offset for answer in answers[3:]] == [3, 4, 5, 6, 7]
+        assert session.end_offset("t") == 8

@@ -53,10 +53,9 @@ impl<'a> HeaderWalk<'a> {
     }
 }
 
-impl Iterator for HeaderWalk<'_> {
-    type Item = Result<BatchAt, DamagedBatch>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+impl HeaderWalk<'_> {
+    /// The next batch with its header, unchecked but for its length.
+    pub fn next_header(&mut self) -> Option<Result<(BatchAt, BatchHeader), DamagedBatch>> {
         let at = usize::try_from(self.position.0.checked_sub(self.chunk_start.0)?).ok()?;
         let header = BatchHeader::parse(self.chunk.get(at..at.checked_add(HEADER_BYTES)?)?)?;
         let size = header.batch_bytes().filter(|_| header.magic() == MAGIC);
@@ -71,7 +70,15 @@ impl Iterator for HeaderWalk<'_> {
             max_timestamp: header.max_timestamp(),
         };
         self.position = batch.end;
-        Some(Ok(batch))
+        Some(Ok((batch, header)))
+    }
+}
+
+impl Iterator for HeaderWalk<'_> {
+    type Item = Result<BatchAt, DamagedBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_header().map(|found| found.map(|(batch, _)| batch))
     }
 }
 

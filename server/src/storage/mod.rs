@@ -8,6 +8,7 @@ pub(crate) mod append;
 pub(crate) mod checkpoints;
 pub(crate) mod open;
 pub(crate) mod read;
+mod recall;
 mod segments;
 mod sync;
 

@@ -22,6 +22,7 @@ use corelane_core::record::{BatchHeader, EndMarker};
 
 use super::append::AppendError;
 use super::checkpoints::Checkpoints;
+use super::recall::recall;
 use super::segments::{open_files, path_of, remove_segment};
 use super::{PartitionKey, PartitionLog, State};
 use crate::hop::WatchId;
@@ -65,9 +66,7 @@ pub(crate) async fn open<S: Sys>(sys: &S, options: OpenOptions<'_>) -> io::Resul
     let mut unsynced = unsynced_files(sys, &directory, &recovered).await?;
     if settings.is_strict() && recovered.durable < recovered.log_end {
         // What the last run wrote and did not sync was never shown; it is, from now on.
-        if checkpoints.previous == PreviousRun::SameBoot {
-            write_again(sys, &directory, &recovered).await?;
-        }
+        write_again(sys, &directory, &recovered).await?;
         for file in unsynced.drain(..) {
             sys.sync_data(&file).await?;
         }
@@ -195,12 +194,7 @@ async fn recover<S: Sys>(
     let plan_segments = segment_facts.len();
     let mut epochs = read_epochs(sys, directory).await?;
     let (plan, mut producers) = loop {
-        let mut known: Vec<Offset> = snapshots.iter().copied().collect();
-        if checkpoints.previous != PreviousRun::Stopped {
-            // A snapshot has the last batch of each producer only, and those that were killed unanswered come again with
-            // up to five. The one before it leaves room to find all of them in the log, so that none is taken for a gap.
-            known.pop();
-        }
+        let known: Vec<Offset> = snapshots.iter().copied().collect();
         let plan = LogPlan::new(checkpoints.previous, recovery_point, &segment_facts, &known);
         let Some(offset) = plan.producer_snapshot else { break (plan, ProducerStates::new()) };
         let path = path_of(directory, offset, SegmentFileKind::ProducerSnapshot);
@@ -226,10 +220,14 @@ async fn recover<S: Sys>(
             remove_segment(sys, directory, base).await?;
             continue;
         }
-        let SegmentPlan::Scan { from, checksums_from } = *plan else {
-            segments.push(trusted(sys, directory, base).await?);
-            last = None;
-            continue;
+        let (from, checksums_from) = match *plan {
+            SegmentPlan::Trust => {
+                segments.push(trusted(sys, directory, base).await?);
+                last = None;
+                continue;
+            }
+            SegmentPlan::Replay { from } => (from, None),
+            SegmentPlan::Scan { from, checksums_from } => (from, Some(checksums_from)),
         };
         let mut on_batch = |header: &BatchHeader, marker: Option<EndMarker>| {
             epochs.replay(header.leader_epoch(), header.base_offset());
@@ -259,6 +257,9 @@ async fn recover<S: Sys>(
     while let Some(beyond) = snapshots.last().copied().filter(|offset| *offset > log_end) {
         sys.remove_file(path_of(directory, beyond, SegmentFileKind::ProducerSnapshot)).await?;
         snapshots.remove(&beyond);
+    }
+    if checkpoints.previous != PreviousRun::Stopped {
+        recall(sys, directory, &segments, &mut producers).await?;
     }
     let durable = match checkpoints.previous {
         PreviousRun::Stopped => log_end,
@@ -290,7 +291,8 @@ async fn unsynced_files<S: Sys>(sys: &S, directory: &Path, recovered: &Recovered
 
 /// Makes everything that may be unsynced dirty again, by writing it as it stands. Where a sync of the last run failed,
 /// the page cache holds bytes that the device never got and that the kernel counts as clean: a sync alone would succeed
-/// and promise what is not there.
+/// and promise what is not there. After a loss of power too: the start before this one may have been on this boot, and
+/// failed before it had recovered everything.
 async fn write_again<S: Sys>(sys: &S, directory: &Path, recovered: &Recovered) -> io::Result<()> {
     let active = recovered.segments.last().map_or(Offset(0), |segment| segment.base);
     for segment in recovered.segments.iter().rev() {
@@ -345,7 +347,9 @@ struct SegmentToScan<'a> {
     base: Offset,
     settings: &'a LogSettings,
     from: Offset,
-    checksums_from: Offset,
+    /// Batches from here on must have the right checksum; `None` if the segment is trusted and only its producers are
+    /// wanted.
+    checksums_from: Option<Offset>,
     /// It goes on being written.
     is_active: bool,
 }
@@ -372,17 +376,18 @@ impl SegmentToScan<'_> {
         let file_bytes = sys.len(&log)?;
 
         let mut entries = (read_whole(sys, &offset_index).await?, read_whole(sys, &time_index).await?);
+        let mut is_trusted = self.checksums_from.is_none();
         let (scan, end) = loop {
             let mut scan = SegmentScan::new(
                 self.base,
                 FilePosition(file_bytes),
-                (self.from, self.checksums_from),
+                (self.from, self.checksums_from.unwrap_or(Offset(i64::MAX))),
                 self.settings.index,
                 (&entries.0, &entries.1),
             );
             match walk(sys, &log, &mut scan, on_batch).await? {
                 // Nothing was handed on yet: the wrong entry is the first thing that a walk looks at.
-                ScanEnd::WrongIndex => entries = (Bytes::new(), Bytes::new()),
+                ScanEnd::WrongIndex => (entries, is_trusted) = ((Bytes::new(), Bytes::new()), false),
                 end => break (scan, end),
             }
         };
@@ -404,6 +409,11 @@ impl SegmentToScan<'_> {
             _ => false,
         };
         let mut index = scan.into_index();
+        if is_trusted && !cut {
+            // Its indexes are on the device, and the next start believes them: they are not touched.
+            let segment = trusted(sys, self.directory, self.base).await?;
+            return Ok(Scanned { segment, index, next_offset, cut });
+        }
         if !self.is_active && !cut {
             index.finish();
         }

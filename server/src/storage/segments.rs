@@ -14,7 +14,7 @@ use super::PartitionLog;
 use super::open::LEADER_EPOCHS;
 use crate::sys::{OpenMode, Sys};
 
-/// Producer snapshots that are kept: after a kill a recovery begins at the second newest, and one may be damaged.
+/// Producer snapshots that are kept: one may be damaged, and one may lie beyond what was synced.
 const SNAPSHOTS_KEPT: usize = 3;
 
 /// Open files of one segment.

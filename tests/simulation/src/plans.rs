@@ -12,9 +12,8 @@ const SHORT_LIMIT_MS: u64 = 20_000;
 const LONG_LIMIT_MS: u64 = 20 * 60_000;
 /// Longest pause of a producer in a long life: several together let the checkpoints come round.
 const LONG_PAUSE_MS_MAX: u64 = 30_000;
-/// Segments of a long life hold more batches than one producer has in flight: after a crash, a repetition is known
-/// from the producer snapshot before the newest, which must be that far back.
-const LONG_SEGMENT_MS: &str = "65";
+/// Segments of a long life hold one batch, two, or more than a producer has in flight.
+const LONG_SEGMENTS_MS: [&str; 3] = ["5", "15", "65"];
 
 fn plain() -> TopicPlan {
     TopicPlan { name: "plain", partitions: 1, durability: Durability::Plain, configs: Vec::new() }
@@ -25,7 +24,8 @@ fn strict() -> TopicPlan {
 }
 
 /// Its segments end so many milliseconds of record time after their beginning; the workload's batches are 10 apart.
-fn rolling(durability: Durability, segment_ms: &'static str) -> TopicPlan {
+#[must_use]
+pub fn rolling(durability: Durability, segment_ms: &'static str) -> TopicPlan {
     let name = if durability == Durability::Strict { "rolling-strict" } else { "rolling" };
     TopicPlan { name, durability, configs: vec![("segment.ms", segment_ms)], ..plain() }
 }
@@ -69,12 +69,9 @@ pub fn long_life(seed: u64) -> Case {
     case.limit_ms = LONG_LIMIT_MS;
     case.shards = u16::try_from(random.between(1, 3)).expect("is small");
     let plan = &mut case.plan;
-    plan.topics = vec![
-        plain(),
-        strict(),
-        rolling(Durability::Plain, LONG_SEGMENT_MS),
-        rolling(Durability::Strict, LONG_SEGMENT_MS),
-    ];
+    let segment_ms = LONG_SEGMENTS_MS[random.index(LONG_SEGMENTS_MS.len())];
+    plan.topics =
+        vec![plain(), strict(), rolling(Durability::Plain, segment_ms), rolling(Durability::Strict, segment_ms)];
     plan.topics.retain(|_| random.chance(700));
     if plan.topics.is_empty() {
         plan.topics.push(strict());

@@ -154,6 +154,18 @@ impl ProducerEntry {
         self.batches.push(batch);
     }
 
+    /// Puts a batch in its place among those that are remembered, of which the last five stay.
+    fn recall(&mut self, batch: StoredBatch) {
+        let place = self.batches.partition_point(|known| known.last_offset < batch.last_offset);
+        if place == self.batches.len() || self.batches.iter().any(|known| known.last_offset == batch.last_offset) {
+            return;
+        }
+        self.batches.insert(place, batch);
+        if self.batches.len() > PRODUCER_BATCHES_MAX {
+            self.batches.remove(0);
+        }
+    }
+
     fn find(&self, header: &BatchHeader) -> Option<&StoredBatch> {
         if self.epoch != header.producer_epoch() {
             return None;
@@ -276,6 +288,40 @@ impl ProducerStates {
             Some(marker) => self.end_transaction(stored, marker, stored.last_offset(), stored.max_timestamp()),
             None if stored.attributes().is_control() => {}
             None => self.append(stored, stored.base_offset(), stored.max_timestamp()),
+        }
+    }
+
+    /// Up to where a snapshot spoke for the log; 0 without one.
+    #[must_use]
+    pub fn known_to(&self) -> Offset {
+        self.known_to
+    }
+
+    /// Whether batches at or behind `from` may be missing here, because the snapshot had only the last one of their
+    /// producer.
+    #[must_use]
+    pub fn lacks_batches_from(&self, from: Offset) -> bool {
+        self.entries.values().any(|entry| {
+            let first = entry.batches.first();
+            entry.batches.len() < PRODUCER_BATCHES_MAX && first.is_some_and(|first| first.base_offset() > from)
+        })
+    }
+
+    /// Takes note of a batch of the log that the snapshot stood for and did not list. It changes nothing but which
+    /// repetitions are recognised; a batch of another epoch than the producer's, or of a producer that is not
+    /// remembered, is passed over. Batches may come in any order.
+    pub fn recall(&mut self, stored: &BatchHeader) {
+        if !stored.has_producer() || stored.attributes().is_control() || stored.base_offset() >= self.known_to {
+            return;
+        }
+        let Some(entry) = self.entries.get_mut(&stored.producer_id()) else { return };
+        if entry.epoch == stored.producer_epoch() {
+            entry.recall(StoredBatch {
+                last_sequence: stored.last_sequence(),
+                last_offset: stored.last_offset(),
+                offset_delta: stored.last_offset_delta(),
+                timestamp: stored.max_timestamp(),
+            });
         }
     }
 

@@ -223,3 +223,40 @@ fn random_histories_agree_with_a_model_that_remembers_everything() {
         assert!(verdicts.get(&kind).is_some_and(|count| *count > 500), "{kind:?} hardly occurs: {verdicts:?}");
     }
 }
+
+#[test]
+fn a_snapshot_and_the_log_before_it_give_back_every_window() {
+    let (mut completed, mut lacking) = (0, 0);
+    for seed in 0..300 {
+        let mut random = Random::new(seed);
+        let (mut states, mut log, mut next) = (ProducerStates::new(), Vec::new(), Offset(0));
+        let (mut snapshot, mut known_to) = (states.to_snapshot(), next);
+        let mut last: BTreeMap<i64, (i16, i32)> = BTreeMap::new();
+        for _ in 0..random.below(60) {
+            let id = i64::try_from(random.below(3)).unwrap();
+            let (epoch, sequence) = last.get(&id).copied().unwrap_or((0, 0));
+            let (epoch, sequence) = if random.once_in(12) { (epoch + 1, 0) } else { (epoch, sequence) };
+            let records = 1 + random.below(3);
+            let batch = batch(id, epoch, sequence, records).stamped(next, crate::base::LeaderEpoch(0));
+            states.append(batch.header(), next, AT);
+            last.insert(id, (epoch, sequence + i32::try_from(records).unwrap()));
+            next = batch.header().last_offset().plus(1);
+            log.push(*batch.header());
+            if random.once_in(8) {
+                (snapshot, known_to) = (states.to_snapshot(), next);
+            }
+        }
+        let mut found = ProducerStates::from_snapshot(&snapshot, known_to).unwrap();
+        log.iter().for_each(|header| found.replay(header, None));
+        lacking += usize::from(found.iter().ne(states.iter()));
+        assert!(found.iter().eq(states.iter()) || found.lacks_batches_from(Offset(0)), "seed {seed}");
+        // Parts of the log come newest first, the batches in each in order.
+        while !log.is_empty() {
+            let part = log.split_off(random.below(log.len()));
+            part.iter().for_each(|header| found.recall(header));
+        }
+        completed += usize::from(found.iter().eq(states.iter()));
+        assert!(found.iter().eq(states.iter()), "seed {seed}");
+    }
+    assert!(completed == 300 && lacking > 100, "{completed} {lacking}");
+}

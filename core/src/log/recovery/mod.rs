@@ -10,7 +10,8 @@
 //! | | the others | indexes made anew; checksums from the recovery point |
 //!
 //! In each case the walk begins no later than the newest producer snapshot that can be trusted, by headers alone until
-//! checksums are due, and a segment without its indexes is walked from its start. The first batch that is not good
+//! checksums are due, and a segment without its indexes is walked from its start. A snapshot has only the last batch of
+//! each producer, and five may come again: the others are looked for in the log before it ([`recall_parts`]). The first batch that is not good
 //! ends the log: it and all behind it, later segments too, were never acknowledged as durable and are cut off. Size
 //! decides nothing: reserved blocks read as zeros, and zeros are not a batch.
 //!
@@ -21,10 +22,12 @@
 
 use crate::base::Offset;
 
+mod recall;
 mod scan;
 #[cfg(test)]
 mod tests;
 
+pub use recall::{RecallPart, recall_parts};
 pub use scan::{CutReason, ScanEnd, ScanStep, SegmentScan};
 
 /// How the run before this one ended.
@@ -52,6 +55,11 @@ pub struct SegmentFacts {
 pub enum SegmentPlan {
     /// Its files are taken as they are.
     Trust,
+    /// The same, and the headers of its batches from an offset on are walked for their producers.
+    Replay {
+        /// The offset.
+        from: Offset,
+    },
     /// It is walked.
     Scan {
         /// Batches from this offset on are looked at; index entries from there on are made anew.
@@ -98,8 +106,8 @@ impl LogPlan {
                 PreviousRun::OtherBoot => next_base.is_none_or(|next| next >= recovery_point).then_some(recovery_point),
             };
             let is_replayed = next_base.is_none_or(|next| next > replay_from);
-            if segment.has_indexes && checksums_from.is_none() && !is_replayed {
-                return SegmentPlan::Trust;
+            if segment.has_indexes && checksums_from.is_none() && next_base.is_some() {
+                return if is_replayed { SegmentPlan::Replay { from: replay_from } } else { SegmentPlan::Trust };
             }
             let from = match previous {
                 _ if !segment.has_indexes => Offset(i64::MIN),

@@ -22,7 +22,7 @@ fn scan_plan(from: i64, checksums_from: i64) -> SegmentPlan {
 
 #[test]
 fn each_row_of_the_table() {
-    use SegmentPlan::Trust;
+    use SegmentPlan::{Replay, Trust};
     let bases = segments(&[0, 100, 200, 300]);
     let plan = |previous, recovery_point, snapshots: &[i64]| {
         let snapshots: Vec<_> = snapshots.iter().map(|offset| Offset(*offset)).collect();
@@ -39,7 +39,7 @@ fn each_row_of_the_table() {
             "a clean stop, last snapshot lost",
             plan(PreviousRun::Stopped, 350, &[200]),
             Some(200),
-            [Trust, Trust, scan_plan(200, i64::MAX), scan_plan(200, i64::MAX)],
+            [Trust, Trust, Replay { from: Offset(200) }, scan_plan(200, i64::MAX)],
         ),
         (
             "killed",
@@ -69,18 +69,13 @@ fn each_row_of_the_table() {
             "machine lost, snapshot far below the recovery point",
             plan(PreviousRun::OtherBoot, 320, &[100]),
             Some(100),
-            [Trust, scan_plan(100, i64::MAX), scan_plan(100, i64::MAX), scan_plan(i64::MIN, 320)],
+            [Trust, Replay { from: Offset(100) }, Replay { from: Offset(100) }, scan_plan(i64::MIN, 320)],
         ),
         (
             "machine lost, no snapshot below the recovery point",
             plan(PreviousRun::OtherBoot, 220, &[330]),
             None,
-            [
-                scan_plan(i64::MIN, i64::MAX),
-                scan_plan(i64::MIN, i64::MAX),
-                scan_plan(i64::MIN, 220),
-                scan_plan(i64::MIN, 220),
-            ],
+            [Replay { from: MIN }, Replay { from: MIN }, scan_plan(i64::MIN, 220), scan_plan(i64::MIN, 220)],
         ),
     ] {
         assert_eq!(plan.producer_snapshot, snapshot.map(Offset), "{name}");
