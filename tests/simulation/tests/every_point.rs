@@ -10,15 +10,15 @@ use corelane_simulation::plans::short_life;
 const SEED: u64 = 1;
 
 /// The same life, cut at each of its points.
-fn cut_at_every_point(crash: Crash) -> Vec<Case> {
-    let points = short_life(SEED).run().points;
+fn cut_at_every_point(seed: u64, crash: Crash) -> Vec<Case> {
+    let points = short_life(seed).run().points;
     let only = std::env::var("CORELANE_SIMULATION_POINT").ok().map(|point| point.parse().expect("is a number"));
     let chosen = (0..points).filter(|point| only.is_none_or(|only: u64| only == *point));
-    chosen.map(|point| Case { crashes: vec![CrashAt { point, crash }], ..short_life(SEED) }).collect()
+    chosen.map(|point| Case { crashes: vec![CrashAt { point, crash }], ..short_life(seed) }).collect()
 }
 
 fn check(crash: Crash) {
-    let outcome = run_all(&cut_at_every_point(crash));
+    let outcome = run_all(&cut_at_every_point(SEED, crash));
     assert!(outcome.failures.is_empty(), "{}", outcome.told());
 }
 
@@ -57,11 +57,10 @@ fn is_found(planted: Planted, crash: Crash) {
         let report = Case { planted, ..case }.run();
         report.violations.iter().any(|violation| violation.contains("was Acknowledged"))
     };
-    // From the end, where most has been acknowledged.
-    assert!(
-        cut_at_every_point(crash).into_iter().rev().step_by(5).any(accused),
-        "an early acknowledgement was not found"
-    );
+    // From the end, where most has been acknowledged. Several lives, because in most of them the metadata log is damaged
+    // so that there is no broker to be asked for its records.
+    let mut cases = (SEED..SEED + 8).flat_map(|seed| cut_at_every_point(seed, crash).into_iter().rev().step_by(5));
+    assert!(cases.any(accused), "an early acknowledgement was not found");
 }
 
 #[test]
