@@ -57,6 +57,13 @@ class Brokers:
     def __init__(self, base):
         self.base = base
         self.started: list[Broker] = []
+        self.shared: dict[str, Broker] = {}
+
+    def share(self, kind: str, **settings) -> Broker:
+        """The one broker of a kind that a module's tests share, in whatever order pytest asks for its kinds."""
+        if kind not in self.shared:
+            self.shared[kind] = self.create(kind, **settings).start()
+        return self.shared[kind]
 
     def create(self, kind: str, **settings) -> Broker:
         """A broker on a new folder, not yet started."""
@@ -93,7 +100,7 @@ def brokers(tmp_path):
 
 @pytest.fixture(scope="module")
 def broker_of_module(module_brokers, broker_kind):
-    return module_brokers.create(broker_kind).start()
+    return module_brokers.share(broker_kind)
 
 
 @pytest.fixture
@@ -107,13 +114,13 @@ def broker(broker_of_module):
 
 
 class Clients:
-    """Each client program is started once, when the first test asks for it."""
+    """Each client program is started once, when the first test asks for it, and again after one that it did not survive."""
 
     def __init__(self):
         self.running: dict[str, Client] = {}
 
     def __getitem__(self, name: str) -> Client:
-        if name not in self.running:
+        if name not in self.running or not self.running[name].is_alive():
             self.running[name] = CLIENTS[name]()
         return self.running[name]
 

@@ -1,4 +1,4 @@
-"""Topics through three admin clients: made, listed, described, grown, deleted, made again, and refused as Kafka does."""
+"""Topics through every admin client: made, listed, described, grown, deleted, made again, and refused as Kafka does."""
 
 import time
 
@@ -42,6 +42,8 @@ def test_create_describe_grow_delete(admin, broker, topic):
 
     admin.delete_topic(broker.address, topic)
     assert eventually(broker, lambda: topic not in admin.list_topics(broker.address))
+    if "unknown topics" in admin.lacks:
+        return
     with pytest.raises(KafkaError) as refused:
         admin.describe_topic(broker.address, topic)
     assert refused.value.code == UNKNOWN_TOPIC_OR_PARTITION
@@ -64,7 +66,8 @@ def test_a_topic_made_again_is_another_one(admin, broker, clients, topic):
         assert_same(expected[0], clients["confluent-kafka"].consume(broker.address, topic, 0))
         admin.delete_topic(broker.address, topic)
         assert eventually(broker, lambda: topic not in admin.list_topics(broker.address))
-    assert len(ids) == 3
+    if "topic ids" not in admin.lacks:
+        assert len(ids) == 3
 
 
 def test_grown_partitions_take_records(admin, broker, clients, topic):
@@ -153,7 +156,8 @@ def test_refusals(admin, broker, topic):
     admin.create_topic(broker.address, topic, partitions=1, replication=1)
     assert refusal(partitions=1, replication=1) == TOPIC_ALREADY_EXISTS
 
-    for act in (admin.delete_topic, admin.describe_configs):
+    acts = [admin.delete_topic] + [admin.describe_configs] * ("refused describe_configs" not in admin.lacks)
+    for act in acts:
         with pytest.raises(KafkaError) as refused:
             act(broker.address, topic + "-is-not-there")
         assert refused.value.code == UNKNOWN_TOPIC_OR_PARTITION

@@ -1,16 +1,19 @@
 """Clients behind one interface, so that one test is told to each of them.
 
-confluent-kafka runs in this process; franz-go and Kafka's Java client are small programs (clients/franz, clients/java)
-that read operations as JSON lines; kcat is run once for each thing it does.
+confluent-kafka runs in this process; kcat is run once for each thing it does; all others are small programs in their
+own languages (clients/go, clients/java, clients/kafkajs, clients/python) that read operations as JSON lines.
 """
 
 import base64
 import json
+import os
 import re
 import select
 import subprocess
+import sys
 import tempfile
 import time
+from dataclasses import replace
 
 import confluent_kafka
 from confluent_kafka import admin as confluent_admin
@@ -35,6 +38,8 @@ class Client:
 
     name: str
     sets_timestamps = True
+    # What of the tests' questions this client has no words for, by the name that the test gives it: a reason each.
+    lacks: dict[str, str] = {}
 
     def produce(
         self, broker: str, topic: str, records: list[Record], codec: str = "none", acks: int = -1,
@@ -55,6 +60,13 @@ class Client:
 
     def can_express(self, record: Record) -> bool:
         """Whether this client is able to write such a record at all."""
+        return True
+
+    def reads_as(self, record: Record) -> Record:
+        """How this client shows such a record to its user."""
+        return record
+
+    def is_alive(self) -> bool:
         return True
 
     def close(self) -> None:
@@ -206,12 +218,34 @@ class Confluent(AdminClient):
 class JsonLines(AdminClient):
     """A client in another language: a process that answers one JSON line for each that it reads."""
 
-    command: list[str]
+    built: list[str] | None = None
 
     def __init__(self):
-        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.process = self.start()
+
+    @classmethod
+    def program(cls) -> list[str]:
+        """The command that starts it, built if it must be."""
+        raise NotImplementedError
+
+    @classmethod
+    def environment(cls) -> dict[str, str]:
+        return {}
+
+    @classmethod
+    def start(cls) -> subprocess.Popen:
+        if cls.built is None:
+            cls.built = cls.program()
+        return subprocess.Popen(
+            cls.built, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=TESTS, env=os.environ | cls.environment()
+        )
+
+    def is_alive(self):
+        return self.process.poll() is None
 
     def close(self):
+        if not self.is_alive():
+            return
         self.process.stdin.close()
         assert self.process.wait(OPERATION_SECONDS_MAX) == 0
 
@@ -297,31 +331,124 @@ def from_base64(text: str | None) -> bytes | None:
     return None if text is None else base64.b64decode(text)
 
 
-class Franz(JsonLines):
-    name = "franz-go"
+class GoProgram(JsonLines):
+    """A package of the module clients/go."""
 
-    def __init__(self):
-        program = WORK / "franz"
-        subprocess.run(["go", "build", "-o", program, "."], cwd=TESTS / "clients" / "franz", check=True)
-        self.command = [str(program)]
-        super().__init__()
+    package: str
+
+    @classmethod
+    def program(cls) -> list[str]:
+        built = WORK / "go" / cls.package
+        subprocess.run(["go", "build", "-o", built, f"./{cls.package}"], cwd=TESTS / "clients" / "go", check=True)
+        return [str(built)]
+
+
+class Franz(GoProgram):
+    name = "franz-go"
+    package = "franz"
+
+
+class Sarama(GoProgram):
+    name = "sarama"
+    package = "sarama"
+    lacks = {"largest time": "sarama sends ListOffsets in a version before the one that has this question"}
+
+
+class Segmentio(GoProgram):
+    name = "segmentio/kafka-go"
+    package = "segmentio"
+    lacks = {
+        "idempotence": "kafka-go has no idempotent producer",
+        "topic ids": "kafka-go asks Metadata in a version without topic ids",
+        "largest time": "kafka-go does not ask for the record with the largest time",
+    }
+
+    def reads_as(self, record):
+        """Null where it is empty."""
+        headers = tuple((name, value or None) for name, value in record.headers)
+        return replace(record, key=record.key or None, value=record.value or None, headers=headers)
 
 
 class Java(JsonLines):
     name = "java"
 
-    def __init__(self):
+    @classmethod
+    def program(cls):
         subprocess.run([KAFKA / "fetch"], check=True)
         classes = WORK / "java"
         jars = f"{WORK}/kafka/libs/*"
-        source = TESTS / "clients" / "java" / "Driver.java"
-        subprocess.run(["javac", "-d", classes, "-cp", jars, source], check=True)
-        self.command = [
+        sources = list((TESTS / "clients" / "java").glob("*.java"))
+        subprocess.run(["javac", "-d", classes, "-cp", jars, *sources], check=True)
+        return [
             "java", "-Xmx1G", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData",
             f"-Dlog4j2.configurationFile={KAFKA}/log4j2.properties", "-Dkafka.log.level=ERROR",
             "-cp", f"{classes}:{jars}", "Driver",
         ]
-        super().__init__()
+
+
+class KafkaJs(JsonLines):
+    name = "kafkajs"
+    lacks = {
+        "assigned partitions": "kafkajs reads in groups only",
+        "topic ids": "kafkajs asks Metadata in a version without topic ids",
+        "largest time": "kafkajs does not ask for the record with the largest time",
+    }
+
+    @classmethod
+    def program(cls):
+        return ["node", str(TESTS / "clients" / "kafkajs" / "driver.js")]
+
+    def can_express(self, record):
+        return all(value is not None for _, value in record.headers) and self.reads_as(record) == record
+
+    def reads_as(self, record):
+        """An object of headers: those of one name come together."""
+        names = {name: None for name, _ in record.headers}
+        return replace(record, headers=tuple(
+            (name, value) for name in names for other, value in record.headers if other == name
+        ))
+
+    @classmethod
+    def environment(cls):
+        return {"NODE_PATH": str(WORK / "kafkajs" / "node_modules")}
+
+
+class PythonProgram(JsonLines):
+    """A module of clients/python."""
+
+    @classmethod
+    def program(cls):
+        return [sys.executable, "-m", "clients.python", cls.name]
+
+
+class KafkaPython(PythonProgram):
+    name = "kafka-python"
+    lacks = {"refused describe_configs": "kafka-python leaves out what was refused"}
+
+    def can_express(self, record):
+        """It wants a key or a value, and a value in each header."""
+        return has_key_or_value(record) and all(value is not None for _, value in record.headers)
+
+
+class AioKafka(PythonProgram):
+    name = "aiokafka"
+    lacks = {
+        "topic ids": "aiokafka asks Metadata in a version without topic ids",
+        "unknown topics": "aiokafka asks Metadata in a way that makes the topic",
+        "largest time": "aiokafka does not ask for the record with the largest time",
+    }
+
+
+    def can_express(self, record):
+        return has_key_or_value(record)
+
+
+def has_key_or_value(record: Record) -> bool:
+    return record.key is not None or record.value is not None
+
+
+class PyKafka(PythonProgram):
+    name = "pykafka"
 
 
 class Kcat(Client):
@@ -427,4 +554,7 @@ def kafka_tool(name: str, *arguments: object, typed: str = "", check: bool = Tru
     return done
 
 
-CLIENTS: dict[str, type[Client]] = {kind.name: kind for kind in (Kcat, Confluent, Franz, Java)}
+CLIENTS: dict[str, type[Client]] = {
+    kind.name: kind
+    for kind in (Kcat, Confluent, Franz, Java, Sarama, Segmentio, KafkaPython, AioKafka, KafkaJs)
+}

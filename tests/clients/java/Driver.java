@@ -51,7 +51,12 @@ public final class Driver {
         BufferedReader requests = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         PrintStream answers = new PrintStream(System.out, true, StandardCharsets.UTF_8);
         for (String line = requests.readLine(); line != null; line = requests.readLine()) {
-            answers.println(JSON.writeValueAsString(answer(JSON.readTree(line))));
+            JsonNode asked = JSON.readTree(line);
+            if (asked.get("operation").asText().equals("member")) {
+                answers.println(JSON.writeValueAsString(answer(asked).put("event", "ended")));
+                System.exit(0);
+            }
+            answers.println(JSON.writeValueAsString(answer(asked)));
         }
     }
 
@@ -74,6 +79,9 @@ public final class Driver {
                 return produce(asked);
             case "consume":
                 return consume(asked);
+            case "member":
+                new Member(asked, settings(asked)).run();
+                return JSON.createObjectNode();
             default:
                 try (Admin admin = Admin.create(settings(asked))) {
                     return administer(admin, asked);

@@ -1,90 +1,34 @@
-// Drives franz-go for the tests: one JSON request a line comes in, one JSON answer a line goes out.
-//
-// The operations and their fields are those of harness/drivers.py. Every operation opens its own client, so that each
-// starts with nothing known about the cluster.
+// Drives franz-go for the tests. Every operation opens its own client, so that each starts with nothing known about
+// the cluster.
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"corelane/tests/clients/lines"
 )
 
-const operationTimeout = 60 * time.Second
-
-type header struct {
-	Key   string
-	Value []byte
-}
-
-// record is one record on the way in or out; []byte is base64 in JSON and nil is null.
-type record struct {
-	Partition int32    `json:"partition"`
-	Offset    int64    `json:"offset"`
-	Timestamp int64    `json:"timestamp"`
-	Key       []byte   `json:"key"`
-	Value     []byte   `json:"value"`
-	Headers   []header `json:"headers"`
-}
-
-type request struct {
-	Operation     string             `json:"operation"`
-	Broker        string             `json:"broker"`
-	Topic         string             `json:"topic"`
-	Partition     int32              `json:"partition"`
-	Records       []record           `json:"records"`
-	Codec         string             `json:"codec"`
-	Acks          int                `json:"acks"`
-	Idempotent    bool               `json:"idempotent"`
-	Start         int64              `json:"start"`
-	ReadCommitted bool               `json:"read_committed"`
-	Spec          string             `json:"spec"`
-	Timestamp     int64              `json:"timestamp"`
-	Partitions    int32              `json:"partitions"`
-	Replication   int16              `json:"replication"`
-	Configs       map[string]*string `json:"configs"`
-}
-
-type answer map[string]any
-
 func main() {
-	requests := bufio.NewReaderSize(os.Stdin, 1<<20)
-	answers := json.NewEncoder(os.Stdout)
-	for {
-		line, err := requests.ReadBytes('\n')
-		if err != nil {
-			return
-		}
-		var asked request
-		if err := json.Unmarshal(line, &asked); err != nil {
-			panic(err)
-		}
-		given, err := perform(asked)
-		if err != nil {
-			given = answer{"failure": err.Error()}
-			var kafkaError *kerr.Error
-			if errors.As(err, &kafkaError) {
-				given = answer{"error": kafkaError.Code, "message": err.Error()}
-			}
-		}
-		if err := answers.Encode(given); err != nil {
-			panic(err)
-		}
-	}
+	lines.Driver{Perform: perform, Member: member, ErrorCode: errorCode}.Serve()
 }
 
-func perform(asked request) (answer, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), operationTimeout)
-	defer cancel()
+func errorCode(err error) int {
+	var kafkaError *kerr.Error
+	if errors.As(err, &kafkaError) {
+		return int(kafkaError.Code)
+	}
+	return 0
+}
+
+func perform(ctx context.Context, asked lines.Request) (lines.Answer, error) {
 	switch asked.Operation {
 	case "produce":
 		return produce(ctx, asked)
@@ -105,16 +49,16 @@ func perform(asked request) (answer, error) {
 		if err != nil {
 			return nil, err
 		}
-		return answer{"topic_id": created.ID.String()}, created.Err
+		return lines.Answer{"topic_id": created.ID.String()}, created.Err
 	case "delete_topic":
 		_, err := admin.DeleteTopic(ctx, asked.Topic)
-		return answer{}, err
+		return lines.Answer{}, err
 	case "create_partitions":
 		grown, err := admin.UpdatePartitions(ctx, int(asked.Partitions), asked.Topic)
 		if err != nil {
 			return nil, err
 		}
-		return answer{}, grown[asked.Topic].Err
+		return lines.Answer{}, grown[asked.Topic].Err
 	case "describe_topic":
 		return describeTopic(ctx, client, asked.Topic)
 	case "list_topics":
@@ -122,14 +66,14 @@ func perform(asked request) (answer, error) {
 		if err != nil {
 			return nil, err
 		}
-		return answer{"topics": topics.Names()}, nil
+		return lines.Answer{"topics": topics.Names()}, nil
 	case "describe_configs":
 		return describeConfigs(ctx, admin, asked.Topic)
 	}
 	return nil, fmt.Errorf("no operation %q", asked.Operation)
 }
 
-func produce(ctx context.Context, asked request) (answer, error) {
+func produce(ctx context.Context, asked lines.Request) (lines.Answer, error) {
 	options := []kgo.Opt{
 		kgo.SeedBrokers(asked.Broker),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
@@ -169,7 +113,7 @@ func produce(ctx context.Context, asked request) (answer, error) {
 			return nil, err
 		}
 	}
-	return answer{"placed": placed}, nil
+	return lines.Answer{"placed": placed}, nil
 }
 
 var codecs = map[string]kgo.CompressionCodec{
@@ -183,7 +127,7 @@ var codecs = map[string]kgo.CompressionCodec{
 var acks = map[int]kgo.Acks{-1: kgo.AllISRAcks(), 0: kgo.NoAck(), 1: kgo.LeaderAck()}
 
 // consume reads from the start offset to what is the end when it begins.
-func consume(ctx context.Context, asked request) (answer, error) {
+func consume(ctx context.Context, asked lines.Request) (lines.Answer, error) {
 	isolation := kgo.ReadUncommitted()
 	if asked.ReadCommitted {
 		isolation = kgo.ReadCommitted()
@@ -208,7 +152,7 @@ func consume(ctx context.Context, asked request) (answer, error) {
 		return nil, fmt.Errorf("no end offset: %w", end.Err)
 	}
 
-	records := []record{}
+	records := []lines.Record{}
 	for next := asked.Start; next < end.Offset; {
 		fetches := client.PollFetches(ctx)
 		if err := fetches.Err0(); err != nil {
@@ -219,19 +163,24 @@ func consume(ctx context.Context, asked request) (answer, error) {
 		}
 		for _, got := range fetches.Records() {
 			next = got.Offset + 1
-			headers := []header{}
+			headers := []lines.Header{}
 			for _, each := range got.Headers {
-				headers = append(headers, header{each.Key, each.Value})
+				headers = append(headers, lines.Header{Key: each.Key, Value: each.Value})
 			}
-			records = append(records, record{
-				got.Partition, got.Offset, got.Timestamp.UnixMilli(), got.Key, got.Value, headers,
+			records = append(records, lines.Record{
+				Partition: got.Partition,
+				Offset:    got.Offset,
+				Timestamp: got.Timestamp.UnixMilli(),
+				Key:       got.Key,
+				Value:     got.Value,
+				Headers:   headers,
 			})
 		}
 	}
-	return answer{"records": records}, nil
+	return lines.Answer{"records": records}, nil
 }
 
-func listOffset(ctx context.Context, admin *kadm.Client, asked request) (answer, error) {
+func listOffset(ctx context.Context, admin *kadm.Client, asked lines.Request) (lines.Answer, error) {
 	var listed kadm.ListedOffsets
 	var err error
 	switch asked.Spec {
@@ -249,10 +198,10 @@ func listOffset(ctx context.Context, admin *kadm.Client, asked request) (answer,
 		return nil, err
 	}
 	found, _ := listed.Lookup(asked.Topic, asked.Partition)
-	return answer{"offset": found.Offset, "timestamp": found.Timestamp}, found.Err
+	return lines.Answer{"offset": found.Offset, "timestamp": found.Timestamp}, found.Err
 }
 
-func listOffsetByTimestamp(ctx context.Context, admin *kadm.Client, asked request) (answer, error) {
+func listOffsetByTimestamp(ctx context.Context, admin *kadm.Client, asked lines.Request) (lines.Answer, error) {
 	partition := kmsg.NewListOffsetsRequestTopicPartition()
 	partition.Partition = asked.Partition
 	partition.Timestamp = asked.Timestamp
@@ -273,10 +222,10 @@ func listOffsetByTimestamp(ctx context.Context, admin *kadm.Client, asked reques
 		return nil, err
 	}
 	found := listed.Topics[0].Partitions[0]
-	return answer{"offset": found.Offset, "timestamp": found.Timestamp}, kerr.ErrorForCode(found.ErrorCode)
+	return lines.Answer{"offset": found.Offset, "timestamp": found.Timestamp}, kerr.ErrorForCode(found.ErrorCode)
 }
 
-func describeTopic(ctx context.Context, client *kgo.Client, name string) (answer, error) {
+func describeTopic(ctx context.Context, client *kgo.Client, name string) (lines.Answer, error) {
 	topic := kmsg.NewMetadataRequestTopic()
 	topic.Topic = &name
 	metadata := kmsg.NewPtrMetadataRequest()
@@ -289,10 +238,10 @@ func describeTopic(ctx context.Context, client *kgo.Client, name string) (answer
 	if err := kerr.ErrorForCode(found.ErrorCode); err != nil {
 		return nil, err
 	}
-	return answer{"topic_id": kadm.TopicID(found.TopicID).String(), "partitions": len(found.Partitions)}, nil
+	return lines.Answer{"topic_id": kadm.TopicID(found.TopicID).String(), "partitions": len(found.Partitions)}, nil
 }
 
-func describeConfigs(ctx context.Context, admin *kadm.Client, topic string) (answer, error) {
+func describeConfigs(ctx context.Context, admin *kadm.Client, topic string) (lines.Answer, error) {
 	described, err := admin.DescribeTopicConfigs(ctx, topic)
 	if err != nil {
 		return nil, err
@@ -305,5 +254,5 @@ func describeConfigs(ctx context.Context, admin *kadm.Client, topic string) (ans
 	for _, config := range found.Configs {
 		configs[config.Key] = config.Value
 	}
-	return answer{"configs": configs}, found.Err
+	return lines.Answer{"configs": configs}, found.Err
 }
