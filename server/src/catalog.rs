@@ -9,7 +9,7 @@ use corelane_core::base::{PartitionIndex, TopicId};
 use corelane_core::config::{BrokerConfig, TopicConfig, TopicOverrides};
 use corelane_core::log::index::IndexOptions;
 use corelane_core::log::roll::RollRules;
-use corelane_core::metadata::{MetadataImage, Topic as TopicImage};
+use corelane_core::metadata::{ConfigResource, ConfigResourceKind, MetadataImage, Topic as TopicImage};
 use corelane_core::partition::LogSettings;
 use corelane_core::record::{AppendRules, TimestampType};
 
@@ -29,6 +29,8 @@ pub(crate) struct Topic {
     pub(crate) append: Arc<AppendRules>,
     /// How its logs are kept.
     pub(crate) log: LogSettings,
+    /// Old records may go (`cleanup.policy`).
+    pub(crate) deletes: bool,
 }
 
 /// What the start of the node found out.
@@ -43,36 +45,49 @@ pub(crate) struct StartFacts {
 }
 
 /// One state of the metadata.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Catalog {
     /// The same for as long as the node runs.
     pub(crate) start: Arc<StartFacts>,
     /// The image that the metadata log gives.
     pub image: Arc<MetadataImage>,
+    /// This broker's settings: those that it was started with, and what was set since.
+    pub(crate) broker: Arc<BrokerConfig>,
     topics: BTreeMap<TopicId, Arc<Topic>>,
 }
 
 impl Catalog {
     /// A catalog without topics.
-    pub(crate) fn empty(start: Arc<StartFacts>) -> Self {
-        Self { start, ..Self::default() }
+    pub(crate) fn empty(start: Arc<StartFacts>, broker: Arc<BrokerConfig>) -> Self {
+        Self { start, image: Arc::default(), broker, topics: BTreeMap::new() }
     }
 
-    /// The catalog of a new image. Topics that did not change are shared with the one before.
-    pub(crate) fn next(before: &Self, image: Arc<MetadataImage>, broker: &BrokerConfig) -> Self {
+    /// The catalog of a new image, for a broker that was started with the settings of `fixed`. Topics that did not change
+    /// are shared with the one before.
+    pub(crate) fn next(before: &Self, image: Arc<MetadataImage>, fixed: &BrokerConfig) -> Self {
+        let (own, of_all) = (broker_resource(fixed.node_id.to_string()), broker_resource(String::new()));
+        let set = [image.config(&own), image.config(&of_all)];
+        let broker = if set == [before.image.config(&own), before.image.config(&of_all)] {
+            Arc::clone(&before.broker)
+        } else {
+            let none = Arc::default();
+            let [own, of_all] = set.map(|overrides| overrides.unwrap_or(&none));
+            Arc::new(fixed.with_dynamic(own, of_all))
+        };
         let topics = image.topics().map(|topic| {
             let overrides = image.topic_config(&topic.name);
             let same = before.topics.get(&topic.id).filter(|old| {
-                Arc::ptr_eq(&old.image, topic)
+                Arc::ptr_eq(&before.broker, &broker)
+                    && Arc::ptr_eq(&old.image, topic)
                     && overrides.map_or(old.overrides.is_empty(), |new| **new == *old.overrides)
             });
             let resolved = match same {
                 Some(old) => Arc::clone(old),
-                None => Arc::new(resolve(topic, overrides.map(|o| (**o).clone()).unwrap_or_default(), broker)),
+                None => Arc::new(resolve(topic, overrides.map(|o| (**o).clone()).unwrap_or_default(), &broker)),
             };
             (topic.id, resolved)
         });
-        Self { start: Arc::clone(&before.start), topics: topics.collect(), image }
+        Self { start: Arc::clone(&before.start), topics: topics.collect(), image, broker }
     }
 
     /// A topic by its name.
@@ -122,7 +137,12 @@ fn resolve(image: &Arc<TopicImage>, overrides: TopicOverrides, broker: &BrokerCo
         min_insync_replicas: config.min_insync_replicas,
         append: Arc::new(config.append_rules()),
         log: log_settings(&config, broker),
+        deletes: config.cleanup_delete,
     }
+}
+
+fn broker_resource(name: String) -> ConfigResource {
+    ConfigResource { kind: ConfigResourceKind::BROKER, name }
 }
 
 /// How logs of a topic with this configuration are kept.

@@ -17,13 +17,16 @@ use corelane_core::config::{BrokerConfig, TopicConfig, TopicOverrides, validate_
 use corelane_core::log::MetaProperties;
 use corelane_core::log::names::{PartitionDirectory, metadata_snapshot_name};
 use corelane_core::metadata::{
-    self, BrokerEpoch, BrokerId, CreatedTopic, Decision, Endpoint, METADATA_TOPIC_NAME, MetadataImage, MetadataLog,
-    MetadataRecord, NewPartitions, NewTopic, NodeIdentity, ProducerIdBlock, QuorumState, StartingBroker, TopicAnswer,
-    TopicDefaults, TopicDeletion, TopicToDelete, Voter, VoterEndpoint, bootstrap_checkpoint, voters_snapshot,
+    self, BrokerEpoch, BrokerId, ConfigAlteration, ConfigOperation, ConfigResource, ConfigResourceKind, CreatedTopic,
+    Decision, Endpoint, METADATA_TOPIC_NAME, MetadataImage, MetadataLog, MetadataRecord, NewPartitions, NewTopic,
+    NodeIdentity, ProducerIdBlock, QuorumState, Refusal, StartingBroker, TopicAnswer, TopicDefaults, TopicDeletion,
+    TopicToDelete, Voter, VoterEndpoint, bootstrap_checkpoint, voters_snapshot,
 };
 use corelane_core::partition::LogSettings;
 use corelane_core::protocol::messages::create_topics_request::CreatableTopic;
-use corelane_core::protocol::messages::{CreatePartitionsRequest, CreateTopicsRequest};
+use corelane_core::protocol::messages::{
+    AlterConfigsRequest, CreatePartitionsRequest, CreateTopicsRequest, IncrementalAlterConfigsRequest,
+};
 use corelane_core::record::{Batch, ValidBatch};
 
 use crate::catalog::{Catalog, log_settings};
@@ -51,6 +54,10 @@ pub enum Command {
     DeleteTopics(Vec<(Option<String>, TopicId)>),
     /// Give topics more partitions, as the request says.
     CreatePartitions(CreatePartitionsRequest),
+    /// Set all settings of resources, as the request says.
+    AlterConfigs(AlterConfigsRequest),
+    /// Change settings of resources, as the request says.
+    IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
     /// Set a block of producer ids aside.
     AllocateProducerIds,
 }
@@ -63,6 +70,8 @@ pub enum Outcome {
     Deleted(Vec<TopicDeletion>),
     /// For each topic that is to have more partitions.
     Grown(Vec<TopicAnswer<()>>),
+    /// For each resource whose settings are to change.
+    Altered(Vec<Result<(), Refusal>>),
     /// A block of producer ids.
     ProducerIds(ProducerIdBlock),
     /// The change could not be recorded; nothing has changed. Says why.
@@ -97,11 +106,7 @@ impl<S: Sys> Controller<S> {
         let now = shard.sys.wall();
         let quorum_state = read_quorum_state(shard, &directory).await?;
         let mut found = snapshots::read(&shard.sys, &directory).await.map_err(broken)?;
-        let identity = NodeIdentity {
-            id: settings.config.node_id,
-            directory_id,
-            controller: VoterEndpoint { listener: "CONTROLLER".to_owned(), host: "localhost".to_owned(), port: 9093 },
-        };
+        let identity = NodeIdentity { id: settings.config.node_id, directory_id, controller: controller_endpoint() };
         if found.recovered.image.position.end_offset == Offset(0) {
             let voters = [identity.voter()];
             write_bootstrap(shard, root, &directory, &voters).await.map_err(broken)?;
@@ -228,6 +233,11 @@ impl<S: Sys> Controller<S> {
     }
 }
 
+/// Where the metadata log says that its controller listens. Nothing does: a single node talks to its controller inside.
+pub(crate) fn controller_endpoint() -> VoterEndpoint {
+    VoterEndpoint { listener: "CONTROLLER".to_owned(), host: "localhost".to_owned(), port: 9093 }
+}
+
 fn random<S: Sys>(shard: &Shard<S>) -> u128 {
     u128::from(shard.sys.random()) << 64 | u128::from(shard.sys.random())
 }
@@ -330,6 +340,33 @@ fn decide<S: Sys>(shard: &Shard<S>, image: &MetadataImage, command: &Command) ->
                 metadata::create_partitions(image, &wanted, request.validate_only, &mut random);
             (records, Outcome::Grown(answers))
         }
+        Command::AlterConfigs(request) => {
+            let wanted = request.resources.iter().map(|resource| ConfigAlteration {
+                resource: config_resource(resource.resource_type, &resource.resource_name),
+                operations: resource
+                    .configs
+                    .iter()
+                    .map(|config| (&*config.name, ConfigOperation::Set(config.value.as_deref())))
+                    .collect(),
+                incremental: false,
+            });
+            alter_configs(shard, image, &wanted.collect::<Vec<_>>(), request.validate_only)
+        }
+        Command::IncrementalAlterConfigs(request) => {
+            let wanted = request.resources.iter().map(|resource| ConfigAlteration {
+                resource: config_resource(resource.resource_type, &resource.resource_name),
+                operations: resource
+                    .configs
+                    .iter()
+                    .map(|config| {
+                        let value = config.value.as_deref();
+                        (&*config.name, ConfigOperation::from_number(config.config_operation, value))
+                    })
+                    .collect(),
+                incremental: true,
+            });
+            alter_configs(shard, image, &wanted.collect::<Vec<_>>(), request.validate_only)
+        }
         Command::AllocateProducerIds => {
             let epoch = image.broker(config.node_id).map(|broker| broker.broker_epoch).unwrap_or_default();
             let broker = BrokerId { id: config.node_id, broker_epoch: epoch };
@@ -339,6 +376,20 @@ fn decide<S: Sys>(shard: &Shard<S>, image: &MetadataImage, command: &Command) ->
             }
         }
     }
+}
+
+fn alter_configs<S: Sys>(
+    shard: &Shard<S>,
+    image: &MetadataImage,
+    wanted: &[ConfigAlteration<'_>],
+    validate_only: bool,
+) -> (Vec<MetadataRecord>, Outcome) {
+    let Decision { records, answers } = metadata::alter_configs(image, wanted, validate_only, &shard.catalog().broker);
+    (records, Outcome::Altered(answers))
+}
+
+fn config_resource(kind: i8, name: &str) -> ConfigResource {
+    ConfigResource { kind: ConfigResourceKind(kind), name: name.to_owned() }
 }
 
 fn new_topic(topic: &CreatableTopic) -> NewTopic<'_> {

@@ -15,14 +15,17 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use corelane_core::base::ShardId;
+use corelane_core::base::{Offset, ShardId};
+use corelane_core::protocol::ErrorCode;
 
 use crate::catalog::Catalog;
 use crate::controller::{Command, Outcome};
 use crate::local::{Signal, Slot};
+use crate::storage::PartitionKey;
 use crate::storage::append::{AppendItem, AppendResult};
 use crate::storage::checkpoints::PartitionMarks;
 use crate::storage::read::{EpochEndItem, EpochEndResult, ListItem, ListResult, ReadItem, ReadResult};
+use crate::storage::records::{ActiveProducer, DeleteRecordsItem};
 use crate::sys::Sys;
 
 /// Names a call among those of the shard that made it.
@@ -86,8 +89,14 @@ pub enum Call {
     Control(Command),
     /// Take over a new state of the metadata: make the partitions that are new, drop those that are gone.
     Publish(Arc<Catalog>),
+    /// Move the starts of logs forward.
+    DeleteRecords(Vec<DeleteRecordsItem>),
+    /// Say which producers a partition knows.
+    Producers(Vec<PartitionKey>),
     /// Say where the logs stand.
     Marks,
+    /// Write down where all logs stand; asked of shard 0.
+    WriteCheckpoints,
     /// Answer what was asked, then end every connection.
     StopServing,
     /// Finish all appends, sync everything and close the logs.
@@ -108,8 +117,14 @@ pub enum Reply<S: Sys> {
     Control(Outcome),
     /// Done.
     Publish,
+    /// For each item the first offset that is left, or why nothing moved.
+    DeleteRecords(Vec<Result<Offset, ErrorCode>>),
+    /// For each partition its producers; `None` if it is not here.
+    Producers(Vec<Option<Vec<ActiveProducer>>>),
     /// For each log.
     Marks(Vec<PartitionMarks>),
+    /// Done; `Err` says why not.
+    WriteCheckpoints(Result<(), String>),
     /// Done.
     StopServing,
     /// Where each log ended; `Err` names what could not be synced.

@@ -17,7 +17,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -131,7 +131,7 @@ async fn lead<S: Sys>(
             shard.sys.spawn("accept", accept(Rc::clone(shard), listener, index));
         }
     }
-    shard.sys.spawn("checkpoints", write_checkpoints(Rc::clone(shard), root.clone()));
+    shard.sys.spawn("checkpoints", write_checkpoints(Rc::clone(shard)));
     let partitions = shard.catalog().partitions().count();
     ready(Ready { listening, cluster_id: claimed.meta.cluster_id, partitions });
 
@@ -214,23 +214,12 @@ async fn write_run<S: Sys>(shard: &Shard<S>, root: &Path) -> io::Result<()> {
 /// Has the next start believe what is written from now on. Not before every log has been checked: one that was killed, or
 /// could not be read, in the middle of it would be taken for whole.
 async fn note_recovered<S: Sys>(shard: &Rc<Shard<S>>, root: &Path) -> io::Result<()> {
-    let mut recovered = 0;
-    for to in (0..shard.sys.shards()).map(ShardId) {
-        recovered += marks_of(shard, to).await.len();
-    }
+    let recovered = shard.all_marks().await.len();
     if recovered < shard.catalog().partitions().count() {
         tracing::warn!("not every log could be recovered; the next start will check all of them again");
         return Ok(());
     }
     write_run(shard, root).await
-}
-
-/// Where the logs of a shard stand.
-async fn marks_of<S: Sys>(shard: &Rc<Shard<S>>, of: ShardId) -> Vec<PartitionMarks> {
-    let Reply::Marks(marks) = shard.ask(of, Call::Marks).await else {
-        unreachable!("a reply has the name of its call")
-    };
-    marks
 }
 
 /// Refuses a directory that holds something and no broker's identity, before anything is made in it.
@@ -403,16 +392,11 @@ async fn accept<S: Sys>(shard: Rc<Shard<S>>, listener: S::Listener, index: usize
 }
 
 /// Writes the checkpoints now and then, so that a start after a crash of the machine has less to check.
-async fn write_checkpoints<S: Sys>(shard: Rc<Shard<S>>, root: PathBuf) {
+async fn write_checkpoints<S: Sys>(shard: Rc<Shard<S>>) {
     while !shard.stopping.get() {
         shard.sys.sleep_until(shard.sys.now().plus_ms(CHECKPOINT_INTERVAL_MS)).await;
-        let mut marks = Vec::new();
-        for to in (0..shard.sys.shards()).map(ShardId) {
-            marks.extend(marks_of(&shard, to).await);
-        }
-        let _turn = shard.checkpoints_turn.take().await;
-        if !shard.stopping.get()
-            && let Err(error) = checkpoints::write(&shard.sys, &root, &marks).await
+        if let Err(error) = shard.write_checkpoints().await
+            && !shard.stopping.get()
         {
             tracing::warn!(%error, "checkpoints could not be written; a recovery will take longer");
         }

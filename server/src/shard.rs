@@ -21,6 +21,7 @@ use crate::settings::Settings;
 use crate::storage::append::{AppendError, AppendItem, AppendResult};
 use crate::storage::open::{self, OpenOptions};
 use crate::storage::read::{self, ReadItem, ReadResult};
+use crate::storage::records::{self, DeleteRecordsItem};
 use crate::storage::{PartitionKey, PartitionLog, checkpoints};
 use crate::sys::Sys;
 use crate::topology::{CONTROLLER_SHARD, owner_of};
@@ -78,7 +79,7 @@ impl<S: Sys> Shard<S> {
             budget: Budget::new(settings.request_memory_bytes_max / shards),
             answer_budget: Budget::new(settings.answer_memory_bytes_max / shards),
             sessions: RefCell::new(SessionCache::new(settings.fetch_sessions_max().div_ceil(shards))),
-            catalog: RefCell::new(Arc::new(Catalog::default())),
+            catalog: RefCell::new(Arc::new(Catalog::empty(Arc::default(), Arc::new(settings.config.clone())))),
             publishing: Turn::default(),
             partitions: RefCell::default(),
             watching: RefCell::default(),
@@ -142,7 +143,15 @@ impl<S: Sys> Shard<S> {
                 self.take_over(catalog).await;
                 Reply::Publish
             }
+            Call::DeleteRecords(items) => {
+                let before = |item: &DeleteRecordsItem| records::delete(self.partition(item.partition), item.before);
+                Reply::DeleteRecords(items.iter().map(before).collect())
+            }
+            Call::Producers(keys) => {
+                Reply::Producers(keys.into_iter().map(|key| records::producers(self.partition(key))).collect())
+            }
             Call::Marks => Reply::Marks(self.partitions().iter().map(|log| log.marks()).collect()),
+            Call::WriteCheckpoints => Reply::WriteCheckpoints(self.write_checkpoints().await),
             Call::StopServing => {
                 self.stop_serving().await;
                 Reply::StopServing
@@ -372,7 +381,7 @@ impl<S: Sys> Shard<S> {
 
     /// Takes over what the start found out, before there is any metadata.
     pub(crate) fn take_facts(&self, facts: Arc<StartFacts>) {
-        *self.catalog.borrow_mut() = Arc::new(Catalog::empty(facts));
+        *self.catalog.borrow_mut() = Arc::new(Catalog::empty(facts, Arc::new(self.settings.config.clone())));
     }
 
     /// Identity of the cluster.
@@ -384,6 +393,31 @@ impl<S: Sys> Shard<S> {
     pub(crate) fn endpoints(&self, listener: usize) -> impl Iterator<Item = (NodeId, String, u16)> {
         let advertised = self.catalog().advertised(&self.settings, listener);
         advertised.into_iter().map(|(host, port)| (self.settings.config.node_id, host, port))
+    }
+
+    /// Asks every shard where its logs stand.
+    pub(crate) async fn all_marks(self: &Rc<Self>) -> Vec<checkpoints::PartitionMarks> {
+        let mut marks = Vec::new();
+        for to in (0..self.sys.shards()).map(ShardId) {
+            // Boxed: shard 0 asks itself too, and may have been asked for this.
+            let Reply::Marks(more) = Box::pin(self.ask(to, Call::Marks)).await else {
+                unreachable!("a reply has the name of its call")
+            };
+            marks.extend(more);
+        }
+        marks
+    }
+
+    /// Writes down, on shard 0, where all logs stand. When this ends well, what was true when it began is on the device.
+    pub(crate) async fn write_checkpoints(self: &Rc<Self>) -> Result<(), String> {
+        // First the turn: what is gathered after it is not older than what was written before.
+        let _turn = self.checkpoints_turn.take().await;
+        if self.stopping.get() {
+            return Err("the broker is stopping".to_owned());
+        }
+        let marks = self.all_marks().await;
+        let written = checkpoints::write(&self.sys, &self.settings.data_directory, &marks).await;
+        written.map_err(|error| error.to_string())
     }
 
     /// Has the controller decide and record a change.

@@ -23,10 +23,13 @@ pub(crate) fn all(messages: &[Message], records: &[Message]) -> String {
             let _ = writeln!(list, "Codec::of::<corelane_protocol::{root}::{}>(),", message.name);
         }
     }
-    let _ = writeln!(out, "/// Every message and record.\npub(crate) fn codecs() -> Vec<Codec> {{\nvec![\n{list}]\n}}");
     let _ = writeln!(
         out,
-        "/// Every field of every struct.\npub(crate) fn fields() -> Vec<Field> {{\nvec![\n{fields}]\n}}"
+        "/// Every message and record.\n#[must_use]\npub fn codecs() -> Vec<Codec> {{\nvec![\n{list}]\n}}"
+    );
+    let _ = writeln!(
+        out,
+        "/// Every field of every struct.\n#[must_use]\npub fn fields() -> Vec<Field> {{\nvec![\n{fields}]\n}}"
     );
     out
 }

@@ -6,11 +6,16 @@
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::cast_possible_truncation)]
 
+#[cfg(feature = "samples")]
+extern crate self as corelane_protocol;
+
 mod api_key;
 mod error_code;
 mod message;
 pub mod messages;
 pub mod records;
+#[cfg(feature = "samples")]
+pub mod samples;
 pub mod wire;
 
 pub use api_key::ApiKey;

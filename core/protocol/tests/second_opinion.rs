@@ -4,13 +4,10 @@
 //! what we meant. It knows less than we do: only versions that both know are compared. LeaderChangeMessage and
 //! VotersRecord are left out, because it mixes up the voters of the two.
 
-#[allow(dead_code)] // the list of all messages is for the other tests
-mod samples;
-
 use bytes::{Bytes, BytesMut};
+use corelane_protocol::samples::{Sample, Source, decode_all, encode};
 use corelane_protocol::{Message, messages, records};
 use kafka_protocol::protocol::{Decodable, Encodable, Message as TheirMessage};
-use samples::{Sample, Source, decode_all, encode};
 
 const SAMPLES_PER_VERSION: u64 = 20;
 

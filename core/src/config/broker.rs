@@ -2,6 +2,8 @@
 
 use super::broker_table::BROKER;
 use super::definition::{Effect, elements, find, nearest, normalize};
+use super::describe::{ConfigSource, SET_BY};
+use super::dynamic;
 use super::listener::Listener;
 use super::properties::{Place, Setting};
 use crate::base::NodeId;
@@ -51,6 +53,10 @@ impl fmt::Display for Notice {
 #[derive(Clone, Debug)]
 pub struct BrokerConfig {
     set: BTreeMap<String, (String, Place)>,
+    /// Set at run time for this broker.
+    dynamic: BTreeMap<String, String>,
+    /// Set at run time for every broker.
+    dynamic_default: BTreeMap<String, String>,
 
     // Who this is.
     /// This broker's id (`node.id`).
@@ -124,6 +130,9 @@ impl Default for BrokerConfig {
     }
 }
 
+/// The one broker setting with a value of its own here that may change at run time.
+const PRODUCER_ID_EXPIRATION: &str = "producer.id.expiration.ms";
+
 /// Names that Kafka 3 had or that belong to plug-ins, with what to do about them.
 const KNOWN_ELSEWHERE: &[(&str, &str)] = &[
     ("zookeeper.connect", "there is no ZooKeeper; remove the line"),
@@ -156,10 +165,37 @@ impl BrokerConfig {
         if reader.errors.is_empty() { Ok((config, reader.notices)) } else { Err(reader.errors) }
     }
 
-    /// Value of `name` if the file or the command line sets it, as Kafka would show it.
+    /// These settings with what the metadata says was set at run time: for this broker, and for every broker. What
+    /// does not act, or does not fit, as another broker may have stored it, counts as absent.
+    #[must_use]
+    pub fn with_dynamic(&self, own: &BTreeMap<String, String>, of_all: &BTreeMap<String, String>) -> Self {
+        let fitting = |settings: &BTreeMap<String, String>| {
+            let checked =
+                |(name, value): (&String, &String)| Some((name.clone(), dynamic::acting(name)?.check(value).ok()?));
+            settings.iter().filter_map(checked).collect()
+        };
+        let mut changed = Self { dynamic: fitting(own), dynamic_default: fitting(of_all), ..self.clone() };
+        changed.producer_id_expiration_ms =
+            changed.value(PRODUCER_ID_EXPIRATION).and_then(|text| text.parse().ok()).unwrap_or_default();
+        changed
+    }
+
+    /// Value of `name` if anybody set it, as Kafka would show it: at run time for this broker, else for every broker,
+    /// else in the file or on the command line.
     #[must_use]
     pub fn set(&self, name: &str) -> Option<&str> {
-        self.set.get(name).map(|(value, _)| value.as_str())
+        SET_BY.iter().find_map(|source| self.set_by(*source, name))
+    }
+
+    /// Value of `name` that this source set.
+    #[must_use]
+    pub(super) fn set_by(&self, source: ConfigSource, name: &str) -> Option<&str> {
+        match source {
+            ConfigSource::DynamicBroker => self.dynamic.get(name).map(String::as_str),
+            ConfigSource::DynamicDefaultBroker => self.dynamic_default.get(name).map(String::as_str),
+            ConfigSource::StaticBroker => self.set.get(name).map(|(value, _)| value.as_str()),
+            ConfigSource::Topic | ConfigSource::Default | ConfigSource::Group => None,
+        }
     }
 
     /// Value of `name`, set or default; none if it is null or unknown.
@@ -269,6 +305,8 @@ impl Reader {
         }
         BrokerConfig {
             set: self.shown(node_id),
+            dynamic: BTreeMap::new(),
+            dynamic_default: BTreeMap::new(),
             node_id,
             rack: self.set.get("broker.rack").map(|(rack, _)| rack.clone()),
             listeners,
@@ -281,7 +319,7 @@ impl Reader {
             request_max_bytes: self.bytes("socket.request.max.bytes"),
             fetch_max_bytes: self.bytes("fetch.max.bytes"),
             fetch_sessions_max: self.bytes("max.incremental.fetch.session.cache.slots"),
-            producer_id_expiration_ms: self.number("producer.id.expiration.ms"),
+            producer_id_expiration_ms: self.number(PRODUCER_ID_EXPIRATION),
             metadata_segment_bytes: match self.bytes("internal.metadata.log.segment.bytes") {
                 0 => self.bytes("metadata.log.segment.bytes"),
                 internal => internal,

@@ -296,7 +296,7 @@ impl Definition {
 }
 
 /// Elements of a list value.
-pub(super) fn elements(value: &str) -> impl Iterator<Item = &str> {
+pub fn elements(value: &str) -> impl Iterator<Item = &str> {
     value.split(',').map(str::trim).filter(|element| !element.is_empty())
 }
 

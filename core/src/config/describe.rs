@@ -13,6 +13,10 @@ use super::topic_table::TOPIC;
 pub enum ConfigSource {
     /// Set on the topic.
     Topic = 1,
+    /// Set on this broker while it ran.
+    DynamicBroker = 2,
+    /// Set on all brokers while they ran.
+    DynamicDefaultBroker = 3,
     /// Set in the broker's file or on its command line.
     StaticBroker = 4,
     /// Nobody set it.
@@ -20,6 +24,10 @@ pub enum ConfigSource {
     /// Set on the group.
     Group = 8,
 }
+
+/// Who may set a broker setting, the strongest first.
+pub(super) const SET_BY: [ConfigSource; 3] =
+    [ConfigSource::DynamicBroker, ConfigSource::DynamicDefaultBroker, ConfigSource::StaticBroker];
 
 /// One value that a row's value was chosen from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +112,22 @@ pub fn describe_broker(broker: &BrokerConfig, wanted: Option<&[&str]>) -> Vec<Co
         .collect()
 }
 
+/// Rows of what was set at run time on all brokers: all of them, or those of `wanted`.
+#[must_use]
+pub fn describe_all_brokers(broker: &BrokerConfig, wanted: Option<&[&str]>) -> Vec<ConfigRow> {
+    let set = |name: &str| broker.set_by(ConfigSource::DynamicDefaultBroker, name).is_some();
+    describe_broker(broker, wanted)
+        .into_iter()
+        .filter(|row| set(row.name))
+        .map(|mut row| {
+            row.synonyms.retain(|synonym| synonym.source == ConfigSource::DynamicDefaultBroker);
+            row.source = ConfigSource::DynamicDefaultBroker;
+            row.value = row.synonyms.first().and_then(|synonym| synonym.value.clone());
+            row
+        })
+        .collect()
+}
+
 /// Rows of a group, which may not exist: nothing can be set on one yet, so its values are the broker's, whose names are
 /// the same behind `group.`.
 #[must_use]
@@ -143,8 +167,10 @@ fn broker_synonyms(broker: &BrokerConfig, chain: &[&'static str]) -> Vec<ConfigS
         let value = (definition.kind != ConfigType::Password).then(|| value.to_owned());
         ConfigSynonym { name: definition.name, value, source }
     };
-    let set = definitions()
-        .filter_map(|definition| Some(synonym(definition, broker.set(definition.name)?, ConfigSource::StaticBroker)));
+    let set = SET_BY.into_iter().flat_map(|source| {
+        definitions()
+            .filter_map(move |definition| Some(synonym(definition, broker.set_by(source, definition.name)?, source)))
+    });
     let defaults =
         definitions().filter_map(|definition| Some(synonym(definition, definition.default?, ConfigSource::Default)));
     set.chain(defaults).skip_while(|synonym| chain.first() != Some(&synonym.name)).collect()

@@ -9,6 +9,7 @@ mod broker;
 mod broker_table;
 mod definition;
 mod describe;
+mod dynamic;
 mod group_table;
 mod listener;
 mod properties;
@@ -17,8 +18,11 @@ mod topic_table;
 
 pub use broker::{BrokerConfig, ConfigError, FetchPath, Notice};
 pub use broker_table::BROKER;
-pub use definition::{Allowed, ConfigType, Definition, Dynamic, Effect, find, normalize};
-pub use describe::{ConfigRow, ConfigSource, ConfigSynonym, describe_broker, describe_group, describe_topic};
+pub use definition::{Allowed, ConfigType, Definition, Dynamic, Effect, elements as list_elements, find, normalize};
+pub use describe::{
+    ConfigRow, ConfigSource, ConfigSynonym, describe_all_brokers, describe_broker, describe_group, describe_topic,
+};
+pub use dynamic::{InvalidBrokerConfig, validate_broker_config};
 pub use group_table::{CLIENT_METRICS, GROUP};
 pub use listener::Listener;
 pub use properties::{Place, Setting, parse_override, parse_properties};

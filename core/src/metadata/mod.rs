@@ -8,6 +8,7 @@ mod apply;
 mod batches;
 mod broker;
 mod chunked;
+mod configs;
 mod control;
 mod image;
 mod metadata_log;
@@ -29,6 +30,7 @@ pub use broker::{
     bootstrap_records, register_broker, supported_features,
 };
 pub use chunked::{ChunkedMap, MapChange};
+pub use configs::{ConfigAlteration, ConfigOperation, alter_configs};
 pub use control::{ControlRecord, ControlRecordError, KRAFT_VERSION_DYNAMIC, Voter, VoterEndpoint};
 pub use image::{
     BrokerEpoch, BrokerRegistration, ConfigOverrides, ConfigResource, ConfigResourceKind, Endpoint, MetadataImage,
@@ -42,7 +44,7 @@ pub use refusal::{Refusal, RefusalKind};
 pub use replay::{RecoveredMetadata, Replay, ReplayError, ReplayFault, ReplayedSegment};
 pub use snapshot::{bootstrap_checkpoint, encode_snapshot, image_records, last_contained_timestamp, voters_snapshot};
 pub use snapshot_rules::{SinceSnapshot, SnapshotFile, SnapshotRules, SnapshottedSegment};
-pub use topic_name::{METADATA_TOPIC_NAME, TopicNameError, check_topic_name};
+pub use topic_name::{METADATA_TOPIC_NAME, TopicNameError, check_topic_name, is_internal_topic};
 pub use topics::{
     CreatedTopic, Decision, NewPartitions, NewTopic, TopicAnswer, TopicDefaults, TopicDeletion, TopicToDelete,
     ValidateConfig, auto_create_topics, create_partitions, create_topics, delete_topics,

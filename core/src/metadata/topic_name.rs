@@ -7,6 +7,15 @@ use crate::limits::TOPIC_NAME_BYTES_MAX;
 /// The topic of the metadata log, which is not in its own image and cannot be created.
 pub const METADATA_TOPIC_NAME: &str = "__cluster_metadata";
 
+/// Topics in which a broker keeps its own state: clients read them, and only brokers write.
+const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__share_group_state", "__transaction_state"];
+
+/// Whether a topic is one in which the broker keeps its own state.
+#[must_use]
+pub fn is_internal_topic(name: &str) -> bool {
+    INTERNAL_TOPICS.contains(&name)
+}
+
 /// Why a name is no topic's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TopicNameError {

@@ -446,7 +446,7 @@ fn grow_topic(
     Ok(records.collect())
 }
 
-fn repeated<T: Ord + Copy>(items: impl Iterator<Item = T>) -> BTreeSet<T> {
+pub(super) fn repeated<T: Ord + Copy>(items: impl Iterator<Item = T>) -> BTreeSet<T> {
     let mut seen = BTreeSet::new();
     items.filter(|item| !seen.insert(*item)).collect()
 }
@@ -459,7 +459,7 @@ fn partitions_asked(topic: &NewTopic<'_>, defaults: TopicDefaults) -> i64 {
     }
 }
 
-fn too_many_records(records: &[MetadataRecord]) -> Option<Refusal> {
+pub(super) fn too_many_records(records: &[MetadataRecord]) -> Option<Refusal> {
     (records.len() > METADATA_CHANGE_RECORDS_MAX).then(|| {
         let message = format!(
             "the request makes {} metadata records, one for each topic, new partition and setting; at most {METADATA_CHANGE_RECORDS_MAX} are possible at once",

@@ -525,6 +525,24 @@ impl Partition {
         (visible_bytes > 0).then_some(Extent { segment: segment.base, visible_bytes, active })
     }
 
+    /// Takes the records below `before` away from readers, or all below the high watermark. Answers the first offset
+    /// that is left, which is where it was if that is further on already.
+    ///
+    /// # Errors
+    /// OFFSET_OUT_OF_RANGE beyond the high watermark: nobody has read what would be gone.
+    pub fn delete_records(&mut self, before: Option<Offset>) -> Result<Offset, ErrorCode> {
+        let high_watermark = self.high_watermark();
+        let start = before.unwrap_or(high_watermark);
+        if start < Offset(0) || start > high_watermark {
+            return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
+        }
+        if start > self.log_start {
+            self.log_start = start;
+            self.epochs.advance_to(start);
+        }
+        Ok(self.log_start)
+    }
+
     /// Forgets producers that were silent for too long.
     pub fn expire_producers(&mut self, wall: Timestamp) {
         self.producers.expire(wall, self.settings.producer_expiration_ms);

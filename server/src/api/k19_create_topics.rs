@@ -72,7 +72,7 @@ fn refused(name: String, refusal: &Refusal) -> CreatableTopicResult {
 }
 
 fn configs<S: Sys>(shard: &Rc<Shard<S>>, overrides: &TopicOverrides) -> Vec<CreatableTopicConfigs> {
-    let rows = describe_topic(&shard.settings.config, overrides, None);
+    let rows = describe_topic(&shard.catalog().broker, overrides, None);
     let configs = rows.into_iter().map(|row| CreatableTopicConfigs {
         name: row.name.into(),
         value: row.value.map(Into::into),

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use corelane_core::config::{ConfigRow, describe_broker, describe_group, describe_topic};
+use corelane_core::config::{ConfigRow, describe_all_brokers, describe_broker, describe_group, describe_topic};
 use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::describe_configs_request::DescribeConfigsResource;
 use corelane_core::protocol::messages::describe_configs_response::{
@@ -41,19 +41,19 @@ fn rows<S: Sys>(shard: &Shard<S>, resource: &DescribeConfigsResource) -> Result<
     let keys: Option<Vec<&str>> =
         resource.configuration_keys.as_ref().map(|keys| keys.iter().map(|key| &**key).collect());
     let keys = keys.as_deref();
-    let broker = &shard.settings.config;
+    let catalog = shard.catalog();
+    let broker = &catalog.broker;
     match resource.resource_type {
         TOPIC => {
             if let Err(error) = corelane_core::metadata::check_topic_name(name) {
                 return Err((ErrorCode::INVALID_TOPIC_EXCEPTION, error.to_string()));
             }
-            let catalog = shard.catalog();
             let topic = catalog.topic_by_name(name);
             let topic = topic.ok_or((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, format!("there is no topic {name}")))?;
             Ok(describe_topic(broker, &topic.overrides, keys))
         }
-        // Of the default of all brokers only what was set while they run is shown, and nothing can be yet.
-        BROKER if name.is_empty() => Ok(Vec::new()),
+        // Of the default of all brokers only what was set while they run is shown.
+        BROKER if name.is_empty() => Ok(describe_all_brokers(broker, keys)),
         BROKER if name == broker.node_id.to_string() => Ok(describe_broker(broker, keys)),
         BROKER => Err((
             ErrorCode::INVALID_REQUEST,

@@ -11,11 +11,24 @@ mod k03_metadata;
 mod k18_api_versions;
 mod k19_create_topics;
 mod k20_delete_topics;
+mod k21_delete_records;
 mod k22_init_producer_id;
 mod k23_offset_for_leader_epoch;
 mod k32_describe_configs;
+mod k33_alter_configs;
+mod k34_alter_replica_log_dirs;
+mod k35_describe_log_dirs;
 mod k37_create_partitions;
+mod k43_elect_leaders;
+mod k44_incremental_alter_configs;
+mod k45_alter_partition_reassignments;
+mod k46_list_partition_reassignments;
+mod k48_describe_client_quotas;
+mod k55_describe_quorum;
+mod k57_update_features;
 mod k60_describe_cluster;
+mod k61_describe_producers;
+mod k74_list_config_resources;
 mod k75_describe_topic_partitions;
 
 use std::ops::RangeInclusive;
@@ -42,11 +55,24 @@ pub(crate) const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
     (ApiKey::ApiVersions, 0..=4),
     (ApiKey::CreateTopics, 2..=7),
     (ApiKey::DeleteTopics, 1..=6),
+    (ApiKey::DeleteRecords, 0..=2),
     (ApiKey::InitProducerId, 0..=5),
     (ApiKey::OffsetForLeaderEpoch, 2..=4),
     (ApiKey::DescribeConfigs, 1..=4),
+    (ApiKey::AlterConfigs, 0..=2),
+    (ApiKey::AlterReplicaLogDirs, 1..=2),
+    (ApiKey::DescribeLogDirs, 1..=5),
     (ApiKey::CreatePartitions, 0..=3),
+    (ApiKey::ElectLeaders, 0..=2),
+    (ApiKey::IncrementalAlterConfigs, 0..=1),
+    (ApiKey::AlterPartitionReassignments, 0..=1),
+    (ApiKey::ListPartitionReassignments, 0..=0),
+    (ApiKey::DescribeClientQuotas, 0..=1),
+    (ApiKey::DescribeQuorum, 0..=2),
+    (ApiKey::UpdateFeatures, 0..=2),
     (ApiKey::DescribeCluster, 0..=2),
+    (ApiKey::DescribeProducers, 0..=0),
+    (ApiKey::ListConfigResources, 0..=1),
     (ApiKey::DescribeTopicPartitions, 0..=0),
 ];
 
@@ -141,11 +167,24 @@ pub(crate) async fn serve<S: Sys>(shard: Rc<Shard<S>>, request: Request) -> Answ
         ApiKey::ApiVersions => k18_api_versions::serve(&shard, request),
         ApiKey::CreateTopics => k19_create_topics::serve(&shard, request).await,
         ApiKey::DeleteTopics => k20_delete_topics::serve(&shard, request).await,
+        ApiKey::DeleteRecords => k21_delete_records::serve(&shard, request).await,
         ApiKey::InitProducerId => k22_init_producer_id::serve(&shard, request).await,
         ApiKey::OffsetForLeaderEpoch => k23_offset_for_leader_epoch::serve(&shard, request).await,
         ApiKey::DescribeConfigs => k32_describe_configs::serve(&shard, request),
+        ApiKey::AlterConfigs => k33_alter_configs::serve(&shard, request).await,
+        ApiKey::AlterReplicaLogDirs => k34_alter_replica_log_dirs::serve(&shard, request),
+        ApiKey::DescribeLogDirs => k35_describe_log_dirs::serve(&shard, request).await,
         ApiKey::CreatePartitions => k37_create_partitions::serve(&shard, request).await,
+        ApiKey::ElectLeaders => k43_elect_leaders::serve(&shard, request),
+        ApiKey::IncrementalAlterConfigs => k44_incremental_alter_configs::serve(&shard, request).await,
+        ApiKey::AlterPartitionReassignments => k45_alter_partition_reassignments::serve(&shard, request),
+        ApiKey::ListPartitionReassignments => k46_list_partition_reassignments::serve(&shard, request),
+        ApiKey::DescribeClientQuotas => k48_describe_client_quotas::serve(&shard, request),
+        ApiKey::DescribeQuorum => k55_describe_quorum::serve(&shard, request),
+        ApiKey::UpdateFeatures => k57_update_features::serve(&shard, request),
         ApiKey::DescribeCluster => k60_describe_cluster::serve(&shard, request),
+        ApiKey::DescribeProducers => k61_describe_producers::serve(&shard, request).await,
+        ApiKey::ListConfigResources => k74_list_config_resources::serve(&shard, request),
         ApiKey::DescribeTopicPartitions => k75_describe_topic_partitions::serve(&shard, request),
         other => unreachable!("{} was refused when its header was read", other.name()),
     };

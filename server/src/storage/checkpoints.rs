@@ -30,6 +30,8 @@ pub struct PartitionMarks {
     pub log_start: Offset,
     /// Visible end.
     pub high_watermark: Offset,
+    /// Bytes of its segments.
+    pub bytes: u64,
 }
 
 /// What the root of the data directory said when the broker started.

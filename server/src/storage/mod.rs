@@ -2,13 +2,14 @@
 //!
 //! Each partition is a [`PartitionLog`] on its owner shard: the machine, the open files, the queue of appends and who
 //! waits for what. [`append`] writes, [`read`] finds what can be read, [`sync`] makes durable, [`open`] recovers,
-//! [`checkpoints`] keeps the files in the root of the data directory.
+//! [`records`] takes records back and says who wrote, [`checkpoints`] keeps the files in the root of the data directory.
 
 pub(crate) mod append;
 pub(crate) mod checkpoints;
 pub(crate) mod open;
 pub(crate) mod read;
 mod recall;
+pub(crate) mod records;
 mod segments;
 mod sync;
 
@@ -159,6 +160,7 @@ impl<S: Sys> PartitionLog<S> {
             recovery_point: machine.durable(),
             log_start: machine.log_start(),
             high_watermark: machine.high_watermark(),
+            bytes: machine.segments().iter().map(|segment| segment.bytes).sum(),
         }
     }
 

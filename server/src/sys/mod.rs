@@ -48,6 +48,15 @@ pub struct DirectoryEntry {
     pub len: u64,
 }
 
+/// How much a file system holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// Bytes in all.
+    pub total_bytes: u64,
+    /// Bytes that this process may still use.
+    pub usable_bytes: u64,
+}
+
 /// What the flows of one shard need of the world. One value a shard; a clone is another handle on the same.
 pub trait Sys: Clone + Sized + 'static {
     /// An open file. A clone is the same file; it is closed with its last clone and may be read from any shard.
@@ -200,6 +209,9 @@ pub trait Sys: Clone + Sized + 'static {
     fn remove_directory(&self, path: PathBuf) -> impl Future<Output = io::Result<()>> + 'static;
     /// Makes the names in a directory survive a loss of power (fsync of the directory), off the shard.
     fn sync_directory(&self, path: PathBuf) -> impl Future<Output = io::Result<()>> + 'static;
+
+    /// How much the file system of a path holds, asked off the shard.
+    fn disk_space(&self, path: PathBuf) -> impl Future<Output = io::Result<DiskSpace>> + 'static;
 
     /// Reads a whole small file; `None` if there is none.
     fn read_file(&self, path: PathBuf) -> impl Future<Output = io::Result<Option<Bytes>>> {

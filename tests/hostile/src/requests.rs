@@ -1,19 +1,19 @@
 //! A well-formed request of each version that the broker serves, with values that a seed draws.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use corelane_core::base::{Offset, Timestamp};
 use corelane_core::protocol::messages::{
-    ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
-    DescribeConfigsRequest, DescribeTopicPartitionsRequest, FetchRequest, InitProducerIdRequest, ListOffsetsRequest,
-    MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest, create_partitions_request, create_topics_request,
-    delete_topics_request, describe_configs_request, describe_topic_partitions_request, fetch_request,
-    list_offsets_request, metadata_request, offset_for_leader_epoch_request, produce_request,
+    CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, MetadataRequest, ProduceRequest, create_topics_request,
+    delete_topics_request, fetch_request, metadata_request, produce_request,
 };
-use corelane_core::protocol::wire::{DecodeError, KafkaString, Reader, Writer};
+use corelane_core::protocol::wire::{DecodeError, KafkaString, Writer};
 use corelane_core::protocol::{ApiKey, Message};
 use corelane_core::test_support::{Random, random_batch, random_options};
+use corelane_protocol::samples::{Codec, Source, codecs};
 
 /// The APIs and versions that these tests cover. The conformance test holds it against what the broker advertises.
 pub const COVERED: &[(ApiKey, RangeInclusive<i16>)] = &[
@@ -30,6 +30,19 @@ pub const COVERED: &[(ApiKey, RangeInclusive<i16>)] = &[
     (ApiKey::CreatePartitions, 0..=3),
     (ApiKey::DescribeCluster, 0..=2),
     (ApiKey::DescribeTopicPartitions, 0..=0),
+    (ApiKey::DeleteRecords, 0..=2),
+    (ApiKey::AlterConfigs, 0..=2),
+    (ApiKey::IncrementalAlterConfigs, 0..=1),
+    (ApiKey::AlterReplicaLogDirs, 1..=2),
+    (ApiKey::DescribeLogDirs, 1..=5),
+    (ApiKey::ElectLeaders, 0..=2),
+    (ApiKey::AlterPartitionReassignments, 0..=1),
+    (ApiKey::ListPartitionReassignments, 0..=0),
+    (ApiKey::DescribeClientQuotas, 0..=1),
+    (ApiKey::DescribeQuorum, 0..=2),
+    (ApiKey::UpdateFeatures, 0..=2),
+    (ApiKey::DescribeProducers, 0..=0),
+    (ApiKey::ListConfigResources, 0..=1),
 ];
 
 /// Lowest version of Produce whose body the broker reads; the ones below are advertised and refused, as by Kafka.
@@ -41,65 +54,33 @@ pub fn parsed() -> impl Iterator<Item = (ApiKey, i16)> {
     each.filter(|(key, version)| *key != ApiKey::Produce || *version >= PRODUCE_VERSION_MIN)
 }
 
+/// What can be done with the requests of an API, whatever they are.
+fn codec(key: ApiKey) -> &'static Codec {
+    static CODECS: LazyLock<BTreeMap<&str, Codec>> =
+        LazyLock::new(|| codecs().into_iter().map(|codec| (codec.name, codec)).collect());
+    CODECS.get(format!("{}Request", key.name()).as_str()).expect("every API has a request")
+}
+
 /// Decodes the body of a request.
 ///
 /// # Errors
 /// It is malformed.
-///
-/// # Panics
-/// If the API is not covered here.
 pub fn decode(key: ApiKey, version: i16, body: Bytes) -> Result<(), DecodeError> {
-    fn as_type<M: Message>(version: i16, body: Bytes) -> Result<(), DecodeError> {
-        M::decode(&mut Reader::new(body), version).map(drop)
-    }
-    match key {
-        ApiKey::Produce => as_type::<ProduceRequest>(version, body),
-        ApiKey::Fetch => as_type::<FetchRequest>(version, body),
-        ApiKey::ListOffsets => as_type::<ListOffsetsRequest>(version, body),
-        ApiKey::Metadata => as_type::<MetadataRequest>(version, body),
-        ApiKey::ApiVersions => as_type::<ApiVersionsRequest>(version, body),
-        ApiKey::CreateTopics => as_type::<CreateTopicsRequest>(version, body),
-        ApiKey::DeleteTopics => as_type::<DeleteTopicsRequest>(version, body),
-        ApiKey::InitProducerId => as_type::<InitProducerIdRequest>(version, body),
-        ApiKey::OffsetForLeaderEpoch => as_type::<OffsetForLeaderEpochRequest>(version, body),
-        ApiKey::DescribeConfigs => as_type::<DescribeConfigsRequest>(version, body),
-        ApiKey::CreatePartitions => as_type::<CreatePartitionsRequest>(version, body),
-        ApiKey::DescribeCluster => as_type::<DescribeClusterRequest>(version, body),
-        ApiKey::DescribeTopicPartitions => as_type::<DescribeTopicPartitionsRequest>(version, body),
-        other => panic!("{} has no decoder here", other.name()),
-    }
+    (codec(key).decode)(body, version)
 }
 
-/// The body of a well-formed request.
-///
-/// # Panics
-/// If the API is not covered here.
+/// The body of a well-formed request: for the APIs that handle records or wait, one that means something now and then.
 pub fn sample(key: ApiKey, version: i16, random: &mut Random) -> Bytes {
     match key {
         ApiKey::Produce => encode(version, &produce(random)),
         ApiKey::Fetch => encode(version, &fetch(version, random)),
-        ApiKey::ListOffsets => encode(version, &list_offsets(random)),
         ApiKey::Metadata => encode(version, &metadata(version, random)),
-        ApiKey::ApiVersions => encode(
-            version,
-            &ApiVersionsRequest { client_software_name: text(random), client_software_version: text(random) },
-        ),
         ApiKey::CreateTopics => encode(version, &create_topics(random)),
         ApiKey::DeleteTopics => encode(version, &delete_topics(version, random)),
-        ApiKey::InitProducerId => encode(
-            version,
-            &InitProducerIdRequest {
-                transactional_id: nullable(random),
-                transaction_timeout_ms: number(random),
-                ..Default::default()
-            },
-        ),
-        ApiKey::OffsetForLeaderEpoch => encode(version, &offset_for_leader_epoch(random)),
-        ApiKey::DescribeConfigs => encode(version, &describe_configs(random)),
-        ApiKey::CreatePartitions => encode(version, &create_partitions(random)),
-        ApiKey::DescribeCluster => encode(version, &DescribeClusterRequest::default()),
-        ApiKey::DescribeTopicPartitions => encode(version, &describe_topic_partitions(random)),
-        other => panic!("{} has no sample here", other.name()),
+        key => {
+            let mut source = Source::of_case(key.name(), version, random.next_u64());
+            (codec(key).sample)(&mut source, version)
+        }
     }
 }
 
@@ -178,21 +159,6 @@ fn fetch(version: i16, random: &mut Random) -> FetchRequest {
     }
 }
 
-fn list_offsets(random: &mut Random) -> ListOffsetsRequest {
-    ListOffsetsRequest {
-        replica_id: -1,
-        topics: list(random, |random| list_offsets_request::ListOffsetsTopic {
-            name: text(random),
-            partitions: list(random, |random| list_offsets_request::ListOffsetsPartition {
-                partition_index: number(random),
-                timestamp: i64::from(number(random)),
-                ..Default::default()
-            }),
-        }),
-        ..Default::default()
-    }
-}
-
 fn metadata(version: i16, random: &mut Random) -> MetadataRequest {
     let topics = list(random, |random| metadata_request::MetadataRequestTopic {
         topic_id: if version >= 10 { id(random) } else { [0; 16] },
@@ -232,56 +198,5 @@ fn delete_topics(version: i16, random: &mut Random) -> DeleteTopicsRequest {
         },
         topic_names: list(random, text),
         timeout_ms: number(random),
-    }
-}
-
-fn offset_for_leader_epoch(random: &mut Random) -> OffsetForLeaderEpochRequest {
-    OffsetForLeaderEpochRequest {
-        topics: list(random, |random| offset_for_leader_epoch_request::OffsetForLeaderTopic {
-            topic: text(random),
-            partitions: list(random, |random| offset_for_leader_epoch_request::OffsetForLeaderPartition {
-                partition: number(random),
-                leader_epoch: number(random),
-                ..Default::default()
-            }),
-        }),
-        ..Default::default()
-    }
-}
-
-fn describe_configs(random: &mut Random) -> DescribeConfigsRequest {
-    DescribeConfigsRequest {
-        resources: list(random, |random| describe_configs_request::DescribeConfigsResource {
-            resource_type: *random.pick(&[2, 4, 8, 32]),
-            resource_name: text(random),
-            configuration_keys: (!random.once_in(2)).then(|| list(random, text)),
-        }),
-        ..Default::default()
-    }
-}
-
-fn create_partitions(random: &mut Random) -> CreatePartitionsRequest {
-    CreatePartitionsRequest {
-        topics: list(random, |random| create_partitions_request::CreatePartitionsTopic {
-            name: text(random),
-            count: number(random),
-            assignments: (!random.once_in(2)).then(|| {
-                list(random, |random| create_partitions_request::CreatePartitionsAssignment {
-                    broker_ids: list(random, number),
-                })
-            }),
-        }),
-        ..Default::default()
-    }
-}
-
-fn describe_topic_partitions(random: &mut Random) -> DescribeTopicPartitionsRequest {
-    DescribeTopicPartitionsRequest {
-        topics: list(random, |random| describe_topic_partitions_request::TopicRequest { name: text(random) }),
-        response_partition_limit: number(random),
-        cursor: (!random.once_in(2)).then(|| describe_topic_partitions_request::Cursor {
-            topic_name: text(random),
-            partition_index: number(random),
-        }),
     }
 }

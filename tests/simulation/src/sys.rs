@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use corelane_core::base::{FilePosition, Monotonic, ShardId, Timestamp};
 use corelane_server::hop::Mail;
-use corelane_server::sys::{DirectoryEntry, OpenMode, Sys};
+use corelane_server::sys::{DirectoryEntry, DiskSpace, OpenMode, Sys};
 
 use crate::disk::names::Inode;
 use crate::disk::{Operation, Outcome};
@@ -24,6 +24,8 @@ use crate::network::{End, Listener};
 const WALL_START_MS: i64 = 1_750_000_000_000;
 
 /// Typical durations. The clock does not pass while code runs, so these alone make up time.
+/// What the simulated file system says that it holds.
+const DISK_BYTES: u64 = 1 << 40;
 const BREATHE_NS: u64 = 500;
 const MAIL_NS: u64 = 5_000;
 const WORK_NS: u64 = 100_000;
@@ -401,5 +403,13 @@ impl Sys for SimulatedSys {
 
     fn sync_directory(&self, path: PathBuf) -> impl Future<Output = io::Result<()>> + 'static {
         self.clone().change_off_shard(Operation::SyncDirectory(path), SYNC_NS)
+    }
+
+    fn disk_space(&self, _path: PathBuf) -> impl Future<Output = io::Result<DiskSpace>> + 'static {
+        let sys = self.clone();
+        async move {
+            sys.pause(HELPER_NS).await;
+            Ok(DiskSpace { total_bytes: DISK_BYTES, usable_bytes: DISK_BYTES })
+        }
     }
 }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use corelane_protocol::{ApiKey, ErrorCode, KafkaString};
 
-use crate::samples::{Field, codecs, fields};
 use crate::vector_files::read;
+use corelane_protocol::samples::{Field, codecs, fields};
 
 /// The lines of a file of facts that begin with `kind`, in words.
 fn facts(file: &str, kind: &str) -> Option<Vec<Vec<String>>> {

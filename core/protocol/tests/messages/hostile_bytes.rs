@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 use bytes::Bytes;
 
-use crate::samples::{Codec, Source, codecs};
+use corelane_protocol::samples::{Codec, Source, codecs};
 
 const MUTATIONS_PER_VERSION: u64 = 60;
 
@@ -95,7 +95,7 @@ fn judge(codec: &Codec, version: i16, bytes: Bytes) {
 
 fn noise(source: &mut Source) -> Bytes {
     let length = source.below(200);
-    (0..length).map(|_| source.next() as u8).collect()
+    (0..length).map(|_| source.next_u64() as u8).collect()
 }
 
 /// A valid message with one to three places changed.
@@ -105,7 +105,7 @@ fn mutated(codec: &Codec, version: i16, source: &mut Source) -> Bytes {
         let place = source.below(bytes.len() + 1);
         match source.below(5) {
             0 => bytes.truncate(place),
-            1 => overwrite(&mut bytes, place, &[source.next() as u8]),
+            1 => overwrite(&mut bytes, place, &[source.next_u64() as u8]),
             2 => overwrite(&mut bytes, place, EXTREMES[source.below(EXTREMES.len())]),
             3 => drop(bytes.splice(place..place, EXTREMES[source.below(EXTREMES.len())].iter().copied())),
             _ => {

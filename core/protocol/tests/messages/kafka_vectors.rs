@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::samples::{Codec, codecs};
 use crate::vector_files::{Vector, parse, read};
+use corelane_protocol::samples::{Codec, codecs};
 
 /// What Kafka's classes know and we have no use for: message, the newest version left out, and why.
 const NOT_OURS: &[(&str, i16, &str)] = &[

@@ -1,8 +1,5 @@
 //! Every message and record, in every version: round trips, Kafka's own bytes, and bytes that somebody made up.
 
-#[path = "../samples/mod.rs"]
-mod samples;
-
 mod facts;
 mod hostile_bytes;
 mod kafka_vectors;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use corelane_protocol::wire::{DecodeErrorKind, EncodeErrorKind, Reader, Writer};
 use corelane_protocol::{Message, messages};
 
-use crate::samples::{Source, codecs, encode};
+use corelane_protocol::samples::{Source, codecs, encode};
 
 const SAMPLES_PER_VERSION: u64 = 8;
 

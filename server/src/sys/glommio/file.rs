@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use corelane_core::limits::APPEND_BYTES_MAX;
 use super::check;
 use super::shard::Shard;
 use super::workers::{Lane, Workers};
-use crate::sys::{DirectoryEntry, OpenMode};
+use crate::sys::{DirectoryEntry, DiskSpace, OpenMode};
 
 /// Slices of one write call.
 const WRITE_SLICES_MAX: usize = 64;
@@ -355,4 +356,18 @@ pub(super) fn list_now(path: &Path) -> io::Result<Vec<DirectoryEntry>> {
 
 pub(super) fn sync_directory_now(path: &Path) -> io::Result<()> {
     std::fs::File::open(path)?.sync_all()
+}
+
+pub(super) fn disk_space_now(path: &Path) -> io::Result<DiskSpace> {
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
+    let mut answer = std::mem::MaybeUninit::<libc::statvfs64>::uninit();
+    // SAFETY: the path ends with a zero byte, and the kernel writes the whole structure if it succeeds.
+    let answer = unsafe {
+        check(libc::statvfs64(path.as_ptr(), answer.as_mut_ptr()))?;
+        answer.assume_init()
+    };
+    Ok(DiskSpace {
+        total_bytes: answer.f_frsize.saturating_mul(answer.f_blocks),
+        usable_bytes: answer.f_frsize.saturating_mul(answer.f_bavail),
+    })
 }

@@ -38,7 +38,7 @@ pub use preflight::{Problem, preflight};
 pub use run::run_shards;
 pub use signals::{StopSignal, block_stop_signals};
 
-use super::{DirectoryEntry, OpenMode, Sys};
+use super::{DirectoryEntry, DiskSpace, OpenMode, Sys};
 use crate::hop::Mail;
 use shard::Shard;
 use workers::Lane;
@@ -262,6 +262,10 @@ impl Sys for GlommioSys {
 
     fn sync_directory(&self, path: PathBuf) -> impl Future<Output = io::Result<()>> + 'static {
         self.shard.work(Lane::Device, move || file::sync_directory_now(&path))
+    }
+
+    fn disk_space(&self, path: PathBuf) -> impl Future<Output = io::Result<DiskSpace>> + 'static {
+        self.shard.work(Lane::Quick, move || file::disk_space_now(&path))
     }
 }
 

@@ -1,6 +1,8 @@
 //! What ApiVersions advertises is true: every key in every version, asked with a valid request, answers in that version
 //! and means what Apache Kafka's answer means.
 
+mod administration;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -74,6 +76,19 @@ async fn ask(clients: &Clients, key: ApiKey, version: i16, mut link: Link) {
         ApiKey::CreatePartitions => create_partitions(version, link).await,
         ApiKey::DescribeCluster => describe_cluster(version, link).await,
         ApiKey::DescribeTopicPartitions => describe_topic_partitions(version, link).await,
+        ApiKey::DeleteRecords => administration::delete_records(version, link).await,
+        ApiKey::AlterConfigs => administration::alter_configs(version, link).await,
+        ApiKey::IncrementalAlterConfigs => administration::incremental_alter_configs(version, link).await,
+        ApiKey::AlterReplicaLogDirs => administration::alter_replica_log_dirs(version, link).await,
+        ApiKey::DescribeLogDirs => administration::describe_log_dirs(version, link).await,
+        ApiKey::ElectLeaders => administration::elect_leaders(version, link).await,
+        ApiKey::AlterPartitionReassignments => administration::alter_partition_reassignments(version, link).await,
+        ApiKey::ListPartitionReassignments => administration::list_partition_reassignments(version, link).await,
+        ApiKey::DescribeClientQuotas => administration::describe_client_quotas(version, link).await,
+        ApiKey::DescribeQuorum => administration::describe_quorum(version, link).await,
+        ApiKey::UpdateFeatures => administration::update_features(version, link).await,
+        ApiKey::DescribeProducers => administration::describe_producers(version, link).await,
+        ApiKey::ListConfigResources => administration::list_config_resources(version, link).await,
         other => panic!("{} is advertised and nothing here asks for it", other.name()),
     }
 }

@@ -1,40 +1,52 @@
-//! Random values of every message, drawn from a seed; the part that knows the messages is generated.
+//! Random values of every message, drawn from a seed, for tests; the part that knows the messages is generated.
+
+// A draw is cut to whatever size is wanted.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss
+)]
 
 use std::ops::RangeInclusive;
 
+use crate::wire::{DecodeError, Reader, Writer};
+use crate::{KafkaString, Message};
 use bytes::Bytes;
-use corelane_protocol::wire::{DecodeError, Reader, Writer};
-use corelane_protocol::{KafkaString, Message};
 
 /// A stream of pseudo-random values (SplitMix64).
-pub(crate) struct Source(u64);
+pub struct Source(u64);
 
 impl Source {
     /// The stream of one case: the same for the same name, version and number.
-    pub(crate) fn of_case(name: &str, version: i16, number: u64) -> Self {
+    pub fn of_case(name: &str, version: i16, number: u64) -> Self {
         let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325, hash);
         Self(seed ^ (u64::from(version.cast_unsigned()) << 48) ^ number)
     }
 
-    pub(crate) fn next(&mut self) -> u64 {
+    /// The next 64 bits.
+    pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     }
 
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
+    /// A number below `bound`, or 0 if there is none.
+    pub fn below(&mut self, bound: usize) -> usize {
+        (self.next_u64() % bound.max(1) as u64) as usize
     }
 
-    pub(crate) fn one_in(&mut self, chances: usize) -> bool {
+    /// True once in so many times.
+    pub fn one_in(&mut self, chances: usize) -> bool {
         self.below(chances) == 0
     }
 
     /// A number of any magnitude, and often at the edge of one.
     fn number(&mut self) -> u64 {
-        let number = self.next();
+        let number = self.next_u64();
         match self.below(4) {
             0 => number % 256,
             1 => u64::MAX >> (number % 64),
@@ -43,14 +55,16 @@ impl Source {
         }
     }
 
-    pub(crate) fn list<T: Sample>(&mut self, version: i16) -> Vec<T> {
+    /// Up to three values.
+    pub fn list<T: Sample>(&mut self, version: i16) -> Vec<T> {
         let length = self.below(4);
         (0..length).map(|_| T::sample(self, version)).collect()
     }
 }
 
 /// A type with random values that a version can carry.
-pub(crate) trait Sample: Sized {
+pub trait Sample: Sized {
+    /// The next value.
     fn sample(source: &mut Source, version: i16) -> Self;
 }
 
@@ -77,7 +91,7 @@ impl Sample for [u8; 16] {
         if source.one_in(4) {
             return [0; 16];
         }
-        let (high, low) = (u128::from(source.next()), u128::from(source.next()));
+        let (high, low) = (u128::from(source.next_u64()), u128::from(source.next_u64()));
         (high << 64 | low).to_be_bytes()
     }
 }
@@ -93,24 +107,27 @@ impl Sample for KafkaString {
 impl Sample for Bytes {
     fn sample(source: &mut Source, _: i16) -> Self {
         let length = if source.one_in(8) { 1000 + source.below(100) } else { source.below(40) };
-        (0..length).map(|_| source.next() as u8).collect()
+        (0..length).map(|_| source.next_u64() as u8).collect()
     }
 }
 
 /// What can be done with a message whose type is not known here.
-pub(crate) struct Codec {
-    pub(crate) name: &'static str,
-    pub(crate) versions: RangeInclusive<i16>,
+pub struct Codec {
+    /// The message's name.
+    pub name: &'static str,
+    /// Versions that exist.
+    pub versions: RangeInclusive<i16>,
     /// A random value, encoded.
-    pub(crate) sample: fn(&mut Source, i16) -> Bytes,
+    pub sample: fn(&mut Source, i16) -> Bytes,
     /// Decodes, and encodes again what came out.
-    pub(crate) recode: fn(Bytes, i16) -> Result<Bytes, DecodeError>,
+    pub recode: fn(Bytes, i16) -> Result<Bytes, DecodeError>,
     /// Decodes, and drops what came out.
-    pub(crate) decode: fn(Bytes, i16) -> Result<(), DecodeError>,
+    pub decode: fn(Bytes, i16) -> Result<(), DecodeError>,
 }
 
 impl Codec {
-    pub(crate) fn of<T: Message + Sample>() -> Self {
+    /// That of a message.
+    pub fn of<T: Message + Sample>() -> Self {
         Self {
             name: T::NAME,
             versions: T::VERSIONS,
@@ -128,20 +145,30 @@ impl Codec {
 }
 
 /// What a schema says of one field.
-pub(crate) struct Field {
-    pub(crate) message: &'static str,
+pub struct Field {
+    /// The message that it is in.
+    pub message: &'static str,
     /// The struct around it.
-    pub(crate) owner: &'static str,
-    pub(crate) owner_versions: RangeInclusive<i16>,
-    pub(crate) name: &'static str,
-    pub(crate) versions: RangeInclusive<i16>,
-    pub(crate) nullable: Option<RangeInclusive<i16>>,
-    pub(crate) ignorable: bool,
+    pub owner: &'static str,
+    /// Versions that have that struct.
+    pub owner_versions: RangeInclusive<i16>,
+    /// Its name.
+    pub name: &'static str,
+    /// Versions that have it.
+    pub versions: RangeInclusive<i16>,
+    /// Versions in which it may be absent.
+    pub nullable: Option<RangeInclusive<i16>>,
+    /// Versions that lack it may drop its value.
+    pub ignorable: bool,
     /// What the struct's `Default` has, in the form of `Debug`.
-    pub(crate) default: String,
+    pub default: String,
 }
 
-pub(crate) fn encode<T: Message>(value: &T, version: i16) -> Bytes {
+/// Encodes a message.
+///
+/// # Panics
+/// If the version cannot carry it.
+pub fn encode<T: Message>(value: &T, version: i16) -> Bytes {
     let mut writer = Writer::new();
     let result = value.encode(&mut writer, version);
     assert_eq!(result, Ok(()), "{} version {version}", T::NAME);
@@ -152,7 +179,10 @@ pub(crate) fn encode<T: Message>(value: &T, version: i16) -> Bytes {
 }
 
 /// Decodes a message that must be all there is.
-pub(crate) fn decode_all<T: Message>(bytes: Bytes, version: i16) -> Result<T, DecodeError> {
+///
+/// # Errors
+/// It is malformed, or something follows it.
+pub fn decode_all<T: Message>(bytes: Bytes, version: i16) -> Result<T, DecodeError> {
     let mut reader = Reader::new(bytes);
     let value = T::decode(&mut reader, version)?;
     reader.finish()?;
