@@ -161,8 +161,9 @@ pub const GROUP_APPENDS_MAX: usize = 4 * 1024;
 /// Bytes of one batch of `__consumer_offsets` (Kafka's default of `message.max.bytes`).
 pub const OFFSETS_BATCH_BYTES_MAX: usize = 1024 * 1024 + 12;
 
-/// Groups that one look for expired offsets takes before others get their turn.
-pub const EXPIRY_GROUPS_MAX: usize = 1_024;
+/// Groups and offsets that one look for expired offsets takes before others get their turn; the last group is looked at
+/// whole.
+pub const EXPIRY_LOOK_MAX: usize = 4_096;
 
 /// Time after which a new member that waits in JoinGroup is given up: it has no id yet and cannot send heartbeats.
 pub const NEW_MEMBER_JOIN_MS_MAX: u64 = 300_000;

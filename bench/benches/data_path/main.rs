@@ -3,6 +3,7 @@
 //! Each bench asserts its result once before it is timed, so that a figure never stands for a wrong answer. README.md
 //! tells how to run them and how to read what they print.
 
+mod group;
 mod log;
 mod metadata;
 mod partition;
@@ -28,5 +29,6 @@ fn main() {
     log::benches(&mut criterion);
     ring::benches(&mut criterion);
     metadata::benches(&mut criterion);
+    group::benches(&mut criterion);
     criterion.final_summary();
 }

@@ -3,6 +3,9 @@
 //! The log is read once from its start, batch by batch. What is held meanwhile is the state that the records so far
 //! amount to, not the records: memory is bounded by [`GROUP_LOAD_FACTOR`] times what a coordinator may hold, and one batch, whatever the log's length;
 //! the time is that of reading the log.
+//!
+//! Records of groups of other protocols (KIP-848, KIP-932, KIP-1071) stay in the log untouched. Of these groups is known
+//! that they exist and who is a member; their offsets are served, and whatever would need to know more is refused.
 
 use std::fmt;
 

@@ -52,7 +52,8 @@ pub struct RequestContext {
 ///
 /// Before it comes here the caller has checked what the client may do, and that topics and partitions exist: what is
 /// unknown or forbidden is answered by the caller and taken out. Where a version names topics by id (OffsetCommit and
-/// OffsetFetch 10), the caller has filled in the names beside the ids.
+/// OffsetFetch 10), the caller has filled in the names beside the ids; and for OffsetCommit in every version the ids
+/// beside the names, since they are stored with the offsets.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     /// Key 11. Waits for the other members.
@@ -63,7 +64,7 @@ pub enum Request {
     Heartbeat(HeartbeatRequest),
     /// Key 13.
     LeaveGroup(LeaveGroupRequest),
-    /// Key 8. In version 10 each topic has both name and id.
+    /// Key 8. Each topic has both name and id.
     OffsetCommit(OffsetCommitRequest),
     /// Key 28.
     TxnOffsetCommit(TxnOffsetCommitRequest),
@@ -106,7 +107,7 @@ pub enum Answer {
     /// Key 28.
     TxnOffsetCommit(TxnOffsetCommitResponse),
     /// Key 9, one group of it; see [`offset_fetch_response`](super::offset_fetch_response). Where all topics were asked
-    /// for, they have their names, and an id only if one was stored with every offset of them.
+    /// for they have their names and no id, which the caller adds in version 10.
     OffsetFetch(OffsetFetchResponseGroup),
     /// Key 47.
     OffsetDelete(OffsetDeleteResponse),

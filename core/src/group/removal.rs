@@ -10,7 +10,7 @@ use super::log_record::{CommittedOffset, OffsetKey, OtherKind, group_tombstone, 
 use super::message::{Answer, Effect, Now, Request, RequestContext, RequestId};
 use super::turn::{Draft, OffsetChange, Then};
 use crate::base::{PartitionIndex, Timestamp, TopicId, Uuid};
-use crate::limits::{EXPIRY_GROUPS_MAX, GROUP_APPENDS_MAX};
+use crate::limits::{EXPIRY_LOOK_MAX, GROUP_APPENDS_MAX};
 use crate::protocol::messages::delete_groups_response::DeletableGroupResult;
 use crate::protocol::messages::describe_groups_response::DescribedGroup;
 use crate::protocol::messages::list_groups_response::ListedGroup;
@@ -194,14 +194,19 @@ impl GroupCoordinator {
     pub(super) fn expire(&mut self, now: Now) {
         let from = self.expiry_from.take().map_or(Bound::Unbounded, Bound::Excluded);
         let ids: Vec<_> =
-            self.groups.range((from, Bound::Unbounded)).take(EXPIRY_GROUPS_MAX).map(|(id, _)| id.clone()).collect();
-        let is_last = ids.len() < EXPIRY_GROUPS_MAX;
+            self.groups.range((from, Bound::Unbounded)).take(EXPIRY_LOOK_MAX).map(|(id, _)| id.clone()).collect();
+        let is_last = ids.len() < EXPIRY_LOOK_MAX;
+        let mut looked = 0;
         for id in &ids {
             if self.append_count() >= GROUP_APPENDS_MAX {
                 break;
             }
+            looked += 1 + self.groups.get(id).map_or(0, |group| group.offsets.count());
             self.expire_group(now, id);
             self.expiry_from = Some(id.clone());
+            if looked >= EXPIRY_LOOK_MAX {
+                break;
+            }
         }
         let is_done = is_last && (ids.is_empty() || self.expiry_from.as_ref() == ids.last());
         let wait_ms = if is_done { self.settings.retention_check_interval_ms } else { EXPIRY_PAUSE_MS };
@@ -217,26 +222,31 @@ impl GroupCoordinator {
         if classic.state == State::Dead {
             return;
         }
-        let rule = ExpiryRule::of(classic, self.settings.offsets_retention_ms);
         let mut gone = Vec::new();
         let mut is_all = group.in_flight == 0 && !group.offsets.has_open_transactions();
-        if let Some(rule) = &rule {
-            for (topic, partitions) in group.offsets.committed() {
-                let is_read = rule.subscription.has(topic);
-                for (partition, stored) in partitions {
-                    if !is_read
-                        && rule.is_over(&stored.committed, now.wall)
-                        && !group.offsets.is_in_flight(topic, *partition)
-                        && !group.offsets.is_unstable(topic, *partition)
-                    {
-                        gone.push((topic.clone(), *partition));
-                    } else {
-                        is_all = false;
+        match ExpiryRule::of(classic, self.settings.offsets_retention_ms) {
+            None => is_all &= group.offsets.is_empty(),
+            Some(rule) => {
+                for (topic, partitions) in group.offsets.committed() {
+                    for (partition, stored) in partitions {
+                        if rule.is_over(&stored.committed, now.wall)
+                            && !group.offsets.is_in_flight(topic, *partition)
+                            && !group.offsets.is_unstable(topic, *partition)
+                        {
+                            gone.push((topic.clone(), *partition));
+                        } else {
+                            is_all = false;
+                        }
                     }
                 }
             }
-        } else {
-            is_all &= group.offsets.is_empty();
+        }
+        if !gone.is_empty() {
+            // Looked at last: reading what all members subscribe to is long, and offsets that are in use are young.
+            let before = gone.len();
+            let subscription = classic.subscription();
+            gone.retain(|(topic, _)| !subscription.has(topic));
+            is_all &= gone.len() == before;
         }
         if is_all && classic.state == State::Empty && classic.pending.is_empty() {
             self.begin_deletion(now, id, None);
@@ -318,22 +328,20 @@ struct ExpiryRule {
     retention_ms: i64,
     /// Counted from when the group became empty, if that is known; else from each commit.
     since: Option<Timestamp>,
-    subscription: Subscription,
 }
 
 impl ExpiryRule {
     /// `None` where nothing expires: the offsets of a group that is at work.
     fn of(group: &ClassicGroup, retention_ms: i64) -> Option<Self> {
-        let subscription = group.subscription();
         let since = match (&group.protocol_type, group.state) {
             // A group of which only offsets are known: its readers manage themselves.
             (None, _) => None,
             (Some(_), State::Empty) => Some(group.since).filter(|since| *since != Timestamp::NONE),
             // What a consumer group that is at work does not read any more.
-            (Some(_), State::Stable) if group.is_consumer_group() && subscription.is_known() => None,
+            (Some(_), State::Stable) if group.is_consumer_group() => None,
             _ => return None,
         };
-        Some(Self { retention_ms, since, subscription })
+        Some(Self { retention_ms, since })
     }
 
     fn is_over(&self, committed: &CommittedOffset, now: Timestamp) -> bool {

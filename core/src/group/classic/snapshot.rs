@@ -181,9 +181,4 @@ impl Subscription {
     pub(in super::super) fn has(&self, topic: &str) -> bool {
         self.topics.as_ref().map_or(self.otherwise, |topics| topics.contains(topic))
     }
-
-    /// Whether the topics are known.
-    pub(in super::super) fn is_known(&self) -> bool {
-        self.topics.is_some()
-    }
 }
