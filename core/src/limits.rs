@@ -103,6 +103,13 @@ pub const APPEND_GROUP_BATCHES_MAX: usize = 256;
 /// Bytes from which a write to a partition takes no further batch.
 pub const APPEND_GROUP_BYTES_MAX: usize = 1024 * 1024;
 
+/// Room on the disk that a partition whose write has failed waits for before it takes records again: as much as one
+/// write takes.
+pub const RESUME_ROOM_BYTES: u64 = APPEND_GROUP_BYTES_MAX as u64;
+
+/// Time between two looks of such a partition whether it can take records again.
+pub const RESUME_INTERVAL_MS: u64 = 1_000;
+
 /// Bytes written to a partition after which the device is started on them.
 pub const WRITEBACK_BYTES: u64 = 4 * 1024 * 1024;
 

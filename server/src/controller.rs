@@ -33,6 +33,7 @@ use crate::catalog::{Catalog, log_settings};
 use crate::hop::{Call, Reply};
 use crate::local::{Turn, all_of};
 use crate::node::{METADATA_PARTITION, StartError};
+use crate::remedy::WithRemedy;
 use crate::shard::Shard;
 use crate::snapshots::{self, Contents, ReadMetadata, Snapshots};
 use crate::storage::append::Incoming;
@@ -99,7 +100,7 @@ impl<S: Sys> Controller<S> {
         let name = PartitionDirectory::live(METADATA_TOPIC_NAME, METADATA_PARTITION).name();
         let directory = root.join(name);
         let broken = |error: io::Error| {
-            StartError(format!("the metadata log in {} cannot be used: {error}", directory.display()))
+            StartError(format!("the metadata log in {} cannot be used: {}", directory.display(), WithRemedy(&error)))
         };
 
         let directory_id = meta.directory_id.unwrap_or(Uuid::ZERO);

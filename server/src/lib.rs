@@ -11,6 +11,7 @@ mod local;
 mod mail;
 pub mod node;
 pub mod process;
+mod remedy;
 pub mod settings;
 mod shard;
 mod snapshots;

@@ -23,7 +23,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use corelane_core::base::{PartitionIndex, ShardId, Uuid};
-use corelane_core::limits::{CHECKPOINT_INTERVAL_MS, CONNECTIONS_MAX, HOUSEKEEPING_INTERVAL_MS, STOP_WAIT_MS_MAX};
+use corelane_core::limits::{
+    CHECKPOINT_INTERVAL_MS, CONNECTIONS_MAX, HOUSEKEEPING_INTERVAL_MS, RESUME_INTERVAL_MS, STOP_WAIT_MS_MAX,
+};
 use corelane_core::log::names::{DirectoryStage, PartitionDirectory};
 use corelane_core::log::{CleanShutdown, MetaProperties, PreviousRun};
 use corelane_core::metadata::{BrokerEpoch, METADATA_TOPIC_NAME};
@@ -34,6 +36,7 @@ use crate::controller::Controller;
 use crate::hop::{Call, Mail, Origin, Reply};
 use crate::local::{Either, all_of, first_of};
 use crate::mail;
+use crate::remedy::WithRemedy;
 use crate::settings::Settings;
 use crate::shard::Shard;
 use crate::storage::checkpoints::{self, Checkpoints, PartitionMarks};
@@ -84,6 +87,7 @@ pub async fn run<S: Sys>(
     let shard = Shard::new(sys.clone(), settings);
     sys.spawn("mail", mail::deliver(Rc::clone(&shard)));
     sys.spawn("housekeeping", keep_house(Rc::clone(&shard)));
+    sys.spawn("unopened logs", open_unopened(Rc::clone(&shard)));
     if sys.shard() != ShardId(0) {
         shard.exited().await;
         return Ok(());
@@ -140,7 +144,7 @@ async fn lead<S: Sys>(
 }
 
 fn failed(path: &Path, what: &str, error: &io::Error) -> StartError {
-    StartError(format!("{} {what}: {error}", path.display()))
+    StartError(format!("{} {what}: {}", path.display(), WithRemedy(error)))
 }
 
 /// What claiming the data directory told.
@@ -159,12 +163,7 @@ struct Claimed<S: Sys> {
 async fn claim<S: Sys>(shard: &Rc<Shard<S>>, root: &Path) -> Result<Claimed<S>, StartError> {
     let sys = &shard.sys;
     let broken = |error: &io::Error| {
-        let remedy = match error.kind() {
-            io::ErrorKind::PermissionDenied => "; give this user the directory, or name another with log.dirs",
-            io::ErrorKind::StorageFull => "; make room, or name another directory with log.dirs",
-            _ => "",
-        };
-        StartError(format!("the data directory {} cannot be used: {error}{remedy}", root.display()))
+        StartError(format!("the data directory {} cannot be used: {}", root.display(), WithRemedy(error)))
     };
     for ancestor in root.ancestors().collect::<Vec<_>>().into_iter().rev().filter(|path| path.parent().is_some()) {
         sys.create_directory(ancestor.to_owned()).await.map_err(|error| broken(&error))?;
@@ -400,6 +399,14 @@ async fn write_checkpoints<S: Sys>(shard: Rc<Shard<S>>) {
         {
             tracing::warn!(%error, "checkpoints could not be written; a recovery will take longer");
         }
+    }
+}
+
+/// Tries to open what could not be opened, as on a disk that was full.
+async fn open_unopened<S: Sys>(shard: Rc<Shard<S>>) {
+    while !shard.stopping.get() {
+        shard.sys.sleep_until(shard.sys.now().plus_ms(RESUME_INTERVAL_MS)).await;
+        shard.open_unopened().await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! One shard: what it owns, and how it answers what other shards ask of it.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use crate::catalog::{Catalog, StartFacts, Topic};
 use crate::controller::{Command, Controller, Outcome};
 use crate::hop::{Call, Hop, LongPoll, Mail, Reply, WatchId};
 use crate::local::{Signal, Slot, Turn, all_of};
+use crate::remedy::WithRemedy;
 use crate::settings::Settings;
 use crate::storage::append::{AppendError, AppendItem, AppendResult};
 use crate::storage::open::{self, OpenOptions};
@@ -48,6 +49,8 @@ pub(crate) struct Shard<S: Sys> {
     /// States of the metadata are taken over one after the other.
     publishing: Turn,
     partitions: RefCell<BTreeMap<PartitionKey, Rc<PartitionLog<S>>>>,
+    /// Partitions of this shard whose logs could not be opened.
+    unopened: RefCell<BTreeSet<PartitionKey>>,
     /// Watches that other shards, or this one, have left here, and on which partitions.
     watching: RefCell<BTreeMap<(ShardId, WatchId), Vec<PartitionKey>>>,
     /// Decides on metadata; on shard 0 only, and there once it has read its log.
@@ -82,6 +85,7 @@ impl<S: Sys> Shard<S> {
             catalog: RefCell::new(Arc::new(Catalog::empty(Arc::default(), Arc::new(settings.config.clone())))),
             publishing: Turn::default(),
             partitions: RefCell::default(),
+            unopened: RefCell::default(),
             watching: RefCell::default(),
             controller: RefCell::default(),
             producer_ids: RefCell::default(),
@@ -108,6 +112,14 @@ impl<S: Sys> Shard<S> {
         self.partitions.borrow().get(&key).cloned()
     }
 
+    /// A partition of this shard, or the error that requests for it are answered with.
+    fn served_partition(&self, key: PartitionKey) -> Result<Rc<PartitionLog<S>>, ErrorCode> {
+        self.partition(key).ok_or_else(|| match self.unopened.borrow().contains(&key) {
+            true => ErrorCode::KAFKA_STORAGE_ERROR,
+            false => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        })
+    }
+
     /// All partitions of this shard.
     pub(crate) fn partitions(&self) -> Vec<Rc<PartitionLog<S>>> {
         self.partitions.borrow().values().cloned().collect()
@@ -129,11 +141,12 @@ impl<S: Sys> Shard<S> {
             Call::Append(items) => Reply::Append(self.append(items).await),
             Call::Read(items, long_poll) => Reply::Read(self.read(from, items, long_poll).await),
             Call::List(items) => {
-                let found = items.into_iter().map(|item| read::list_offset(self.partition(item.partition), item));
+                let found =
+                    items.into_iter().map(|item| read::list_offset(self.served_partition(item.partition), item));
                 Reply::List(all_of(found.collect()).await)
             }
             Call::EpochEnds(items) => Reply::EpochEnds(
-                items.iter().map(|item| read::epoch_end(self.partition(item.partition), item)).collect(),
+                items.iter().map(|item| read::epoch_end(self.served_partition(item.partition), item)).collect(),
             ),
             Call::Control(command) => {
                 let controller = self.controller.borrow().clone().expect("shard 0 has the controller");
@@ -163,11 +176,15 @@ impl<S: Sys> Shard<S> {
     async fn append(&self, items: Vec<AppendItem>) -> Vec<AppendResult> {
         let appends = items.into_iter().map(|AppendItem { partition, batch }| {
             // The place in the partition's queue is taken here, before anything waits.
-            let appended = self.partition(partition).map(|log| log.append(batch));
+            let appended = self.served_partition(partition).map(|log| log.append(batch));
             async move {
                 match appended {
-                    Some(appended) => appended.await,
-                    None => Err(AppendError::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "the partition is not here")),
+                    Ok(appended) => appended.await,
+                    Err(ErrorCode::KAFKA_STORAGE_ERROR) => Err(AppendError::new(
+                        ErrorCode::KAFKA_STORAGE_ERROR,
+                        "the log could not be opened; the broker's log names the cause",
+                    )),
+                    Err(code) => Err(AppendError::new(code, "the partition is not here")),
                 }
             }
         });
@@ -185,7 +202,7 @@ impl<S: Sys> Shard<S> {
         }
         let mut results = Vec::with_capacity(items.len());
         for item in items {
-            results.push(read::find(self.partition(item.partition), &item).await);
+            results.push(read::find(self.served_partition(item.partition), &item).await);
         }
         if let Some(LongPoll { watch, bytes_min }) = long_poll
             && read::is_enough(&results, bytes_min)
@@ -250,6 +267,7 @@ impl<S: Sys> Shard<S> {
             self.partitions.borrow_mut().remove(&log.key);
             self.delete_log(&log).await;
         }
+        self.unopened.borrow_mut().retain(|key| catalog.has_partition(*key));
         let mut new = Vec::new();
         for (key, topic) in catalog.partitions().filter(|(key, _)| self.owner_of(*key) == shard) {
             match self.partition(key) {
@@ -266,7 +284,7 @@ impl<S: Sys> Shard<S> {
         *self.catalog.borrow_mut() = catalog;
     }
 
-    /// Opens or makes the log of a partition. One that cannot be opened is not here for requests; the log says why.
+    /// Opens or makes the log of a partition. Requests for one that cannot be opened are refused; the log says why.
     async fn open_log(self: &Rc<Self>, catalog: &Catalog, key: PartitionKey, topic: &Topic) {
         let weak: Weak<Self> = Rc::downgrade(self);
         let notify = Rc::new(move |shard, watch| {
@@ -287,10 +305,32 @@ impl<S: Sys> Shard<S> {
         match open::open(&self.sys, options).await {
             Ok(log) => {
                 self.partitions.borrow_mut().insert(key, log);
+                if self.unopened.borrow_mut().remove(&key) {
+                    tracing::warn!(partition = %topic.partition_name(key.index), "log opened after all");
+                }
             }
-            Err(error) => {
+            // Said once: it is tried again every second.
+            Err(error) if self.unopened.borrow_mut().insert(key) => {
+                let error = WithRemedy(&error);
                 tracing::error!(partition = %topic.partition_name(key.index), %error, "log could not be opened");
             }
+            Err(_) => {}
+        }
+    }
+
+    /// Tries again to open what could not be opened.
+    pub(crate) async fn open_unopened(self: &Rc<Self>) {
+        if self.unopened.borrow().is_empty() {
+            return;
+        }
+        let _turn = self.publishing.take().await;
+        if self.stopping.get() {
+            return;
+        }
+        let catalog = self.catalog();
+        let unopened = self.unopened.borrow().clone();
+        for (key, topic) in catalog.partitions().filter(|(key, _)| unopened.contains(key)) {
+            self.open_log(&catalog, key, topic).await;
         }
     }
 
@@ -314,6 +354,8 @@ impl<S: Sys> Shard<S> {
     }
 
     async fn close_logs(&self) -> Result<Vec<checkpoints::PartitionMarks>, String> {
+        // Behind a log that is just being opened.
+        let _turn = self.publishing.take().await;
         let logs = self.partitions();
         let closed = all_of(logs.iter().map(|log| log.close()).collect()).await;
         for (log, result) in logs.iter().zip(closed) {

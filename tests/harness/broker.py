@@ -44,6 +44,8 @@ class Broker:
         self.port = free_port()
         self.log_path = self.directory.with_name(self.directory.name + ".output")
         self.process: subprocess.Popen | None = None
+        # What goes before the command, as for a start inside a namespace.
+        self.before: list[str] = []
 
     @property
     def address(self) -> str:
@@ -63,7 +65,7 @@ class Broker:
         self.directory.parent.mkdir(parents=True, exist_ok=True)
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                [*self.before, *self.command()], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
 
     def wait_until_ready(self) -> None:

@@ -14,8 +14,8 @@
 //! bounded by the requests in progress, one batch each at most.
 //!
 //! A write that fails leaves an unknown number of bytes behind the last good one. Everything admitted is answered
-//! with an error, the machine is thrown away, the file is cut and the log is opened again from the disk. If even that
-//! fails, or a sync does, the partition is fenced until the broker is started again.
+//! with an error, the file is cut, and the log is opened again from the disk before anything else is appended
+//! ([`super::pause`]). If a sync fails, the partition is fenced until the broker is started again.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -144,10 +144,11 @@ impl<S: Sys> PartitionLog<S> {
             State::Fenced => AppendError::new(
                 ErrorCode::KAFKA_STORAGE_ERROR,
                 format!(
-                    "the log of {} is fenced after a failed write or sync; the broker's log names the cause",
+                    "the log of {} is fenced after a failed sync: start the broker again once its disk is in order",
                     self.name
                 ),
             ),
+            State::Paused => AppendError::new(ErrorCode::KAFKA_STORAGE_ERROR, self.paused_by.borrow().clone()),
             // The broker stops, or the topic is being deleted: the client looks for the leader again.
             State::Serving | State::Closed => {
                 AppendError::new(ErrorCode::NOT_LEADER_OR_FOLLOWER, format!("{} is closed here", self.name))
@@ -155,7 +156,7 @@ impl<S: Sys> PartitionLog<S> {
         }
     }
 
-    async fn drain(self: Rc<Self>) {
+    pub(super) async fn drain(self: Rc<Self>) {
         loop {
             let mut group = Group::default();
             let mut roll = false;

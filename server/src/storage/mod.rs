@@ -2,11 +2,13 @@
 //!
 //! Each partition is a [`PartitionLog`] on its owner shard: the machine, the open files, the queue of appends and who
 //! waits for what. [`append`] writes, [`read`] finds what can be read, [`sync`] makes durable, [`open`] recovers,
-//! [`records`] takes records back and says who wrote, [`checkpoints`] keeps the files in the root of the data directory.
+//! `pause` goes on after a failed write, [`records`] takes records back and says who wrote, [`checkpoints`] keeps the files
+//! in the root of the data directory.
 
 pub(crate) mod append;
 pub(crate) mod checkpoints;
 pub(crate) mod open;
+mod pause;
 pub(crate) mod read;
 mod recall;
 pub(crate) mod records;
@@ -22,9 +24,8 @@ use std::rc::Rc;
 use corelane_core::base::{FilePosition, Monotonic, NodeId, Offset, PartitionIndex, ShardId, TopicId};
 use corelane_core::limits::PRODUCER_EXPIRY_INTERVAL_MS;
 use corelane_core::partition::{LogSettings, Partition};
-use corelane_core::protocol::ErrorCode;
 
-use self::append::{AppendError, Queued, Unacknowledged};
+use self::append::{Queued, Unacknowledged};
 use self::checkpoints::PartitionMarks;
 use self::segments::SegmentFiles;
 use crate::hop::WatchId;
@@ -45,7 +46,9 @@ pub struct PartitionKey {
 pub(crate) enum State {
     /// It appends and reads.
     Serving,
-    /// Its disk failed it: it refuses appends until the broker is started again.
+    /// A write failed: it is read, and refuses appends until its log could be opened again.
+    Paused,
+    /// A sync failed: it refuses appends and reads until the broker is started again.
     Fenced,
     /// It was closed: the broker stops, or the topic is gone.
     Closed,
@@ -75,6 +78,12 @@ pub(crate) struct PartitionLog<S: Sys> {
     draining: Cell<bool>,
     /// Raised when the queue has run empty.
     idle: Signal,
+    /// A write has failed, and the log has not been opened again since: the machine knows of records that are not there.
+    is_stale: Cell<bool>,
+    /// The last such failure, for those who are refused.
+    paused_by: RefCell<String>,
+    /// When the log was last tried to be opened again.
+    resume_tried: Cell<Monotonic>,
     /// Written, and waiting to become visible.
     unacknowledged: RefCell<Vec<Unacknowledged>>,
 
@@ -136,8 +145,10 @@ impl<S: Sys> PartitionLog<S> {
 
     /// Does what is due by time.
     pub(crate) fn keep_house(self: &Rc<Self>) {
-        if self.state.get() != State::Serving {
-            return;
+        match self.state.get() {
+            State::Serving => {}
+            State::Paused => return self.resume_if_due(),
+            State::Fenced | State::Closed => return,
         }
         let now = self.sys.now();
         let flush_ms = self.machine.borrow().settings().flush_ms;
@@ -164,28 +175,6 @@ impl<S: Sys> PartitionLog<S> {
         }
     }
 
-    /// A write failed: nobody is left waiting, and the log is opened again from what the disk has.
-    async fn fail(&self, what: &str, error: &io::Error) {
-        tracing::error!(partition = %self.name, %error, "{what} failed");
-        self.state.set(State::Fenced);
-        let answer =
-            AppendError::new(ErrorCode::KAFKA_STORAGE_ERROR, format!("{what} of {} failed: {error}", self.name));
-        self.refuse_all(&answer);
-        // Also what is queued: it would meet the same device, and nobody may wait for ever.
-        for queued in self.queue.take() {
-            queued.refuse(answer.clone());
-        }
-        // What the failed write left behind is cut before anything else is appended.
-        match self.reopen().await {
-            Ok(()) => {
-                tracing::warn!(partition = %self.name, "log opened again after a failed {what}");
-                self.state.set(State::Serving);
-            }
-            Err(error) => tracing::error!(partition = %self.name, %error, "log fenced: it could not be opened again"),
-        }
-        self.advanced();
-    }
-
     /// Refuses further appends, waits for those in progress, and makes everything durable.
     ///
     /// # Errors
@@ -197,6 +186,9 @@ impl<S: Sys> PartitionLog<S> {
         }
         if was == State::Fenced {
             return Err(io::Error::other(format!("{} is fenced", self.name)));
+        }
+        if self.is_stale.get() {
+            self.reopen().await?;
         }
         self.finish_files().await
     }

@@ -94,6 +94,9 @@ pub(crate) async fn open<S: Sys>(sys: &S, options: OpenOptions<'_>) -> io::Resul
         queue: RefCell::default(),
         draining: Cell::new(false),
         idle: Signal::default(),
+        is_stale: Cell::new(false),
+        paused_by: RefCell::default(),
+        resume_tried: Cell::new(sys.now()),
         unacknowledged: RefCell::default(),
         syncing: Cell::new(false),
         synced: Signal::default(),
@@ -480,6 +483,7 @@ impl<S: Sys> PartitionLog<S> {
         *self.machine.borrow_mut() = Partition::new(settings, leader_epoch, recovered, self.sys.random());
         *self.files.borrow_mut() = BTreeMap::from([(active, files)]);
         *self.snapshots.borrow_mut() = snapshots;
+        self.is_stale.set(false);
         Ok(())
     }
 

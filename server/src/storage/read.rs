@@ -163,18 +163,21 @@ fn check_epoch<S: Sys>(log: &PartitionLog<S>, believed: LeaderEpoch) -> Result<(
     }
 }
 
-fn open_log<S: Sys>(log: Option<Rc<PartitionLog<S>>>) -> Result<Rc<PartitionLog<S>>, ErrorCode> {
-    let log = log.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+/// A partition, or the error that requests for it are answered with.
+type Found<S> = Result<Rc<PartitionLog<S>>, ErrorCode>;
+
+fn readable<S: Sys>(log: Found<S>) -> Found<S> {
+    let log = log?;
     match log.state() {
-        State::Serving => Ok(log),
+        State::Serving | State::Paused => Ok(log),
         State::Fenced => Err(ErrorCode::KAFKA_STORAGE_ERROR),
         State::Closed => Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
     }
 }
 
 /// Finds what a reader wants.
-pub(crate) async fn find<S: Sys>(log: Option<Rc<PartitionLog<S>>>, item: &ReadItem) -> ReadResult<S> {
-    let log = match open_log(log) {
+pub(crate) async fn find<S: Sys>(log: Found<S>, item: &ReadItem) -> ReadResult<S> {
+    let log = match readable(log) {
         Ok(log) => log,
         Err(error) => return ReadResult::failed(error),
     };
@@ -215,9 +218,9 @@ pub(crate) async fn find<S: Sys>(log: Option<Rc<PartitionLog<S>>>, item: &ReadIt
 }
 
 /// Looks an offset up.
-pub(crate) async fn list_offset<S: Sys>(log: Option<Rc<PartitionLog<S>>>, item: ListItem) -> ListResult {
+pub(crate) async fn list_offset<S: Sys>(log: Found<S>, item: ListItem) -> ListResult {
     let failed = |error| ListResult { error, timestamp: Timestamp::NONE, offset: Offset(-1), epoch: LeaderEpoch::NONE };
-    let log = match open_log(log) {
+    let log = match readable(log) {
         Ok(log) => log,
         Err(error) => return failed(error),
     };
@@ -253,14 +256,18 @@ pub(crate) async fn list_offset<S: Sys>(log: Option<Rc<PartitionLog<S>>>, item: 
 }
 
 /// Looks the end of an epoch up.
-pub(crate) fn epoch_end<S: Sys>(log: Option<Rc<PartitionLog<S>>>, item: &EpochEndItem) -> EpochEndResult {
+pub(crate) fn epoch_end<S: Sys>(log: Found<S>, item: &EpochEndItem) -> EpochEndResult {
     let failed = |error| EpochEndResult { error, epoch: LeaderEpoch::NONE, end: Offset(-1) };
-    let log = match open_log(log) {
+    let log = match readable(log) {
         Ok(log) => log,
         Err(error) => return failed(error),
     };
     if let Err(error) = check_epoch(&log, item.current_epoch) {
         return failed(error);
+    }
+    if log.state() == State::Paused {
+        // The machine's end is that of records which were not written.
+        return failed(ErrorCode::KAFKA_STORAGE_ERROR);
     }
     let machine = log.machine.borrow();
     match machine.epochs().end_of(item.epoch, machine.log_end()) {

@@ -25,7 +25,7 @@ impl<S: Sys> PartitionLog<S> {
                     // The pages that failed may be gone although later syncs would succeed: never tried again.
                     tracing::error!(partition = %this.name, %error, "sync failed; the log is fenced");
                     this.state.set(State::Fenced);
-                    let refused = super::AppendError::new(
+                    let refused = super::append::AppendError::new(
                         corelane_core::protocol::ErrorCode::KAFKA_STORAGE_ERROR,
                         format!("sync of {} failed: {error}", this.name),
                     );
