@@ -172,3 +172,12 @@ pub(super) fn detached(bytes: &Bytes) -> Bytes {
 pub(super) fn detached_text(text: &str) -> KafkaString {
     if text.is_empty() { KafkaString::EMPTY } else { KafkaString::copied(text) }
 }
+
+/// The beginning of a text, at most `bytes_max` long.
+pub(super) fn beginning(text: &str, bytes_max: usize) -> &str {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}

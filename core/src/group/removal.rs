@@ -163,21 +163,18 @@ impl GroupCoordinator {
         request: Option<RequestId>,
         result: Result<(), ErrorCode>,
     ) {
-        // Of several batches an earlier one may have failed.
-        let is_empty = self.groups.get(id).is_none_or(|group| group.offsets.is_empty());
         let code = match result {
-            Ok(()) if is_empty => {
-                self.remove_group(id);
-                ErrorCode::NONE
-            }
             Ok(()) => {
-                self.with_classic(now, id, |group, turn| {
-                    *group = ClassicGroup::new(group.id.clone(), turn.now.wall);
-                });
+                // Of several batches an earlier one may have failed.
+                let is_empty = self.groups.get(id).is_none_or(|group| group.offsets.is_empty());
                 if let Some(group) = self.groups.get_mut(id) {
                     group.is_recorded = false;
                 }
-                ErrorCode::COORDINATOR_NOT_AVAILABLE
+                // A group without anything, which is dropped as soon as nothing of it is on its way.
+                self.with_classic(now, id, |group, turn| {
+                    *group = ClassicGroup::new(group.id.clone(), turn.now.wall);
+                });
+                if is_empty { ErrorCode::NONE } else { ErrorCode::COORDINATOR_NOT_AVAILABLE }
             }
             Err(code) => {
                 self.with_classic(now, id, |group, _| group.end_deletion());
@@ -261,6 +258,10 @@ impl GroupCoordinator {
         let ids: Vec<_> = self.groups.keys().cloned().collect();
         for id in ids {
             let Some(group) = self.groups.get(&id) else { continue };
+            if matches!(&group.kind, Kind::Classic(group) if group.state == State::Dead) {
+                // It has its tombstones already.
+                continue;
+            }
             let mut gone = Vec::new();
             for (topic, partitions) in group.offsets.committed() {
                 let Some(topic_id) = topics.get(topic.as_str()) else { continue };

@@ -1,6 +1,6 @@
 //! JoinGroup.
 
-use super::super::message::{Answer, RequestContext, RequestId, detached_text};
+use super::super::message::{Answer, RequestContext, RequestId, beginning, detached_text};
 use super::super::turn::{Replacement, Then, Turn, Wishes};
 use super::super::versions::refused_join;
 use super::member::{Member, Parked};
@@ -16,7 +16,8 @@ const MEMBER_ID_REQUIRED_FROM: i16 = 4;
 /// First version whose leader understands that it need not assign (KIP-814).
 const SKIP_ASSIGNMENT_FROM: i16 = 9;
 
-/// Longest part of a member id that comes from the client, in bytes.
+/// Longest part of a client's name that is kept, in a member id and beside it, in bytes. What is kept must fit into a record
+/// and into the answers to others.
 const ID_PREFIX_BYTES_MAX: usize = 16 * 1024;
 
 /// A JoinGroup request on its way through the group.
@@ -162,8 +163,8 @@ impl ClassicGroup {
         self.add_member(Member {
             id,
             instance_id: join.asked.group_instance_id.as_deref().map(detached_text),
-            client_id: detached_text(&join.context.client_id),
-            client_host: detached_text(&join.context.client_host),
+            client_id: detached_text(beginning(&join.context.client_id, ID_PREFIX_BYTES_MAX)),
+            client_host: detached_text(beginning(&join.context.client_host, ID_PREFIX_BYTES_MAX)),
             protocol_type: detached_text(&join.asked.protocol_type),
             join: Some(join.parked()),
             wishes: join.wishes,
@@ -289,11 +290,7 @@ impl ClassicGroup {
 
 /// The id of a new member: what the client calls itself, and a random UUID.
 fn member_id(prefix: &str, random: u128) -> KafkaString {
-    let mut end = prefix.len().min(ID_PREFIX_BYTES_MAX);
-    while !prefix.is_char_boundary(end) {
-        end -= 1;
-    }
-    let prefix = prefix.get(..end).unwrap_or_default();
+    let prefix = beginning(prefix, ID_PREFIX_BYTES_MAX);
     // Version 4 and variant 1 of RFC 9562.
     let bits = random & !(0xf << 76) & !(0b11 << 62) | (4 << 76) | (0b10 << 62);
     let hex = format!("{bits:032x}");

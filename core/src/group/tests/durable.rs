@@ -27,7 +27,9 @@ impl Durable {
                     match committed {
                         Some(committed) => {
                             self.ever.insert((key.0.clone(), key.1.clone(), key.2, committed.offset.0));
-                            self.offsets.insert(key, committed.offset.0);
+                            if append.producer.is_none() {
+                                self.offsets.insert(key, committed.offset.0);
+                            }
                         }
                         None => {
                             self.offsets.remove(&key);

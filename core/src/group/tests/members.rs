@@ -588,6 +588,19 @@ fn what_operators_see() {
 }
 
 #[test]
+fn a_clients_name_that_fits_no_record_is_cut() {
+    let mut broker = Broker::new();
+    // What decoding makes of 32767 bytes that are not UTF-8.
+    let name = "\u{fffd}".repeat(32_767);
+    let id = broker.ask_as(OLD, &name, Request::JoinGroup(join_request("", None, RANGE)));
+    broker.pass_until(id);
+    let member = broker.joined(id).member_id;
+    let id = broker.sync(1, &member, &[(&member, "a")]);
+    assert_eq!(broker.synced(id).assignment, b"a"[..]);
+    assert_eq!(broker.state(), "Stable");
+}
+
+#[test]
 fn memory_is_given_back_and_bounded() {
     let settings = GroupSettings { state_bytes_max: 100_000, ..GroupSettings::default() };
     let mut broker = Broker::with(settings);

@@ -1,6 +1,7 @@
 //! A coordinator with a log in memory, and clients that ask it one thing at a time.
 
 mod durable;
+mod hostile;
 mod members;
 mod model;
 

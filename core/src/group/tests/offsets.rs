@@ -461,6 +461,21 @@ fn offsets_of_deleted_topics_go_with_them() {
 }
 
 #[test]
+fn a_topic_may_be_deleted_while_its_readers_are() {
+    let mut broker = Broker::new();
+    broker.commit(7, -1, "", "t", 5);
+    broker.prompt = false;
+    let id = broker.delete();
+    let now = broker.now();
+    let effects = broker.coordinator.on_topics_deleted(now, &[("t".into(), Uuid([7; 16]))]);
+    broker.perform(effects);
+    broker.prompt = true;
+    broker.acknowledge();
+    assert_eq!(broker.deleted(id), ErrorCode::NONE);
+    assert_eq!(broker.list(), []);
+}
+
+#[test]
 fn commits_are_put_off_or_refused_when_there_is_too_much() {
     let settings = GroupSettings { state_bytes_max: 2_000, ..GroupSettings::default() };
     let mut broker = Broker::with(settings);
