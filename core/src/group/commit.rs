@@ -40,7 +40,10 @@ struct Committer<'a> {
 struct Gathering {
     changes: Vec<OffsetChange>,
     records: Result<Vec<super::log_record::LogRecord>, EncodeError>,
+    /// Bytes that they add to the state.
     growth: usize,
+    /// Bytes that their records take in the log, at most.
+    log_bytes: usize,
 }
 
 impl GroupCoordinator {
@@ -219,6 +222,10 @@ impl GroupCoordinator {
         if growth > 0 && (bytes > self.settings.state_bytes_max || count >= GROUP_OFFSETS_MAX) {
             return ErrorCode::POLICY_VIOLATION;
         }
+        if gathering.log_bytes > self.settings.batch_bytes_max {
+            // The request fails as a whole; the rest of it need not take memory as well.
+            return ErrorCode::NONE;
+        }
         let key = OffsetKey { group: group_id.clone(), topic: topic.clone(), partition };
         let record = offset_record(&key, &committed);
         gathering.add(record, OffsetChange { topic: topic.clone(), partition, committed: Some(committed) });
@@ -343,12 +350,15 @@ fn found(partition: PartitionIndex, committed: &CommittedOffset) -> OffsetFetchR
 
 impl Gathering {
     fn new() -> Self {
-        Self { changes: Vec::new(), records: Ok(Vec::new()), growth: 0 }
+        Self { changes: Vec::new(), records: Ok(Vec::new()), growth: 0, log_bytes: 0 }
     }
 
     fn add(&mut self, record: Result<super::log_record::LogRecord, EncodeError>, change: OffsetChange) {
         match (&mut self.records, record) {
-            (Ok(records), Ok(record)) => records.push(record),
+            (Ok(records), Ok(record)) => {
+                self.log_bytes += record.size_bytes_max();
+                records.push(record);
+            }
             (Ok(_), Err(error)) => self.records = Err(error),
             (Err(_), _) => {}
         }

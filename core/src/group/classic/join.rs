@@ -271,7 +271,8 @@ impl ClassicGroup {
             self.touch(turn, &old_id);
             return self.maybe_complete_join(turn);
         }
-        if !waits(self) {
+        if !waits(self) || self.state != State::Stable {
+            // A rebalance began meanwhile: its join counts for that one, and is answered with the next generation.
             return;
         }
         self.change_member(&new_id, |member| member.join = None);

@@ -454,6 +454,32 @@ fn a_static_member_comes_back_without_a_rebalance() {
 }
 
 #[test]
+fn a_static_member_that_comes_back_into_a_rebalance_is_in_the_next_generation() {
+    let mut broker = Broker::new();
+    let joins =
+        [broker.join(OLD, "", None, RANGE), broker.join(OLD, "", None, RANGE), broker.join(5, "", Some("i"), RANGE)];
+    broker.pass_until(joins[0]);
+    let joined = joins.map(|id| broker.joined(id));
+    let leader = joined.iter().find(|one| one.member_id == one.leader).unwrap().member_id.clone();
+    for one in &joined {
+        let id = broker.sync(1, &one.member_id, &[]);
+        broker.answer(id);
+    }
+    assert_eq!(broker.state(), "Stable");
+    broker.prompt = false;
+    let back = broker.join(9, "", Some("i"), RANGE);
+    let (goes, stays) = if leader == joined[0].member_id { (0, 1) } else { (1, 0) };
+    broker.leave(&joined[goes].member_id, None);
+    broker.prompt = true;
+    broker.acknowledge();
+    assert_eq!((broker.answer(back), broker.state()), (None, "PreparingRebalance".to_owned()));
+    let rejoin = broker.join(OLD, &joined[stays].member_id, None, RANGE);
+    let (back, rejoin) = (broker.joined(back), broker.joined(rejoin));
+    assert_eq!((back.generation_id, rejoin.generation_id), (2, 2));
+    assert_eq!(back.leader, rejoin.leader);
+}
+
+#[test]
 fn a_static_member_whose_new_id_cannot_be_written_keeps_the_old_one() {
     let mut broker = Broker::new();
     let join = broker.join(9, "", Some("a"), RANGE);

@@ -489,6 +489,18 @@ fn commits_are_put_off_or_refused_when_there_is_too_much() {
     assert_eq!(broker.committed(id), ErrorCode::NONE, "what is there already goes on");
     assert!(broker.coordinator.state_bytes() <= 2_500);
 
+    // What takes more than one batch fails as a whole, as in Kafka.
+    let settings = GroupSettings { batch_bytes_max: 1_000, ..GroupSettings::default() };
+    let mut broker = Broker::with(settings);
+    let mut request = commit_request(-1, "", "t", 5);
+    let more = (1..100).map(|index| OffsetCommitRequestPartition { partition_index: index, ..Default::default() });
+    request.topics[0].partitions.extend(more);
+    let id = broker.ask(7, Request::OffsetCommit(request));
+    let Some(Answer::OffsetCommit(response)) = broker.answer(id) else { panic!() };
+    let codes = response.topics[0].partitions.iter().map(|one| ErrorCode(one.error_code));
+    assert_eq!(codes.filter(|code| *code == ErrorCode::UNKNOWN_SERVER_ERROR).count(), 100);
+    assert_eq!((broker.list(), broker.coordinator.state_bytes()), (Vec::new(), 0));
+
     let mut broker = Broker::new();
     broker.prompt = false;
     for _ in 0..crate::limits::GROUP_APPENDS_MAX {
