@@ -299,28 +299,32 @@ async fn unsynced_files<S: Sys>(sys: &S, directory: &Path, recovered: &Recovered
 async fn write_again<S: Sys>(sys: &S, directory: &Path, recovered: &Recovered) -> io::Result<()> {
     let active = recovered.segments.last().map_or(Offset(0), |segment| segment.base);
     for segment in recovered.segments.iter().rev() {
-        let log = sys.open(path_of(directory, segment.base, SegmentFileKind::Log), OpenMode::Write).await?;
         let indexed = recovered.index.offsets().walk_start(recovered.durable);
-        let mut position = if segment.base == active { indexed } else { FilePosition(0) };
-        while position.0 < segment.bytes {
-            let left = usize::try_from(segment.bytes - position.0).unwrap_or(usize::MAX);
-            let chunk = sys.read_at(&log, position, left.min(RECOVERY_CHUNK_BYTES)).await?;
-            if chunk.is_empty() {
-                return Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "a segment became shorter while it was opened",
-                ));
-            }
-            let end = position.plus(chunk.len() as u64);
-            sys.write_at(&log, position, vec![chunk]).await?;
-            position = end;
-            sys.breathe().await;
+        let from = if segment.base == active { indexed } else { FilePosition(0) };
+        write_file_again(sys, path_of(directory, segment.base, SegmentFileKind::Log), from).await?;
+        for kind in [SegmentFileKind::OffsetIndex, SegmentFileKind::TimeIndex] {
+            write_file_again(sys, path_of(directory, segment.base, kind), FilePosition(0)).await?;
         }
         if segment.base <= recovered.durable {
             break;
         }
     }
     Ok(())
+}
+
+async fn write_file_again<S: Sys>(sys: &S, path: PathBuf, from: FilePosition) -> io::Result<()> {
+    let file = sys.open(path, OpenMode::Write).await?;
+    let mut position = from;
+    loop {
+        let chunk = sys.read_at(&file, position, RECOVERY_CHUNK_BYTES).await?;
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        let end = position.plus(chunk.len() as u64);
+        sys.write_at(&file, position, vec![chunk]).await?;
+        position = end;
+        sys.breathe().await;
+    }
 }
 
 async fn read_epochs<S: Sys>(sys: &S, directory: &Path) -> io::Result<LeaderEpochs> {

@@ -21,6 +21,7 @@ use crate::disk::{Crash, Faults, Planted};
 use crate::executor::Stuck;
 use crate::machine::{Ended, Machine, Process, Simulation};
 use crate::promises::{Left, Promises};
+use crate::reading::CONNECTION_BROKE;
 use crate::signal::Signal;
 use crate::workload::{Clients, Plan};
 
@@ -52,6 +53,10 @@ pub struct Case {
     pub settings: Vec<(&'static str, &'static str)>,
     /// Crashes, one for each process in turn; the one after the last is let be.
     pub crashes: Vec<CrashAt>,
+    /// What is done to the machine after the first clean stop, beside the broker.
+    pub tamper: Option<fn(&Machine)>,
+    /// Crashes after that, for each process in turn.
+    pub last_crashes: Vec<CrashAt>,
     /// What the disk does wrong until the first clean stop.
     pub faults: Faults,
     /// The defect that is to be found.
@@ -64,6 +69,8 @@ pub struct Case {
 pub struct Report {
     /// Points that the disk passed until the clean stop, crashes included.
     pub points: u64,
+    /// Points that it passed after that, until everything had been read once more.
+    pub last_points: u64,
     /// Hash and number of the trace's lines.
     pub trace: (u64, u64),
     /// Everything that was wrong; empty is good.
@@ -111,6 +118,7 @@ impl Case {
         let (trace, tail) = (simulation.executor.trace_hash(), simulation.executor.trace_tail());
         let mut report = Report {
             points: broker.stopped_at.get(),
+            last_points: broker.machine.points() - broker.stopped_at.get(),
             trace,
             violations: Vec::new(),
             records: 0,
@@ -200,14 +208,21 @@ async fn course(broker: Broker, case: Case) -> Left {
     broker.machine.let_be();
     broker.machine.set_faults(Faults::default());
     broker.clients_done.lower();
+    if let Some(tamper) = case.tamper {
+        tamper(&broker.machine);
+    }
     let left = Rc::new(RefCell::new(Left::default()));
     let (clients, filled, finished) = (broker.clients.clone(), Rc::clone(&left), broker.clients_done.clone());
     executor.spawn_client("last reader", async move {
-        let all = clients.read_all().await;
+        let mut all = clients.read_all().await;
+        // A crash ends its connection; then it begins again.
+        while all.faults.iter().any(|fault| fault.contains(CONNECTION_BROKE)) {
+            all = clients.read_all().await;
+        }
         filled.replace(all);
         finished.raise();
     });
-    broker.run_until_done(Vec::new()).await;
+    broker.run_until_done(case.last_crashes).await;
     left.take()
 }
 
@@ -301,17 +316,26 @@ impl Broker {
     }
 
     fn settings(&self) -> Settings {
-        let listeners = Setting::built_in("listeners", &format!("PLAINTEXT://{}", self.clients.address));
-        let own = self.settings.iter().map(|(name, value)| Setting::built_in(name, value));
-        let settings: Vec<Setting> = own.chain([listeners]).collect();
-        let (config, _notices) = BrokerConfig::from_settings(&settings).expect("is a configuration");
-        Settings {
-            config,
-            data_directory: PathBuf::from("/data/corelane"),
-            addresses: vec![vec![self.clients.address]],
-            request_memory_bytes_max: REQUEST_MEMORY_BYTES_MAX,
-            answer_memory_bytes_max: ANSWER_MEMORY_BYTES_MAX,
-            boot_id: Uuid::from_random(u128::from(self.machine.boot())).to_string(),
-        }
+        settings(&self.machine, self.clients.address, &self.settings)
+    }
+}
+
+/// What a node is started with: its data in `/data/corelane`, listening on one address.
+///
+/// # Panics
+/// If one of the settings is not Kafka's or ours.
+#[must_use]
+pub fn settings(machine: &Machine, address: SocketAddr, further: &[(&str, &str)]) -> Settings {
+    let listeners = Setting::built_in("listeners", &format!("PLAINTEXT://{address}"));
+    let further = further.iter().map(|(name, value)| Setting::built_in(name, value));
+    let all: Vec<Setting> = further.chain([listeners]).collect();
+    let (config, _notices) = BrokerConfig::from_settings(&all).expect("is a configuration");
+    Settings {
+        config,
+        data_directory: PathBuf::from("/data/corelane"),
+        addresses: vec![vec![address]],
+        request_memory_bytes_max: REQUEST_MEMORY_BYTES_MAX,
+        answer_memory_bytes_max: ANSWER_MEMORY_BYTES_MAX,
+        boot_id: Uuid::from_random(u128::from(machine.boot())).to_string(),
     }
 }

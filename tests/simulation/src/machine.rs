@@ -187,6 +187,14 @@ impl Machine {
         self.0.disk.borrow().contents(path.as_ref())
     }
 
+    /// Writes a file, or removes it if there are no contents, durably, as the machine's owner does beside the broker.
+    ///
+    /// # Panics
+    /// If its directory is missing.
+    pub fn put(&self, path: impl AsRef<std::path::Path>, contents: Option<Bytes>) {
+        self.0.disk.borrow_mut().put(path.as_ref(), contents).expect("its directory is there");
+    }
+
     /// Names in a directory as the running system sees it, sorted; none if it is not there.
     #[must_use]
     pub fn names(&self, path: impl AsRef<std::path::Path>) -> Vec<String> {

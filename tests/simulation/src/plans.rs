@@ -55,6 +55,8 @@ pub fn short_life(seed: u64) -> Case {
         plan,
         settings: Vec::new(),
         crashes: Vec::new(),
+        tamper: None,
+        last_crashes: Vec::new(),
         faults: Faults::default(),
         planted: Planted::Nothing,
         limit_ms: SHORT_LIMIT_MS,

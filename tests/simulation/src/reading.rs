@@ -20,6 +20,9 @@ const LAST_FETCH_WAIT_MS: i32 = 1;
 /// Uncompressed bytes that a batch may open to.
 const OPENED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// How a fault begins that is only the end of the reader's connection.
+pub(crate) const CONNECTION_BROKE: &str = "the connection broke";
+
 /// Id and number of partitions of every topic.
 pub(crate) async fn describe(link: &mut Link) -> Result<BTreeMap<String, ([u8; 16], i32)>, Lost> {
     let request = MetadataRequest { topics: None::<Vec<metadata_request::MetadataRequestTopic>>, ..Default::default() };
@@ -37,7 +40,7 @@ pub(crate) async fn read_partition(link: &mut Link, partition: Partition) -> (Ve
     loop {
         let offset = i64::try_from(read.len()).unwrap_or(i64::MAX);
         let Ok(part) = fetch(link, partition, offset, LAST_FETCH_WAIT_MS).await else {
-            return (read, Some(format!("the connection broke at offset {offset}")));
+            return (read, Some(format!("{CONNECTION_BROKE} at offset {offset}")));
         };
         if part.error_code != 0 {
             return (read, Some(format!("fetch at {offset} says {}", ErrorCode(part.error_code))));

@@ -15,7 +15,7 @@ use crate::network::Network;
 use crate::producer::Producer;
 use crate::promises::{Durability, Incarnation, Left, Partition, Promises, Told};
 use crate::random::Random;
-use crate::reading::{describe, fetch, read_partition, values};
+use crate::reading::{CONNECTION_BROKE, describe, fetch, read_partition, values};
 use crate::signal::Signal;
 
 const CREATE_TOPICS_VERSION: i16 = 7;
@@ -228,7 +228,7 @@ impl Clients {
         let mut session = self.connect().await;
         match describe(&mut session.link).await {
             Ok(topics) => left.topics = topics,
-            Err(_lost) => left.faults.push("the connection broke while topics were listed".into()),
+            Err(_lost) => left.faults.push(format!("{CONNECTION_BROKE} while topics were listed")),
         }
         let partitions = self.promises.borrow().topics();
         for partition in partitions.into_iter().flat_map(|(name, count)| (0..count).map(move |index| (name, index))) {

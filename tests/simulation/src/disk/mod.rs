@@ -419,6 +419,26 @@ impl Disk {
         Ok(())
     }
 
+    /// Writes a whole file, or removes it if there are no contents, durably and as no operation.
+    ///
+    /// # Errors
+    /// If its directory is missing.
+    pub fn put(&mut self, path: &Path, contents: Option<Bytes>) -> io::Result<()> {
+        let name = self.names.place(path)?;
+        let directory = name.directory;
+        if self.names.get(&name).is_some() {
+            self.names.remove(name.clone());
+        }
+        if let Some(contents) = contents {
+            let inode = self.names.make(name, false);
+            let file = self.file(inode);
+            file.write(0, &contents);
+            file.sync(file.changes());
+        }
+        self.names.sync(directory, self.names.changes());
+        Ok(())
+    }
+
     /// A whole file as the running system sees it, for tests that look beside the broker.
     #[must_use]
     pub fn contents(&self, path: &Path) -> Option<Bytes> {
