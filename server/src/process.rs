@@ -11,9 +11,10 @@ use corelane_core::limits::{ANSWER_MEMORY_BYTES_MAX, REQUEST_MEMORY_BYTES_MAX};
 use crate::node::{self, Ready, StartError};
 use crate::settings::Settings;
 use crate::sys::Sys;
-use crate::sys::glommio::{preflight, run_shards};
+use crate::sys::glommio::{let_stop_signals_end_the_process, preflight, run_shards};
 
-/// Runs a node with one shard on each of `cores` until SIGTERM or SIGINT; `ready` is called once it serves.
+/// Runs a node with one shard on each of `cores` until SIGTERM or SIGINT; `ready` is called once it serves. A second signal, while
+/// it stops, ends the process at once, as a `kill -9` does.
 ///
 /// # Errors
 /// Why it could not start, or what went wrong when it stopped.
@@ -46,8 +47,11 @@ pub fn run(
             let stop_requested = sys.stop_requested();
             let stop = async move {
                 match stop_requested.await {
-                    Ok(signal) => tracing::info!(?signal, "stopping"),
+                    Ok(signal) => tracing::info!(?signal, "stopping; another signal ends the broker at once"),
                     Err(error) => tracing::error!(%error, "signals cannot be received; stopping"),
+                }
+                if let Err(error) = let_stop_signals_end_the_process() {
+                    tracing::warn!(%error, "another signal will not end the broker at once");
                 }
             };
             let announce = move |facts| {

@@ -13,7 +13,7 @@ import pytest
 
 from harness.broker import Corelane, free_port
 from harness.connection import Connection
-from harness.records import numbered
+from harness.records import Record, numbered, random_bytes
 from harness.topics import create_topic
 
 READY_MS_MAX = 100
@@ -100,6 +100,29 @@ def test_a_signal_ends_it_cleanly(corelane, clients, number):
     broker.start()
     assert not (broker.directory / ".kafka_cleanshutdown").exists()
     assert len(clients["confluent-kafka"].consume(broker.address, "t", 0)) == 10
+
+
+def test_a_second_signal_ends_it_at_once(corelane, clients):
+    """A stop that takes its time is cut short by another signal, as with a kill."""
+    broker = corelane().start()
+    create_topic(broker, "t")
+    large = [Record(0, 1_750_000_000_000 + number, None, random_bytes(900_000, number)) for number in range(40)]
+    clients["confluent-kafka"].produce(broker.address, "t", large)
+    with Connection(broker.address) as unread:
+        # Its answer does not fit into the sockets' buffers and is not taken: a clean stop waits some seconds for that.
+        unread.send("Fetch", 12, max_wait_ms=0, min_bytes=1, max_bytes=1 << 26, topics=[
+            {"name": "t", "partitions": [{"index": 0, "fetch_offset": 0, "max_bytes": 1 << 26}]}
+        ])
+        time.sleep(0.5)
+        process, broker.process = broker.process, None
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert process.poll() is None, "it waits for the answer to be taken"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(1) == -signal.SIGINT
+    assert not (broker.directory / ".kafka_cleanshutdown").exists()
+    broker.start()
+    assert len(clients["confluent-kafka"].consume(broker.address, "t", 0)) == len(large)
 
 
 def test_the_port_is_in_use(corelane, tmp_path):

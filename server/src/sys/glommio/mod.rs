@@ -36,7 +36,7 @@ pub use file::File;
 pub use net::{Connection, Listener, Socket};
 pub use preflight::{Problem, preflight};
 pub use run::run_shards;
-pub use signals::{StopSignal, block_stop_signals};
+pub use signals::{StopSignal, block_stop_signals, let_stop_signals_end_the_process};
 
 use super::{DirectoryEntry, DiskSpace, OpenMode, Sys};
 use crate::hop::Mail;

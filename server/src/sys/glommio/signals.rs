@@ -34,6 +34,21 @@ pub fn block_stop_signals() -> io::Result<()> {
     }
 }
 
+/// Gives SIGTERM and SIGINT back what they do by default, which is to end the process at once, whatever its shards do.
+/// One that came before this call and was not received ends it now.
+///
+/// # Errors
+/// That of the system call, which does not fail on any Linux.
+pub fn let_stop_signals_end_the_process() -> io::Result<()> {
+    let set = stop_signals();
+    // SAFETY: the set lives through the call. The kernel delivers a signal of the process to any thread that does not
+    // block it, and this one does not from here on.
+    match unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
 /// A descriptor that can be read when a stop signal has come.
 pub(super) fn descriptor() -> io::Result<OwnedFd> {
     let set = stop_signals();
