@@ -157,6 +157,7 @@ pub(crate) fn log_settings(config: &TopicConfig, broker: &BrokerConfig) -> LogSe
         log_append_time: config.timestamp_type == TimestampType::LogAppendTime,
         flush_messages: config.flush_messages,
         flush_ms: config.flush_ms,
+        compacted: config.cleanup_compact,
         producer_expiration_ms: broker.producer_id_expiration_ms,
     }
 }

@@ -57,6 +57,7 @@ fn empty_partition() -> Partition {
         log_append_time: false,
         flush_messages: i64::MAX,
         flush_ms: i64::MAX,
+        compacted: false,
         producer_expiration_ms: 86_400_000,
     };
     let recovered = Recovered {

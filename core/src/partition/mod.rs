@@ -43,6 +43,8 @@ pub struct LogSettings {
     pub flush_messages: i64,
     /// Age in milliseconds that an unsynced record may reach; `i64::MAX` is no limit.
     pub flush_ms: i64,
+    /// Records may be missing between others (`cleanup.policy` has `compact`).
+    pub compacted: bool,
     /// A producer that was silent for this long is forgotten.
     pub producer_expiration_ms: i64,
 }

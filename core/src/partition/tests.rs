@@ -14,6 +14,7 @@ fn settings(flush_messages: i64) -> LogSettings {
         log_append_time: false,
         flush_messages,
         flush_ms: i64::MAX,
+        compacted: false,
         producer_expiration_ms: 86_400_000,
     }
 }

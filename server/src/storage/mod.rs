@@ -1,12 +1,13 @@
 //! The partitions' logs on disk: performs what `corelane_core::partition` and `corelane_core::log` decide.
 //!
 //! Each partition is a [`PartitionLog`] on its owner shard: the machine, the open files, the queue of appends and who
-//! waits for what. [`append`] writes, [`read`] finds what can be read, [`sync`] makes durable, [`open`] recovers,
-//! `pause` goes on after a failed write, [`records`] takes records back and says who wrote, [`checkpoints`] keeps the files
-//! in the root of the data directory.
+//! waits for what. [`append`] writes, [`read`] finds what can be read, [`sync`] makes durable, [`open`] recovers after
+//! [`exchange`] has finished what a cleaner left, `pause` goes on after a failed write, [`records`] takes records back
+//! and says who wrote, [`checkpoints`] keeps the files in the root of the data directory.
 
 pub(crate) mod append;
 pub(crate) mod checkpoints;
+mod exchange;
 pub(crate) mod open;
 mod pause;
 pub(crate) mod read;

@@ -11,7 +11,7 @@ use corelane_core::base::{FilePosition, LeaderEpoch, NodeId, Offset, ShardId, Ti
 use corelane_core::limits::RECOVERY_CHUNK_BYTES;
 use corelane_core::log::epochs::LeaderEpochs;
 use corelane_core::log::index::{IndexBuilder, TIME_ENTRY_BYTES, TimeIndex, UnwrittenEntries};
-use corelane_core::log::names::{DirectoryStage, FileStage, PartitionDirectory, SegmentFile, SegmentFileKind};
+use corelane_core::log::names::{DirectoryStage, PartitionDirectory, SegmentFile, SegmentFileKind};
 use corelane_core::log::partition_metadata::PartitionMetadata;
 use corelane_core::log::recovery::{LogPlan, ScanEnd, ScanStep, SegmentFacts, SegmentPlan, SegmentScan};
 use corelane_core::log::{PreviousRun, ProducerStates};
@@ -22,6 +22,7 @@ use corelane_core::record::{BatchHeader, EndMarker};
 
 use super::append::AppendError;
 use super::checkpoints::Checkpoints;
+use super::exchange;
 use super::recall::recall;
 use super::segments::{open_files, path_of, remove_segment};
 use super::{PartitionKey, PartitionLog, State};
@@ -163,11 +164,9 @@ struct Listing {
 async fn list<S: Sys>(sys: &S, directory: &Path) -> io::Result<Listing> {
     let mut kinds: BTreeMap<Offset, BTreeSet<SegmentFileKind>> = BTreeMap::new();
     let mut snapshots = BTreeSet::new();
+    exchange::finish(sys, directory).await?;
     for entry in sys.list(directory.to_owned()).await? {
         match SegmentFile::parse(&entry.name) {
-            Some(file) if file.stage != FileStage::Live => {
-                sys.remove_file(directory.join(&entry.name)).await?;
-            }
             Some(SegmentFile { base_offset, kind: SegmentFileKind::ProducerSnapshot, .. }) => {
                 snapshots.insert(base_offset);
             }
@@ -177,8 +176,15 @@ async fn list<S: Sys>(sys: &S, directory: &Path) -> io::Result<Listing> {
             None => {}
         }
     }
-    let segments = kinds.into_iter().filter(|(_, kinds)| kinds.contains(&SegmentFileKind::Log));
-    let facts = segments.map(|(base_offset, kinds)| SegmentFacts {
+    let (segments, orphans): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        kinds.into_iter().partition(|(_, kinds)| kinds.contains(&SegmentFileKind::Log));
+    for (base, kinds) in orphans {
+        // Of a segment that was about to be removed.
+        for kind in kinds {
+            sys.remove_file(path_of(directory, base, kind)).await?;
+        }
+    }
+    let facts = segments.into_iter().map(|(base_offset, kinds)| SegmentFacts {
         base_offset,
         has_indexes: kinds.contains(&SegmentFileKind::OffsetIndex) && kinds.contains(&SegmentFileKind::TimeIndex),
     });
@@ -242,8 +248,11 @@ async fn recover<S: Sys>(
         let scan = SegmentToScan { directory, base, settings, from, checksums_from, is_active };
         let scanned = scan.run(sys, &mut on_batch).await?;
         // A segment can lose whole batches at its end, which it does not show; the base of the next one does. Below the
-        // recovery point nothing was lost, and a gap there is compaction's.
-        let next_base = segment_facts.get(at + 1).map(|next| next.base_offset).filter(|base| *base > recovery_point);
+        // recovery point nothing was lost, and there and in a compacted topic a gap is compaction's.
+        let next_base = segment_facts
+            .get(at + 1)
+            .map(|next| next.base_offset)
+            .filter(|base| *base > recovery_point && !settings.compacted);
         cut = scanned.cut || next_base.is_some_and(|base| base != scanned.next_offset);
         segments.push(scanned.segment);
         last = Some((scanned.index, scanned.next_offset));
@@ -443,7 +452,7 @@ impl SegmentToScan<'_> {
     }
 }
 
-async fn walk<S: Sys>(
+pub(super) async fn walk<S: Sys>(
     sys: &S,
     log: &S::File,
     scan: &mut SegmentScan,

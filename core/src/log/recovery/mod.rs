@@ -22,11 +22,13 @@
 
 use crate::base::Offset;
 
+mod exchange;
 mod recall;
 mod scan;
 #[cfg(test)]
 mod tests;
 
+pub use exchange::Exchange;
 pub use recall::{RecallPart, recall_parts};
 pub use scan::{CutReason, ScanEnd, ScanStep, SegmentScan};
 
