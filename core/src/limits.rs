@@ -52,7 +52,7 @@ pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes that a compressed batch with bad timestamps may open to for its records at fault to be named.
 pub const FAULT_SEARCH_BYTES_MAX: usize = 1024 * 1024;
 
-/// Bytes of a set of messages in format 0 or 1 up to which it is converted at once and not on a helper thread.
+/// Bytes up to which messages of format 0 or 1 are converted at once, either way, and not on a helper thread.
 pub const LEGACY_INLINE_BYTES_MAX: usize = 4 * 1024;
 
 /// Bytes that stored batches may become in format 0 or 1, where each record has 34 bytes of its own.

@@ -26,6 +26,7 @@ use crate::storage::append::{AppendItem, AppendResult};
 use crate::storage::checkpoints::PartitionMarks;
 use crate::storage::read::{EpochEndItem, EpochEndResult, ListItem, ListResult, ReadItem, ReadResult};
 use crate::storage::records::{ActiveProducer, DeleteRecordsItem};
+use crate::storage::segment_times::SegmentsItem;
 use crate::sys::Sys;
 
 /// Names a call among those of the shard that made it.
@@ -83,6 +84,8 @@ pub enum Call {
     Read(Vec<ReadItem>, Option<LongPoll>),
     /// Look offsets up by timestamp.
     List(Vec<ListItem>),
+    /// Look offsets up by when segments were last written to.
+    Segments(Vec<SegmentsItem>),
     /// Look up where leader epochs end.
     EpochEnds(Vec<EpochEndItem>),
     /// Decide and record a change of the metadata; asked of shard 0.
@@ -111,6 +114,8 @@ pub enum Reply<S: Sys> {
     Read(Vec<ReadResult<S>>),
     /// One result for each item.
     List(Vec<ListResult>),
+    /// One result for each item.
+    Segments(Vec<Result<Vec<Offset>, ErrorCode>>),
     /// One result for each item.
     EpochEnds(Vec<EpochEndResult>),
     /// What came of the command.

@@ -23,6 +23,7 @@ use crate::storage::append::{AppendError, AppendItem, AppendResult};
 use crate::storage::open::{self, OpenOptions};
 use crate::storage::read::{self, ReadItem, ReadResult};
 use crate::storage::records::{self, DeleteRecordsItem};
+use crate::storage::segment_times::segment_offsets;
 use crate::storage::{PartitionKey, PartitionLog, checkpoints};
 use crate::sys::Sys;
 use crate::topology::{CONTROLLER_SHARD, owner_of};
@@ -144,6 +145,10 @@ impl<S: Sys> Shard<S> {
                 let found =
                     items.into_iter().map(|item| read::list_offset(self.served_partition(item.partition), item));
                 Reply::List(all_of(found.collect()).await)
+            }
+            Call::Segments(items) => {
+                let found = items.into_iter().map(|item| segment_offsets(self.served_partition(item.partition), item));
+                Reply::Segments(all_of(found.collect()).await)
             }
             Call::EpochEnds(items) => Reply::EpochEnds(
                 items.iter().map(|item| read::epoch_end(self.served_partition(item.partition), item)).collect(),

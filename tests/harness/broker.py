@@ -159,8 +159,18 @@ class ApacheKafka(Broker):
         ]
 
 
+class OldKafka(ApacheKafka):
+    """The last release that had the versions and message formats which Kafka 4 dropped."""
+
+    kind = "kafka-3.9"
+
+    def command(self) -> list[str]:
+        return ["env", "KAFKA_VERSION=3.9.2", *super().command()]
+
+
 KINDS = {
     "corelane-1": lambda directory, settings=None: Corelane(directory, 1, settings),
     "corelane-2": lambda directory, settings=None: Corelane(directory, 2, settings),
     "kafka": lambda directory, settings=None: ApacheKafka(directory, settings),
+    "kafka-3.9": lambda directory, settings=None: OldKafka(directory, settings),
 }

@@ -1,4 +1,4 @@
-"""The field lists of the requests and answers that the tests speak, in every version of Kafka 4.3."""
+"""The field lists of the requests and answers that the tests speak, in every version of Kafka 4.3 and in older ones."""
 
 from dataclasses import dataclass
 
@@ -9,6 +9,7 @@ from harness.wire import Field, parse_fields
 class Api:
     name: str
     key: int
+    # Those of Kafka 4.3.
     versions: range
     flexible_from: int
     request: list[Field]
@@ -20,6 +21,12 @@ class Api:
 
 APIS: dict[str, Api] = {}
 
+# APIs that Kafka 3.9 and Corelane have in older versions too, which Kafka 4 dropped (KIP-896): all of them from 0.
+WITH_OLD_VERSIONS = [
+    "Produce", "Fetch", "ListOffsets", "CreateTopics", "DeleteTopics", "OffsetForLeaderEpoch", "DescribeConfigs",
+    "AlterReplicaLogDirs", "DescribeLogDirs",
+]
+
 
 def define(name: str, key: int, first: int, last: int, flexible_from: int, request: str, response: str) -> None:
     versions = range(first, last + 1)
@@ -27,7 +34,7 @@ def define(name: str, key: int, first: int, last: int, flexible_from: int, reque
 
 
 define("Produce", 0, 3, 13, 9, """
-transactional_id ?string
+transactional_id ?string 3+
 acks i16 =-1
 timeout_ms i32 =30000
 topics []
@@ -133,6 +140,7 @@ topics []
     index i32
     current_leader_epoch i32 4+ =-1
     timestamp i64
+    max_num_offsets i32 0-0 =1
 timeout_ms i32 10+
 """, """
 throttle_time_ms i32 2+
@@ -141,6 +149,7 @@ topics []
   partitions []
     index i32
     error i16
+    old_style_offsets [i64] 0-0
     timestamp i64 1+ =-1
     offset i64 1+ =-1
     leader_epoch i32 4+ =-1
@@ -214,7 +223,7 @@ topics []
     name string
     value ?string
 timeout_ms i32 =30000
-validate_only bool
+validate_only bool 1+
 """, """
 throttle_time_ms i32 2+
 topics []
@@ -297,6 +306,7 @@ results []
     name string
     value ?string
     read_only bool
+    is_default bool 0-0
     source i8 1+ =-1
     is_sensitive bool
     synonyms [] 1+

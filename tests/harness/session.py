@@ -45,6 +45,12 @@ class Session(Connection):
         assert answer.error == 0, answer
         return answer.topics[0].partitions[0]
 
+    def fetch_old(self, topic: str, offset: int, version: int, partition: int = 0, partition_max_bytes: int = 1 << 20):
+        """The same in a version from before there was an error for the whole answer."""
+        asked = [{"index": partition, "fetch_offset": offset, "max_bytes": partition_max_bytes}]
+        topics = [{"name": topic, "partitions": asked}]
+        return self.call("Fetch", version, max_wait_ms=0, min_bytes=0, topics=topics).topics[0].partitions[0]
+
     def list_offset(
         self, topic: str, timestamp: int, partition: int = 0, version: int = 7, **how: object
     ) -> SimpleNamespace:

@@ -21,6 +21,7 @@ pub mod read_plan;
 pub mod recovery;
 pub mod retention;
 pub mod roll;
+pub mod segment_offsets;
 
 pub use checkpoint::{OffsetCheckpoint, TextError};
 pub use clean_shutdown::CleanShutdown;

@@ -333,7 +333,7 @@ fn batches_become_the_messages_that_kafka_makes_of_them() {
                     if ours.messages.len() == theirs.len() && !has_wrapper(theirs) {
                         assert_eq!(ours.messages, *theirs, "seed {seed}, format {magic}");
                     }
-                    assert_eq!(heads(&ours.messages), heads(theirs), "seed {seed}, format {magic}");
+                    assert_eq!(heads(&ours.messages), expected_heads(theirs), "seed {seed}, format {magic}");
                 }
                 // All batches at once, as asked here, Kafka refuses for one with zstd; its server sends those before it.
                 (Verdict::Refused(76), Ok(ours)) => assert!(ours.next < Some(next), "seed {seed}"),
@@ -364,8 +364,22 @@ fn has_wrapper(set: &[u8]) -> bool {
     MessageSet::new(set).flatten().any(|message| message.is_wrapper())
 }
 
+/// The heads that we mean to write: Kafka's, but for LZ4 in format 0, for which we take gzip.
+fn expected_heads(theirs: &[u8]) -> Vec<Head> {
+    let mut heads = heads(theirs);
+    for (_, magic, attributes, _, head) in &mut heads {
+        if *magic == 0 && *attributes & 7 == 3 {
+            *attributes = (*attributes & !7) | 1;
+            head.clear();
+        }
+    }
+    heads
+}
+
+type Head = (Offset, u8, u8, Timestamp, Vec<u8>);
+
 /// What the messages say of themselves but for compressed bytes, of which only the head of an LZ4 frame is Kafka's own.
-fn heads(set: &[u8]) -> Vec<(Offset, u8, u8, Timestamp, Vec<u8>)> {
+fn heads(set: &[u8]) -> Vec<Head> {
     let messages = MessageSet::new(set).map(|message| {
         let message = message.expect("a message");
         let head_bytes = if message.codec() == Ok(Codec::Lz4) { 7 } else { 0 };

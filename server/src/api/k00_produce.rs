@@ -12,6 +12,8 @@ use corelane_core::protocol::messages::produce_response::{
 };
 use corelane_core::protocol::messages::{ProduceRequest, ProduceResponse};
 use corelane_core::record::BatchHeader;
+use corelane_core::record::header::MAGIC;
+use corelane_core::record::legacy::up::{self, validate_legacy_produce};
 use corelane_core::record::validate::{check_produce_version, needs_opening, validate_produce};
 
 use super::by_owner::ByOwner;
@@ -28,6 +30,8 @@ use crate::sys::Sys;
 /// Shortest time after which a produce is answered unfinished. Kafka writes before it looks at the clock, so there even
 /// a timeout of 0 succeeds; here the way to another shard takes some of it.
 const TIMEOUT_MS_MIN: u64 = 1_000;
+/// Last version that carries message formats 0 and 1.
+const VERSION_MAX_WITH_MESSAGES: i16 = 2;
 /// First version that names topics by id.
 const VERSION_WITH_TOPIC_IDS: i16 = 13;
 
@@ -115,7 +119,9 @@ fn place<S: Sys>(
                 (Ok(topic), _) => check(shard, request, acks, &catalog, topic, index, records.unwrap_or_default()),
             };
             let answer = match admissible {
-                Ok(item) => {
+                // As Kafka 3.9 answers old clients; later versions of the request want a batch.
+                Ok(None) => PartitionProduceResponse { index, base_offset: -1, ..Default::default() },
+                Ok(Some(item)) => {
                     let owner = shard.owner_of(item.partition);
                     let place = Place { topic: responses.len(), partition: partition_responses.len(), index };
                     appends.add(owner, place, item);
@@ -131,7 +137,7 @@ fn place<S: Sys>(
     (response, appends)
 }
 
-/// Checks one partition's records as far as that needs no state of the partition.
+/// Checks one partition's records as far as that needs no state of the partition; `None` if there are none.
 fn check<S: Sys>(
     shard: &Rc<Shard<S>>,
     request: &Request,
@@ -140,7 +146,7 @@ fn check<S: Sys>(
     topic: &Topic,
     index: i32,
     records: Bytes,
-) -> Result<AppendItem, AppendError> {
+) -> Result<Option<AppendItem>, AppendError> {
     let partition = PartitionKey { topic: topic.image.id, index: PartitionIndex(index) };
     if !catalog.has_partition(partition) {
         let message = format!("topic {} has no partition {index}", topic.image.name);
@@ -152,17 +158,35 @@ fn check<S: Sys>(
             format!("min.insync.replicas is {} and {in_sync} replicas are in sync", topic.min_insync_replicas);
         return Err(AppendError::new(ErrorCode::NOT_ENOUGH_REPLICAS, message));
     }
-    check_produce_version(&records, request.version)?;
+    let rules = &topic.append;
+    if request.version <= VERSION_MAX_WITH_MESSAGES && !is_batch(&records) {
+        if up::is_empty(&records) {
+            return Ok(None);
+        }
+        let batch = if up::is_quick(&records, rules) {
+            Incoming::Valid(validate_legacy_produce(&records, rules, shard.sys.wall())?)
+        } else {
+            Incoming::Unopened(records, Arc::clone(rules), validate_legacy_produce)
+        };
+        return Ok(Some(AppendItem { partition, batch }));
+    }
+    if request.version > VERSION_MAX_WITH_MESSAGES {
+        check_produce_version(&records, request.version)?;
+    }
     if BatchHeader::parse(&records).is_some_and(|header| header.attributes().is_transactional()) {
         return Err(no_transactions());
     }
-    let rules = &topic.append;
     let batch = if needs_opening(&records, rules) {
-        Incoming::Unopened(records, Arc::clone(rules))
+        Incoming::Unopened(records, Arc::clone(rules), validate_produce)
     } else {
         Incoming::Valid(validate_produce(&records, rules, shard.sys.wall())?)
     };
-    Ok(AppendItem { partition, batch })
+    Ok(Some(AppendItem { partition, batch }))
+}
+
+/// Whether the records begin with a batch of format 2, which old versions may carry too.
+fn is_batch(records: &[u8]) -> bool {
+    BatchHeader::parse(records).is_some_and(|header| header.magic() == MAGIC)
 }
 
 /// There is no coordinator that could have begun the transaction.

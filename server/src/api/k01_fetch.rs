@@ -18,11 +18,15 @@ use corelane_core::protocol::messages::fetch_response::{
 use corelane_core::protocol::messages::{FetchRequest, FetchResponse};
 use corelane_core::protocol::wire::{WrittenPiece, stand_in};
 use corelane_core::record::header::HEADER_BYTES;
+use corelane_core::record::legacy::Format;
+use corelane_core::record::{Codec, CompressionRule};
 use corelane_core::session::{Outcome, SessionFetch, SessionRequest, Wanted};
 
 use super::by_owner::ByOwner;
+use super::k01_down_conversion::{convert, error_code};
 use super::{Broken, Request, Served};
 use crate::answers::{Answer, Piece};
+use crate::budget::Reservation;
 use crate::catalog::Catalog;
 use crate::hop::{Call, LongPoll, Reply};
 use crate::local::{Either, first_of};
@@ -33,6 +37,12 @@ use crate::sys::Sys;
 
 /// First version that names topics by id.
 const VERSION_WITH_TOPIC_IDS: i16 = 13;
+/// First version whose clients know zstd (KIP-110).
+const VERSION_WITH_ZSTD: i16 = 10;
+/// First version whose clients know KAFKA_STORAGE_ERROR.
+const VERSION_WITH_STORAGE_ERROR: i16 = 6;
+/// First version whose answer has a limit of its own, besides those of the partitions.
+const VERSION_WITH_BYTES_MAX: i16 = 3;
 /// First version whose answer may say who leads (KIP-951); before 12 there is not even a field for it.
 const VERSION_WITH_LEADER_HINTS: i16 = 16;
 /// Isolation level of a reader that wants committed transactions only.
@@ -43,16 +53,46 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     let by_id = request.version >= VERSION_WITH_TOPIC_IDS;
     let now = shard.sys.now();
     let begun = shard.sessions.borrow_mut().begin(session_request(&asked, by_id), now);
-    let fetch = match begun {
+    let mut fetch = match begun {
         Ok(fetch) => fetch,
         Err(code) => return request.answer(&FetchResponse { error_code: code.0, ..Default::default() }),
     };
 
     let deadline = now.plus_ms(u64::try_from(asked.max_wait_ms).unwrap_or(0));
     let bytes_min = u64::try_from(asked.min_bytes).unwrap_or(0);
-    let found = find(shard, &fetch, by_id, deadline, bytes_min).await;
-
     let bytes_max = usize::try_from(asked.max_bytes).unwrap_or(0).min(shard.settings.fetch_bytes_max());
+    let (read, reservation) = loop {
+        let found = find(shard, &fetch, request.version, deadline, bytes_min).await;
+        let (read, reservation) = read_found(shard, &fetch, found, bytes_max, request.version).await;
+        if !go_on(&mut fetch, &read) {
+            break (read, reservation);
+        }
+    };
+    answer(shard, request, &asked, &fetch, read, reservation)
+}
+
+/// Moves partitions beyond batches with nothing in them that an old client could be told: it would ask for them for
+/// ever. True if there was one.
+fn go_on<S: Sys>(fetch: &mut SessionFetch<SessionKey>, read: &[Partition<S>]) -> bool {
+    let mut any = false;
+    for ((_, wanted), partition) in fetch.wanted.iter_mut().zip(read) {
+        if let Some(next) = partition.go_on_at.filter(|next| *next > wanted.offset) {
+            wanted.offset = next;
+            any = true;
+        }
+    }
+    any
+}
+
+/// Reads what was found as far as the answer may hold it.
+async fn read_found<S: Sys>(
+    shard: &Rc<Shard<S>>,
+    fetch: &SessionFetch<SessionKey>,
+    found: Vec<ReadResult<S>>,
+    bytes_max: usize,
+    version: i16,
+) -> (Vec<Partition<S>>, Reservation) {
+    let format = Format::of_fetch(version);
     // The first batch is sent whatever the limit is.
     let whole = |result: &ReadResult<S>| result.range.as_ref().map_or(0, |range| range.whole_bytes);
     let first = found.iter().map(whole).find(|bytes| *bytes > 0).unwrap_or(0);
@@ -63,17 +103,34 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     let mut reservation = shard.answer_budget.reserve_up_to(needed);
     let way = Way {
         path: match shard.settings.config.fetch_path {
+            // What is converted goes through memory.
+            _ if format.is_some() => FetchPath::Copy,
             _ if reservation.bytes() < needed => FetchPath::Sendfile,
             path => path,
         },
         may_copy: reservation.bytes() == needed,
+        format,
+        // Without a limit on the whole answer, the first batch of each partition is sent whatever its size.
+        each_is_first: version < VERSION_WITH_BYTES_MAX,
     };
-    let mut read = read(shard, &fetch, found, bytes_max, way).await;
+    let read = read(shard, fetch, found, bytes_max, way).await;
     reservation.settle(read.iter().filter(|partition| partition.file.is_none()).map(|p| p.records.len()).sum());
+    (read, reservation)
+}
+
+/// Puts the answer together, and tells the session what was told.
+fn answer<S: Sys>(
+    shard: &Rc<Shard<S>>,
+    request: &Request,
+    asked: &FetchRequest,
+    fetch: &SessionFetch<SessionKey>,
+    mut read: Vec<Partition<S>>,
+    reservation: Reservation,
+) -> Served<S> {
     let told: Vec<(SessionKey, Outcome)> =
         fetch.wanted.iter().zip(&read).map(|((key, _), partition)| (key.clone(), partition.outcome())).collect();
     let random_id = i32::try_from(shard.sys.random() >> 33).unwrap_or(1);
-    let (session_id, mentioned) = shard.sessions.borrow_mut().finish(&fetch, &told, shard.sys.now(), random_id);
+    let (session_id, mentioned) = shard.sessions.borrow_mut().finish(fetch, &told, shard.sys.now(), random_id);
 
     let mentioned_files = read.iter_mut().zip(&mentioned).filter(|(_, mentioned)| **mentioned);
     let files: Vec<_> = mentioned_files.filter_map(|(partition, _)| partition.file.take()).collect();
@@ -139,7 +196,7 @@ fn session_request(asked: &FetchRequest, by_id: bool) -> SessionRequest<SessionK
 async fn find<S: Sys>(
     shard: &Rc<Shard<S>>,
     fetch: &SessionFetch<SessionKey>,
-    by_id: bool,
+    version: i16,
     deadline: Monotonic,
     bytes_min: u64,
 ) -> Vec<ReadResult<S>> {
@@ -147,11 +204,11 @@ async fn find<S: Sys>(
         let catalog = shard.catalog();
         let may_wait = shard.sys.now() < deadline && !fetch.wanted.is_empty() && !shard.stopping.get();
         if !may_wait {
-            return ask_owners(shard, &catalog, fetch, by_id, None).await.0;
+            return ask_owners(shard, &catalog, fetch, version, None).await.0;
         }
         let (watch, signal) = shard.hop.watch();
         let notice = signal.next();
-        let (found, owners) = ask_owners(shard, &catalog, fetch, by_id, Some(LongPoll { watch, bytes_min })).await;
+        let (found, owners) = ask_owners(shard, &catalog, fetch, version, Some(LongPoll { watch, bytes_min })).await;
         if is_enough(&found, bytes_min) {
             shard.end_watch(watch, &owners);
             return found;
@@ -169,18 +226,23 @@ async fn ask_owners<S: Sys>(
     shard: &Rc<Shard<S>>,
     catalog: &Catalog,
     fetch: &SessionFetch<SessionKey>,
-    by_id: bool,
+    version: i16,
     long_poll: Option<LongPoll>,
 ) -> (Vec<ReadResult<S>>, Vec<ShardId>) {
     let mut results: Vec<ReadResult<S>> = Vec::with_capacity(fetch.wanted.len());
     let mut questions = ByOwner::new();
     for (place, ((name, key), wanted)) in fetch.wanted.iter().enumerate() {
-        let topic = if by_id {
+        let topic = if version >= VERSION_WITH_TOPIC_IDS {
             catalog.topic_by_id(key.topic).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
         } else {
             catalog.topic_by_name(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
         };
-        let partition = topic.map(|topic| PartitionKey { topic: topic.image.id, index: key.index });
+        let partition = topic.and_then(|topic| match topic.append.compression {
+            CompressionRule::Topic(target) if target.codec == Codec::Zstd && version < VERSION_WITH_ZSTD => {
+                Err(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE)
+            }
+            _ => Ok(PartitionKey { topic: topic.image.id, index: key.index }),
+        });
         match partition {
             Ok(partition) if catalog.has_partition(partition) => {
                 questions.add(shard.owner_of(partition), place, ReadItem { partition, wanted: *wanted });
@@ -210,6 +272,8 @@ struct Partition<S: Sys> {
     records: Bytes,
     /// Records that are sent from their file.
     file: Option<(S::File, FilePosition, u32)>,
+    /// Nothing of what was read can be told to this client; what comes behind it begins here.
+    go_on_at: Option<Offset>,
 }
 
 /// How the records of one answer get to the socket.
@@ -218,6 +282,10 @@ struct Way {
     path: FetchPath,
     /// There is memory for what cannot go that way.
     may_copy: bool,
+    /// What the client reads, if that is not what is stored.
+    format: Option<Format>,
+    /// The first batch of every partition is sent whole, not only that of the first one.
+    each_is_first: bool,
 }
 
 /// From this size on, `sendfile(2)` costs less than a copy where it is worth it at all.
@@ -245,11 +313,13 @@ async fn read<S: Sys>(
     way: Way,
 ) -> Vec<Partition<S>> {
     let mut left = bytes_max;
-    let mut is_first = true;
+    let mut none_yet = true;
     let mut partitions = Vec::with_capacity(found.len());
     for (mut result, (_, wanted)) in found.into_iter().zip(&fetch.wanted) {
         let mut records = Bytes::new();
         let mut file = None;
+        let mut go_on_at = None;
+        let is_first = none_yet || (way.each_is_first && way.may_copy && left > 0);
         let range = result.range.take();
         let limit = usize::try_from(wanted.bytes_max).unwrap_or(0).min(left);
         let whole = range.as_ref().and_then(|range| from_file(range, limit, is_first, way.path));
@@ -258,7 +328,20 @@ async fn read<S: Sys>(
             file = Some((range.file.clone(), range.position, bytes));
         } else if let Some(range) = range.filter(|_| (limit > 0 && way.may_copy) || is_first) {
             match copy(shard, &range, limit, is_first).await {
-                Ok(bytes) => records = bytes,
+                Ok(bytes) => match way.format {
+                    None => records = bytes,
+                    Some(format) => {
+                        let limit = limit.max(bytes.len());
+                        match convert(&shard.sys, bytes, format, wanted.offset, limit).await {
+                            Ok(converted) if converted.messages.is_empty() => go_on_at = converted.next,
+                            Ok(converted) => records = converted.messages.into(),
+                            Err(error) => {
+                                tracing::info!(%error, "records could not be converted for an old client");
+                                result = ReadResult::failed(error_code(error));
+                            }
+                        }
+                    }
+                },
                 Err(error) => {
                     tracing::error!(%error, "records could not be read");
                     result = ReadResult::failed(ErrorCode::KAFKA_STORAGE_ERROR);
@@ -266,10 +349,10 @@ async fn read<S: Sys>(
             }
         }
         if !records.is_empty() {
-            is_first = false;
+            none_yet = false;
             left = left.saturating_sub(records.len());
         }
-        partitions.push(Partition { result, records, file });
+        partitions.push(Partition { result, records, file, go_on_at });
     }
     partitions
 }
@@ -308,12 +391,17 @@ impl<S: Sys> Partition<S> {
     }
 
     fn answer(self, index: PartitionIndex, version: i16, read_committed: bool) -> PartitionData {
-        let Self { result, records, file: _ } = self;
+        let Self { result, records, .. } = self;
+        let error = match result.error {
+            // Clients of old versions take an error that they do not know for one that lasts.
+            ErrorCode::KAFKA_STORAGE_ERROR if version < VERSION_WITH_STORAGE_ERROR => ErrorCode::NOT_LEADER_OR_FOLLOWER,
+            error => error,
+        };
         let hints = version >= VERSION_WITH_LEADER_HINTS
             && matches!(result.error, ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH);
         PartitionData {
             partition_index: index.0,
-            error_code: result.error.0,
+            error_code: error.0,
             high_watermark: result.high_watermark.0,
             last_stable_offset: result.last_stable_offset.0,
             log_start_offset: result.log_start.0,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use corelane_core::base::{LeaderEpoch, Offset, PartitionIndex, Timestamp};
+use corelane_core::log::segment_offsets::SegmentTime;
 use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
@@ -16,6 +17,7 @@ use crate::hop::{Call, Reply};
 use crate::shard::Shard;
 use crate::storage::PartitionKey;
 use crate::storage::read::{ListItem, ListResult, ListTarget};
+use crate::storage::segment_times::SegmentsItem;
 use crate::sys::Sys;
 
 /// First version whose answer tells the epoch.
@@ -38,6 +40,9 @@ fn target(timestamp: i64, version: i16) -> Result<ListTarget, ErrorCode> {
 
 pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S> {
     let asked: ListOffsetsRequest = request.decode()?;
+    if request.version == 0 {
+        return serve_by_segments(shard, request, &asked).await;
+    }
     let catalog = shard.catalog();
     let mut topics = Vec::with_capacity(asked.topics.len());
     let mut questions = ByOwner::new();
@@ -77,6 +82,54 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     for ((topic, partition), result) in questions.ask(ask).await {
         if let Some(slot) = topics.get_mut(topic).and_then(|topic| topic.partitions.get_mut(partition)) {
             *slot = answer(request.version, slot.partition_index, result);
+        }
+    }
+    request.answer(&ListOffsetsResponse { topics, ..Default::default() })
+}
+
+/// Version 0: offsets at which segments begin, by the time at which each was last written to.
+async fn serve_by_segments<S: Sys>(shard: &Rc<Shard<S>>, request: &Request, asked: &ListOffsetsRequest) -> Served<S> {
+    let catalog = shard.catalog();
+    let mut topics = Vec::with_capacity(asked.topics.len());
+    let mut questions = ByOwner::new();
+    for topic in &asked.topics {
+        let known = catalog.topic_by_name(&topic.name);
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for partition in &topic.partitions {
+            let index = partition.partition_index;
+            let key = known
+                .map(|known| PartitionKey { topic: known.image.id, index: PartitionIndex(index) })
+                .filter(|key| catalog.has_partition(*key));
+            let time = match partition.timestamp {
+                -1 => Some(SegmentTime::Latest),
+                -2 => Some(SegmentTime::Earliest),
+                time => (time >= 0).then_some(SegmentTime::AtOrBefore(Timestamp(time))),
+            };
+            let error = match (time, key) {
+                (None, _) => ErrorCode::UNSUPPORTED_VERSION,
+                (_, None) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                (Some(time), Some(partition_key)) => {
+                    let count_max = usize::try_from(partition.max_num_offsets).unwrap_or(0);
+                    let item = SegmentsItem { partition: partition_key, time, count_max };
+                    questions.add(shard.owner_of(partition_key), (topics.len(), partitions.len()), item);
+                    ErrorCode::NONE
+                }
+            };
+            let error_code = error.0;
+            partitions.push(ListOffsetsPartitionResponse { partition_index: index, error_code, ..Default::default() });
+        }
+        topics.push(ListOffsetsTopicResponse { name: topic.name.clone(), partitions });
+    }
+    let ask = async |owner, items| match shard.ask(owner, Call::Segments(items)).await {
+        Reply::Segments(found) => found,
+        _ => unreachable!("a reply has the name of its call"),
+    };
+    for ((topic, partition), result) in questions.ask(ask).await {
+        if let Some(slot) = topics.get_mut(topic).and_then(|topic| topic.partitions.get_mut(partition)) {
+            match result {
+                Ok(offsets) => slot.old_style_offsets = offsets.into_iter().map(|offset| offset.0).collect(),
+                Err(error) => slot.error_code = error.0,
+            }
         }
     }
     request.answer(&ListOffsetsResponse { topics, ..Default::default() })

@@ -2,7 +2,9 @@
 
 use std::rc::Rc;
 
-use corelane_core::config::{ConfigRow, describe_all_brokers, describe_broker, describe_group, describe_topic};
+use corelane_core::config::{
+    ConfigRow, ConfigSource, describe_all_brokers, describe_broker, describe_group, describe_topic,
+};
 use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::describe_configs_request::DescribeConfigsResource;
 use corelane_core::protocol::messages::describe_configs_response::{
@@ -30,7 +32,7 @@ pub(super) fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S
             error_message: message,
             resource_type: resource.resource_type,
             resource_name: resource.resource_name.clone(),
-            configs: rows.into_iter().map(|row| answer(row, asked.include_synonyms)).collect(),
+            configs: rows.into_iter().map(|row| answer(row, asked.include_synonyms, request.version)).collect(),
         }
     });
     request.answer(&DescribeConfigsResponse { results: results.collect(), ..Default::default() })
@@ -68,7 +70,7 @@ fn rows<S: Sys>(shard: &Shard<S>, resource: &DescribeConfigsResource) -> Result<
     }
 }
 
-fn answer(row: ConfigRow, include_synonyms: bool) -> DescribeConfigsResourceResult {
+fn answer(row: ConfigRow, include_synonyms: bool, version: i16) -> DescribeConfigsResourceResult {
     DescribeConfigsResourceResult {
         name: row.name.into(),
         value: row.value.map(Into::into),
@@ -89,7 +91,7 @@ fn answer(row: ConfigRow, include_synonyms: bool) -> DescribeConfigsResourceResu
         },
         config_type: row.kind as i8,
         documentation: None,
-        // `is_default` belongs to version 0 alone, which is not served.
-        ..Default::default()
+        // Before there were sources.
+        is_default: version == 0 && row.source == ConfigSource::Default,
     }
 }

@@ -5,6 +5,7 @@
 
 mod by_owner;
 mod k00_produce;
+mod k01_down_conversion;
 mod k01_fetch;
 mod k02_list_offsets;
 mod k03_metadata;
@@ -46,22 +47,21 @@ use crate::sys::Sys;
 
 /// The requests that are served, and in which versions.
 pub(crate) const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
-    // Versions 0 to 2 are refused like Kafka refuses them, and listed like Kafka lists them: older librdkafka takes a
-    // higher minimum for a broker without codecs (KAFKA-18659).
+    // Where Kafka 4 begins later (KIP-896), these begin where Kafka 3.9 does.
     (ApiKey::Produce, 0..=13),
-    (ApiKey::Fetch, 4..=18),
-    (ApiKey::ListOffsets, 1..=11),
+    (ApiKey::Fetch, 0..=18),
+    (ApiKey::ListOffsets, 0..=11),
     (ApiKey::Metadata, 0..=13),
     (ApiKey::ApiVersions, 0..=4),
-    (ApiKey::CreateTopics, 2..=7),
-    (ApiKey::DeleteTopics, 1..=6),
+    (ApiKey::CreateTopics, 0..=7),
+    (ApiKey::DeleteTopics, 0..=6),
     (ApiKey::DeleteRecords, 0..=2),
     (ApiKey::InitProducerId, 0..=5),
-    (ApiKey::OffsetForLeaderEpoch, 2..=4),
-    (ApiKey::DescribeConfigs, 1..=4),
+    (ApiKey::OffsetForLeaderEpoch, 0..=4),
+    (ApiKey::DescribeConfigs, 0..=4),
     (ApiKey::AlterConfigs, 0..=2),
-    (ApiKey::AlterReplicaLogDirs, 1..=2),
-    (ApiKey::DescribeLogDirs, 1..=5),
+    (ApiKey::AlterReplicaLogDirs, 0..=2),
+    (ApiKey::DescribeLogDirs, 0..=5),
     (ApiKey::CreatePartitions, 0..=3),
     (ApiKey::ElectLeaders, 0..=2),
     (ApiKey::IncrementalAlterConfigs, 0..=1),
@@ -75,9 +75,6 @@ pub(crate) const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
     (ApiKey::ListConfigResources, 0..=1),
     (ApiKey::DescribeTopicPartitions, 0..=0),
 ];
-
-/// Lowest Produce version that is parsed; the ones below are listed only.
-const PRODUCE_VERSION_MIN: i16 = 3;
 
 /// One request, its header taken off.
 pub(crate) struct Request {
@@ -105,7 +102,7 @@ impl Request {
             .iter()
             .find(|(served, _)| *served == key)
             .ok_or_else(|| format!("{} ({number}) is not served", key.name()))?;
-        let refused = !served.contains(&version) || (key == ApiKey::Produce && version < PRODUCE_VERSION_MIN);
+        let refused = !served.contains(&version);
         if refused && key == ApiKey::ApiVersions {
             // The one request that is answered in a version that is not served; its body is not looked at.
             let body = Reader::new(Bytes::new());

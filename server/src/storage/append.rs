@@ -27,7 +27,7 @@ use corelane_core::limits::{APPEND_GROUP_BATCHES_MAX, APPEND_GROUP_BYTES_MAX, UN
 use corelane_core::partition::{Admission, Admitted};
 use corelane_core::protocol::ErrorCode;
 use corelane_core::record::validate::RecordFault;
-use corelane_core::record::{AppendRules, RecordRejection, ValidBatch, validate_produce};
+use corelane_core::record::{AppendRules, RecordRejection, ValidBatch};
 
 use super::{PartitionKey, PartitionLog, State};
 use crate::local::Slot;
@@ -47,8 +47,11 @@ pub enum Incoming {
     Valid(ValidBatch),
     /// Its payload must be opened, which takes longer than a shard may be held: done on a helper thread while the
     /// batch keeps its place in the queue.
-    Unopened(Bytes, Arc<AppendRules>),
+    Unopened(Bytes, Arc<AppendRules>, Validation),
 }
+
+/// What checks a client's records and makes them a batch.
+pub(crate) type Validation = fn(&Bytes, &AppendRules, Timestamp) -> Result<ValidBatch, RecordRejection>;
 
 /// An acknowledged batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,10 +172,10 @@ impl<S: Sys> PartitionLog<S> {
                         self.queue.borrow_mut().push_front(Queued { batch, result });
                         break;
                     }
-                    Incoming::Unopened(records, rules) => {
+                    Incoming::Unopened(records, rules, validate) => {
                         let wall = self.sys.wall();
                         // Order: this task is the only one that takes from the queue.
-                        match self.sys.work(move || validate_produce(&records, &rules, wall)).await {
+                        match self.sys.work(move || validate(&records, &rules, wall)).await {
                             Ok(batch) => batch,
                             Err(rejection) => {
                                 result.fill(Err(rejection.into()));

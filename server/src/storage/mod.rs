@@ -13,6 +13,7 @@ mod pause;
 pub(crate) mod read;
 mod recall;
 pub(crate) mod records;
+pub(crate) mod segment_times;
 mod segments;
 mod sync;
 

@@ -164,9 +164,9 @@ fn check_epoch<S: Sys>(log: &PartitionLog<S>, believed: LeaderEpoch) -> Result<(
 }
 
 /// A partition, or the error that requests for it are answered with.
-type Found<S> = Result<Rc<PartitionLog<S>>, ErrorCode>;
+pub(crate) type Found<S> = Result<Rc<PartitionLog<S>>, ErrorCode>;
 
-fn readable<S: Sys>(log: Found<S>) -> Found<S> {
+pub(super) fn readable<S: Sys>(log: Found<S>) -> Found<S> {
     let log = log?;
     match log.state() {
         State::Serving | State::Paused => Ok(log),

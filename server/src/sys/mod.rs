@@ -160,6 +160,8 @@ pub trait Sys: Clone + Sized + 'static {
     fn lock(&self, path: PathBuf) -> impl Future<Output = io::Result<Self::File>> + 'static;
     /// Length in bytes.
     fn len(&self, file: &Self::File) -> io::Result<u64>;
+    /// When its content last changed, by the wall clock.
+    fn modified(&self, file: &Self::File) -> io::Result<Timestamp>;
     /// Reads up to `len` bytes at `position`, fewer only at the end of the file. Done at once when the page cache has
     /// them, else off the shard.
     fn read_at(

@@ -239,15 +239,9 @@ fn a_known_key_that_is_not_served_closes_the_connection() {
 fn an_unsupported_version_closes_the_connection() {
     is_refused(&frame_of(ApiKey::Metadata as i16, 14, 1, 2, b"\0"));
     is_refused(&frame_of(ApiKey::Metadata as i16, -1, 1, 1, b"\0"));
-    is_refused(&frame_of(ApiKey::Fetch as i16, 3, 1, 1, b"\0"));
+    is_refused(&frame_of(ApiKey::Fetch as i16, -1, 1, 1, b"\0"));
+    is_refused(&frame_of(ApiKey::Produce as i16, -1, 1, 1, b"\0"));
     is_refused(&frame_of(ApiKey::InitProducerId as i16, 6, 1, 2, b"\0"));
-}
-
-#[test]
-fn produce_below_3_is_advertised_and_refused() {
-    for version in 0..3 {
-        is_refused(&frame(version, 1, &produce(0, batch(b"old"), 1)));
-    }
 }
 
 #[test]

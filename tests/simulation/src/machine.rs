@@ -1,13 +1,15 @@
 //! Machines, the processes on them, and what a crash does to both.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
-use corelane_core::base::ShardId;
+use corelane_core::base::{ShardId, Timestamp};
 use corelane_server::hop::Mail;
 
+use crate::disk::names::Inode;
 use crate::disk::{Crash, Disk, Faults, Planted};
 use crate::executor::{Executor, Group, Slot, Stuck};
 use crate::mailbox::Mailboxes;
@@ -41,6 +43,7 @@ impl Simulation {
             executor: self.executor.clone(),
             network: self.network.clone(),
             disk: RefCell::new(Disk::new(Random::new(self.seed, &format!("{name} disk")))),
+            modified: RefCell::default(),
             random: RefCell::new(Random::new(self.seed, name)),
             processes: RefCell::default(),
             boots: Cell::new(0),
@@ -82,6 +85,8 @@ pub(crate) struct MachineInner {
     pub(crate) executor: Executor,
     pub(crate) network: Network,
     pub(crate) disk: RefCell<Disk>,
+    /// When each file was last written to.
+    pub(crate) modified: RefCell<BTreeMap<Inode, Timestamp>>,
     pub(crate) random: RefCell<Random>,
     processes: RefCell<Vec<Process>>,
     boots: Cell<u64>,

@@ -311,6 +311,10 @@ impl Sys for SimulatedSys {
         Ok(self.machine().disk.borrow().len(file.inode) as u64)
     }
 
+    fn modified(&self, file: &SimulatedFile) -> io::Result<Timestamp> {
+        Ok(self.machine().modified.borrow().get(&file.inode).copied().unwrap_or(Timestamp(WALL_START_MS)))
+    }
+
     fn read_at(
         &self,
         file: &SimulatedFile,
@@ -335,7 +339,9 @@ impl Sys for SimulatedSys {
     ) -> impl Future<Output = io::Result<()>> + 'static {
         let (sys, inode) = (self.clone(), writable(file));
         async move {
-            let operation = Operation::Write(inode?, position_of(position), slices.concat().into());
+            let inode = inode?;
+            let operation = Operation::Write(inode, position_of(position), slices.concat().into());
+            sys.machine().modified.borrow_mut().insert(inode, sys.wall());
             let stalled = sys.chance(STALLED_WRITES_PER_MILLE).then_some(STALLED_WRITE_NS);
             sys.change(operation, stalled).await.map(drop)
         }

@@ -1,17 +1,16 @@
 //! Stored batches made messages of format 1 or 0, for Fetch 0 to 3.
 //!
 //! What the old formats cannot say is left out: headers, producers, control batches, and in format 0 timestamps. Offsets
-//! stay what they are. A compressed batch becomes a wrapper with the same codec, a plain one as many messages as it has
+//! stay what they are. A compressed batch becomes a wrapper, mostly with the same codec, a plain one as many messages as it has
 //! records.
 
 use std::fmt;
 
 use bytes::Bytes;
 
-use super::lz4;
 use super::message::{Message, attributes};
 use crate::base::{Offset, Timestamp};
-use crate::limits::{DECOMPRESSED_BATCH_BYTES_MAX, LEGACY_CONVERTED_BYTES_MAX};
+use crate::limits::{DECOMPRESSED_BATCH_BYTES_MAX, LEGACY_CONVERTED_BYTES_MAX, LEGACY_INLINE_BYTES_MAX};
 use crate::record::batch::{Batch, Batches};
 use crate::record::codec::{self, Codec, CodecError, Compression};
 use crate::record::header::TimestampType;
@@ -80,6 +79,14 @@ pub struct Converted {
     pub next: Option<Offset>,
 }
 
+/// Whether batches are converted faster than they are given to another thread: few, and none to be opened.
+#[must_use]
+pub fn is_quick(run: &Bytes) -> bool {
+    let mut batches = Batches::new(run.clone()).map_while(Result::ok);
+    run.len() <= LEGACY_INLINE_BYTES_MAX
+        && batches.all(|batch| batch.header().attributes().codec() == Some(Codec::None))
+}
+
 /// Converts the whole batches in `run` for a client that wants `first_offset` on. The first batch with something in it is
 /// converted whatever it becomes, further ones as long as all fit `bytes_max`.
 ///
@@ -138,22 +145,31 @@ fn put_batch(into: &mut Vec<u8>, batch: &Batch, format: Format, first_offset: Of
         return Ok(());
     };
     let kind = header.attributes().timestamp_type();
-    let mut value = codec::compress(Compression { codec, level: None }, &inner).map_err(ConversionError::Codec)?;
-    if codec == Codec::Lz4 && format == Format::V0 {
-        lz4::make_wrong(&mut value);
-    }
+    let compression = compression_for(format, codec);
+    let value = codec::compress(compression, &inner).map_err(ConversionError::Codec)?;
     let magic = format.magic();
     put(
         into,
         &Message {
             offset: last.offset,
             magic,
-            attributes: attributes(magic, codec, kind),
+            attributes: attributes(magic, compression.codec, kind),
             timestamp: last.max_timestamp,
             key: None,
             value: Some(&value),
         },
     )
+}
+
+/// The codec of a wrapper: that of its batch, but for LZ4 in format 0, where readers disagree about the checksum of the
+/// frame's head (see [`lz4`](super::lz4)): Java's of that time insist on the wrong one, pykafka on the right one unless it is
+/// told that the broker is an old one. All of them open gzip.
+fn compression_for(format: Format, codec: Codec) -> Compression {
+    if format == Format::V0 && codec == Codec::Lz4 {
+        // The level that costs least: the client has not asked for this codec.
+        return Compression { codec: Codec::Gzip, level: Some(1) };
+    }
+    Compression { codec, level: None }
 }
 
 /// What a wrapper says of the messages in it.

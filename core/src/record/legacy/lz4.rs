@@ -1,7 +1,7 @@
 //! The checksum in the head of an LZ4 frame, which Kafka's first writers computed over too much.
 //!
 //! Format 0 keeps their mistake for ever: the checksum there covers the frame's magic as well (KIP-57). Our codec
-//! insists on the right one, so it is put right before a frame is opened and wrong after one was made.
+//! insists on the right one, so it is put right before a frame is opened.
 
 /// Bytes of the frame's magic.
 const MAGIC_BYTES: usize = 4;
@@ -23,7 +23,8 @@ pub(super) fn make_right(frame: &mut [u8]) {
     set(frame, MAGIC_BYTES);
 }
 
-/// Gives the frame the checksum that readers of format 0 expect.
+/// Gives the frame the checksum that writers of format 0 give it.
+#[cfg(test)]
 pub(super) fn make_wrong(frame: &mut [u8]) {
     set(frame, 0);
 }
@@ -45,8 +46,7 @@ const PRIME_3: u32 = 0xc2b2_ae3d;
 const PRIME_4: u32 = 0x27d4_eb2f;
 const PRIME_5: u32 = 0x1656_67b1;
 
-/// XXH32 with seed 0 of fewer than 16 bytes; or, of a head of 18 with everything in it and the magic covered, something
-/// that no reader of format 0 compares with.
+/// XXH32 with seed 0 of fewer than 16 bytes, as a head without its magic always has.
 fn xxh32_short(bytes: &[u8]) -> u32 {
     let (words, rest) = bytes.as_chunks::<4>();
     let length = words.len().wrapping_mul(4).wrapping_add(rest.len());

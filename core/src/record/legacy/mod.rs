@@ -16,9 +16,9 @@
 //! wrapper has the offset of its last message (KIP-31).
 //!
 //! Converting is the slow way on purpose: everything is opened and written anew. What is big is given to a helper
-//! thread, see [`up::is_quick`].
+//! thread, see [`up::is_quick`] and [`down::is_quick`].
 
-mod down;
+pub mod down;
 mod lz4;
 mod message;
 #[cfg(test)]

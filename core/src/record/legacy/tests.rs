@@ -246,13 +246,7 @@ fn read(set: &[u8]) -> Vec<(i64, i64, u8, Vec<u8>)> {
             continue;
         }
         assert_eq!(message.key, None);
-        let mut value = message.value.unwrap().to_vec();
-        let codec = message.codec().unwrap();
-        if codec == Codec::Lz4 && message.magic == 0 {
-            assert!(decompress(codec, &value, 1 << 20).is_err(), "the checksum of format 0 is not the right one");
-            lz4::make_right(&mut value);
-        }
-        let opened = decompress(codec, &value, 1 << 20).unwrap();
+        let opened = decompress(message.codec().unwrap(), message.value.unwrap(), 1 << 20).unwrap();
         let inner: Vec<_> = Entries::of_wrapper(&opened).map(|entry| entry.unwrap().checked().unwrap()).collect();
         let last = inner.last().unwrap().offset.0;
         let shift = if message.magic == 0 { 0 } else { message.offset.0 - last };
@@ -288,7 +282,9 @@ fn compressed_batches_stay_compressed_and_whole() {
             let converted = down(std::slice::from_ref(&batch), format, 6, 0);
             assert_eq!(MessageSet::new(&converted.messages).count(), 1);
             let wrapper = MessageSet::new(&converted.messages).next().unwrap().unwrap();
-            assert_eq!((wrapper.codec(), wrapper.offset), (Ok(codec), Offset(7)));
+            // Readers of format 0 disagree about LZ4, and all open gzip.
+            let expected = if format == Format::V0 && codec == Codec::Lz4 { Codec::Gzip } else { codec };
+            assert_eq!((wrapper.codec(), wrapper.offset), (Ok(expected), Offset(7)));
             let times: Vec<_> = read(&converted.messages).iter().map(|m| (m.0, m.1)).collect();
             if format == Format::V0 {
                 assert_eq!(times, [(5, -1), (6, -1), (7, -1)]);

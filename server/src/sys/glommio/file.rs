@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use corelane_core::base::FilePosition;
+use corelane_core::base::{FilePosition, Timestamp};
 use corelane_core::limits::APPEND_BYTES_MAX;
 
 use super::check;
@@ -124,12 +124,20 @@ pub(super) async fn lock(shard: Rc<Shard>, path: PathBuf) -> io::Result<File> {
 }
 
 pub(super) fn len(file: &File) -> io::Result<u64> {
+    u64::try_from(status(file)?.st_size).map_err(io::Error::other)
+}
+
+pub(super) fn modified(file: &File) -> io::Result<Timestamp> {
+    let status = status(file)?;
+    Ok(Timestamp(status.st_mtime.saturating_mul(1_000).saturating_add(status.st_mtime_nsec / 1_000_000)))
+}
+
+fn status(file: &File) -> io::Result<libc::stat64> {
     let mut status = std::mem::MaybeUninit::<libc::stat64>::uninit();
     // SAFETY: the kernel writes a whole status.
     check(unsafe { libc::fstat64(file.as_raw_fd(), status.as_mut_ptr()) })?;
     // SAFETY: written above.
-    let status = unsafe { status.assume_init() };
-    u64::try_from(status.st_size).map_err(io::Error::other)
+    Ok(unsafe { status.assume_init() })
 }
 
 pub(super) async fn read_at(shard: Rc<Shard>, file: File, position: FilePosition, len: usize) -> io::Result<Bytes> {

@@ -201,6 +201,10 @@ impl Sys for GlommioSys {
         file::len(file)
     }
 
+    fn modified(&self, file: &File) -> io::Result<Timestamp> {
+        file::modified(file)
+    }
+
     fn read_at(
         &self,
         file: &File,

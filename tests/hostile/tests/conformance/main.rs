@@ -2,11 +2,12 @@
 //! and means what Apache Kafka's answer means.
 
 mod administration;
+mod old;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use corelane_core::base::Timestamp;
+use corelane_core::base::{Offset, Timestamp};
 use corelane_core::protocol::messages::{
     ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
     DescribeConfigsRequest, DescribeTopicPartitionsRequest, FetchRequest, InitProducerIdRequest, ListOffsetsRequest,
@@ -17,10 +18,11 @@ use corelane_core::protocol::messages::{
 };
 use corelane_core::protocol::wire::KafkaString;
 use corelane_core::protocol::{ApiKey, ErrorCode};
+use corelane_core::record::legacy::{Format, MessageSet, down_convert};
 use corelane_core::record::{Batch, BatchBuilder, BatchOptions};
-use corelane_hostile::requests::{COVERED, PRODUCE_VERSION_MIN};
+use corelane_hostile::requests::COVERED;
 use corelane_hostile::world::{Clients, with_broker};
-use corelane_simulation::client::{Link, Lost};
+use corelane_simulation::client::Link;
 
 /// About when the simulation's wall clock begins.
 const WALL_MS: i64 = 1_750_000_000_000;
@@ -62,9 +64,9 @@ async fn advertised(clients: &Clients) -> BTreeMap<i16, (i16, i16)> {
 async fn ask(clients: &Clients, key: ApiKey, version: i16, mut link: Link) {
     let link = &mut link;
     match key {
-        ApiKey::Produce if version < PRODUCE_VERSION_MIN => refused_produce(version, link).await,
         ApiKey::Produce => produce(version, link).await,
         ApiKey::Fetch => fetch(version, link).await,
+        ApiKey::ListOffsets if version == 0 => old::list_segments(link).await,
         ApiKey::ListOffsets => list_offsets(version, link).await,
         ApiKey::Metadata => metadata(version, link).await,
         ApiKey::ApiVersions => api_versions(version, link, &advertised(clients).await).await,
@@ -136,6 +138,16 @@ fn batch(value: &str) -> Bytes {
     builder.build().expect("can be built").bytes().clone()
 }
 
+/// The same as a client of a version of Produce sends it.
+fn sent(version: i16, value: &str) -> Bytes {
+    let format = match version {
+        0 | 1 => Format::V0,
+        2 => Format::V1,
+        _ => return batch(value),
+    };
+    down_convert(&batch(value), format, Offset(0), 0).expect("can be converted").messages.into()
+}
+
 fn produce_request(version: i16, topic: &Topic, index: i32, records: Bytes, acks: i16) -> ProduceRequest {
     let by_id = version >= 13;
     ProduceRequest {
@@ -199,9 +211,16 @@ async fn fetch_one(
     found.partitions[0].clone()
 }
 
-/// Values of the records of the first batch that was read back, with its base offset.
-fn read_back(records: Option<Bytes>) -> (i64, Vec<String>) {
+/// Values of the records of the first batch that a version of Fetch has read back, with its base offset.
+fn read_back(version: i16, records: Option<Bytes>) -> (i64, Vec<String>) {
     let mut run = records.expect("records");
+    if version <= 3 {
+        let messages: Vec<_> = MessageSet::new(&run).map(|message| message.expect("a whole message")).collect();
+        assert!(messages.iter().all(|message| message.magic == u8::from(version >= 2) && message.key == Some(b"key")));
+        let values =
+            messages.iter().take(3).map(|message| String::from_utf8(message.value.unwrap_or_default().to_vec()));
+        return (messages[0].offset.0, values.map(|value| value.expect("text")).collect());
+    }
     let batch = Batch::split_from(&mut run).expect("a whole batch");
     assert!(batch.is_crc_valid());
     let opened = batch.open(1 << 20).expect("opens");
@@ -214,19 +233,12 @@ fn read_back(records: Option<Bytes>) -> (i64, Vec<String>) {
 
 // --- The data plane ----------------------------------------------------------------------------------------------
 
-/// Advertised for the sake of old clients, and the connection is closed all the same.
-async fn refused_produce(version: i16, link: &mut Link) {
-    let topic = Topic { name: "old".into(), id: [0; 16] };
-    let answer = link.call(version, &produce_request(version, &topic, 0, batch("old"), 1)).await;
-    assert_eq!(answer, Err(Lost), "Produce {version}");
-}
-
 /// A batch is appended in this version, and every version of Fetch reads it back.
 async fn produce(version: i16, link: &mut Link) {
     let topic = create(link, format!("produce-{version}"), 1).await;
     let values = ["all", "leader"];
     for (number, (value, acks)) in values.into_iter().zip([-1, 1]).enumerate() {
-        let request = produce_request(version, &topic, 0, batch(value), acks);
+        let request = produce_request(version, &topic, 0, sent(version, value), acks);
         let answer = link.call(version, &request).await.expect("is answered");
         let found = &answer.responses[0];
         assert_eq!((*found.name == *topic.name, found.topic_id == topic.id), (version < 13, version >= 13));
@@ -239,24 +251,25 @@ async fn produce(version: i16, link: &mut Link) {
     }
     // Without an answer: what is answered next is the next request.
     link_without_answer(link, version, &topic).await;
-    for fetch_version in 4..=18 {
+    for fetch_version in 0..=18 {
         for (offset, value) in [(0, "all"), (3, "leader"), (6, "nobody")] {
             let part = fetch_one(link, fetch_version, &topic, 0, offset).await;
             assert_eq!(part.error_code, 0);
-            assert_eq!(read_back(part.records), (offset, vec![value.to_owned(); 3]), "Fetch {fetch_version}");
+            let values = vec![value.to_owned(); 3];
+            assert_eq!(read_back(fetch_version, part.records), (offset, values), "Fetch {fetch_version}");
         }
     }
 
     // Somewhere that does not exist, and something that is no batch.
     let nowhere = Topic { name: "nowhere".into(), id: [9; 16] };
     let unknown = if version >= 13 { ErrorCode::UNKNOWN_TOPIC_ID } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION };
-    let mut damaged = batch("damaged").to_vec();
+    let mut damaged = sent(version, "damaged").to_vec();
     *damaged.last_mut().expect("has bytes") ^= 1;
     let damaged = Bytes::from(damaged);
     for (topic, index, records, acks, code) in [
-        (&nowhere, 0, batch("lost"), -1, unknown),
-        (&topic, 1, batch("lost"), -1, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
-        (&topic, 0, batch("lost"), 2, ErrorCode::INVALID_REQUIRED_ACKS),
+        (&nowhere, 0, sent(version, "lost"), -1, unknown),
+        (&topic, 1, sent(version, "lost"), -1, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        (&topic, 0, sent(version, "lost"), 2, ErrorCode::INVALID_REQUIRED_ACKS),
         (&topic, 0, damaged, -1, ErrorCode::CORRUPT_MESSAGE),
     ] {
         let request = produce_request(version, topic, index, records, acks);
@@ -268,7 +281,7 @@ async fn produce(version: i16, link: &mut Link) {
 
 /// Produces with acks=0, which nothing answers.
 async fn link_without_answer(link: &mut Link, version: i16, topic: &Topic) {
-    let request = produce_request(version, topic, 0, batch("nobody"), 0);
+    let request = produce_request(version, topic, 0, sent(version, "nobody"), 0);
     link.send_unanswered(version, &request).await.expect("is sent");
     assert_eq!(link.in_flight(), 0);
 }
@@ -278,16 +291,19 @@ async fn fetch(version: i16, link: &mut Link) {
     assert_eq!(append(link, &topic, 1, "first").await, 0);
     assert_eq!(append(link, &topic, 1, "second").await, 3);
     let part = fetch_one(link, version, &topic, 1, 3).await;
-    assert_eq!((part.error_code, part.high_watermark, part.last_stable_offset), (0, 6, 6), "Fetch {version}");
+    let stable = if version >= 4 { 6 } else { -1 };
+    assert_eq!((part.error_code, part.high_watermark, part.last_stable_offset), (0, 6, stable), "Fetch {version}");
     assert_eq!(part.log_start_offset, if version >= 5 { 0 } else { -1 });
-    assert_eq!(part.aborted_transactions, None, "the reader did not ask for committed records");
+    if version >= 4 {
+        assert_eq!(part.aborted_transactions, None, "the reader did not ask for committed records");
+    }
     assert_eq!(part.preferred_read_replica, -1);
-    assert_eq!(read_back(part.records), (3, vec!["second".to_owned(); 3]));
-    // The end is no error, and an offset in the middle brings the batch around it.
+    assert_eq!(read_back(version, part.records), (3, vec!["second".to_owned(); 3]));
+    // The end is no error, and an offset in the middle brings the batch around it; messages are each by themselves.
     let part = fetch_one(link, version, &topic, 1, 6).await;
     assert_eq!((part.error_code, part.records.unwrap_or_default().len()), (0, 0));
     let part = fetch_one(link, version, &topic, 1, 4).await;
-    assert_eq!(read_back(part.records).0, 3);
+    assert_eq!(read_back(version, part.records).0, if version >= 4 { 3 } else { 4 });
     let part = fetch_one(link, version, &topic, 1, 7).await;
     assert_eq!(ErrorCode(part.error_code), ErrorCode::OFFSET_OUT_OF_RANGE);
     assert_eq!((part.high_watermark, part.last_stable_offset), (-1, -1), "unknown beside an error");
@@ -299,9 +315,11 @@ async fn fetch(version: i16, link: &mut Link) {
     assert_eq!(ErrorCode(part.error_code), unknown);
 
     // A reader of committed records gets the list of aborted transactions, which is empty.
-    let request = FetchRequest { isolation_level: 1, ..fetch_request(version, &topic, 1, 0) };
-    let answer = link.call(version, &request).await.expect("is answered");
-    assert_eq!(answer.responses[0].partitions[0].aborted_transactions, Some(Vec::new()));
+    if version >= 4 {
+        let request = FetchRequest { isolation_level: 1, ..fetch_request(version, &topic, 1, 0) };
+        let answer = link.call(version, &request).await.expect("is answered");
+        assert_eq!(answer.responses[0].partitions[0].aborted_transactions, Some(Vec::new()));
+    }
     if version >= 9 {
         let mut request = fetch_request(version, &topic, 1, 0);
         request.topics[0].partitions[0].current_leader_epoch = 99;
@@ -332,7 +350,7 @@ async fn fetch_session(version: i16, link: &mut Link, topic: &Topic) {
     append(link, topic, 1, "new").await;
     let answer = link.call(version, &next(2)).await.expect("is answered");
     assert_eq!((answer.error_code, answer.responses.len()), (0, 1), "something is new");
-    assert_eq!(read_back(answer.responses[0].partitions[0].records.clone()).0, 6);
+    assert_eq!(read_back(version, answer.responses[0].partitions[0].records.clone()).0, 6);
     let answer = link.call(version, &next(9)).await.expect("is answered");
     assert_eq!(ErrorCode(answer.error_code), ErrorCode::INVALID_FETCH_SESSION_EPOCH);
     let answer = link.call(version, &next(-1)).await.expect("is answered");
@@ -394,12 +412,14 @@ fn list_offsets_request(topic: &str, partitions: &[i32], timestamp: i64) -> List
 async fn offset_for_leader_epoch(version: i16, link: &mut Link) {
     let topic = create(link, format!("epoch-{version}"), 1).await;
     append(link, &topic, 0, "first").await;
-    let known = (ErrorCode::NONE, 0, 3);
+    // Version 0 does not tell the epoch, and 2 is the first that says which one the client believes in.
+    let known = (ErrorCode::NONE, if version >= 1 { 0 } else { -1 }, 3);
+    let believed = if version >= 2 { (ErrorCode::UNKNOWN_LEADER_EPOCH, -1, -1) } else { known };
     for (name, current_leader_epoch, leader_epoch, expected) in [
         (&*topic.name, -1, 0, known),
         (&*topic.name, 0, 0, known),
         (&*topic.name, -1, 5, (ErrorCode::NONE, -1, -1)),
-        (&*topic.name, 7, 0, (ErrorCode::UNKNOWN_LEADER_EPOCH, -1, -1)),
+        (&*topic.name, 7, 0, believed),
         ("nowhere", -1, 0, (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, -1, -1)),
     ] {
         let partition = offset_for_leader_epoch_request::OffsetForLeaderPartition {
@@ -602,13 +622,16 @@ async fn create_topics(version: i16, link: &mut Link) {
     for (validate_only, code) in
         [(true, ErrorCode::NONE), (false, ErrorCode::NONE), (false, ErrorCode::TOPIC_ALREADY_EXISTS)]
     {
+        if validate_only && version == 0 {
+            continue;
+        }
         let answer = link.call(version, &request(wanted_topic(&name, 3), validate_only)).await.expect("is answered");
         let made = &answer.topics[0];
         assert_eq!((&*made.name, ErrorCode(made.error_code)), (&*name, code), "{:?}", made.error_message);
         if code.is_none() {
             check_created(version, made, 3, validate_only);
         } else {
-            assert!(made.error_message.is_some());
+            assert_eq!(made.error_message.as_ref().is_some_and(|why| !why.is_empty()), version >= 1);
         }
     }
     for (topic, code) in [
@@ -739,7 +762,7 @@ async fn describe_configs(version: i16, link: &mut Link) {
             resource_name: text(name),
             configuration_keys: keys.map(|keys| keys.iter().map(|key| text(key)).collect()),
         }],
-        include_synonyms: true,
+        include_synonyms: version >= 1,
         ..Default::default()
     };
     let answer =
@@ -748,17 +771,20 @@ async fn describe_configs(version: i16, link: &mut Link) {
     assert_eq!((found.error_code, found.resource_type, &*found.resource_name), (0, TOPIC, &*topic.name));
     assert_eq!(found.configs.len(), 1, "one was asked for");
     let row = &found.configs[0];
-    assert_eq!((&*row.name, row.value.as_deref(), row.config_source), ("max.message.bytes", Some("1000000"), 1));
+    let source = |source| if version >= 1 { source } else { -1 };
+    assert_eq!((&*row.name, row.value.as_deref()), ("max.message.bytes", Some("1000000")));
+    assert_eq!((row.config_source, row.is_default), (source(1), false));
     assert_eq!((row.read_only, row.is_sensitive), (false, false));
     assert_eq!(row.config_type, if version >= 3 { 3 } else { 0 }, "an int");
     let synonyms: Vec<_> = row.synonyms.iter().map(|synonym| (&*synonym.name, synonym.source)).collect();
-    assert_eq!(synonyms.first(), Some(&("max.message.bytes", 1)));
+    assert_eq!(synonyms.first(), (version >= 1).then_some(&("max.message.bytes", 1)));
 
     let answer = link.call(version, &request(TOPIC, &topic.name, None)).await.expect("is answered");
     let rows = &answer.results[0].configs;
     for (name, value, source) in [("segment.bytes", "1073741824", 5), ("cleanup.policy", "delete", 5)] {
         let row = rows.iter().find(|row| &*row.name == name).expect("is a setting");
-        assert_eq!((row.value.as_deref(), row.config_source), (Some(value), source), "{name}");
+        let expected = (Some(value), if version >= 1 { source } else { -1 }, version == 0);
+        assert_eq!((row.value.as_deref(), row.config_source, row.is_default), expected, "{name}");
     }
     let answer = link.call(version, &request(TOPIC, "nowhere", None)).await.expect("is answered");
     assert_eq!(ErrorCode(answer.results[0].error_code), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
