@@ -227,7 +227,7 @@ impl Hostile {
 
 #[test]
 fn hostile_histories() {
-    for seed in 0..150 {
+    for seed in 0..40 {
         let settings = GroupSettings {
             state_bytes_max: 400_000,
             batch_bytes_max: [3_000, 1_000_000][seed / 2 % 2],

@@ -54,6 +54,8 @@ struct Broker {
     end: i64,
     /// Appends are acknowledged as soon as they are made.
     prompt: bool,
+    /// Session timeout of those who join.
+    session_ms: i32,
     /// What the acknowledged log says, read by the simplest means.
     durable: Durable,
     rounds: Rounds,
@@ -79,6 +81,7 @@ impl Broker {
             told: 0,
             end: 0,
             prompt: true,
+            session_ms: SESSION_MS,
             durable: Durable::default(),
             rounds: Rounds::default(),
             open: BTreeMap::new(),
@@ -211,7 +214,9 @@ impl Broker {
     }
 
     fn join(&mut self, version: i16, member: &str, instance: Option<&str>, protocols: &[(&str, &[u8])]) -> u64 {
-        self.ask(version, Request::JoinGroup(join_request(member, instance, protocols)))
+        let session_timeout_ms = self.session_ms;
+        let request = JoinGroupRequest { session_timeout_ms, ..join_request(member, instance, protocols) };
+        self.ask(version, Request::JoinGroup(request))
     }
 
     fn joined(&mut self, id: u64) -> JoinGroupResponse {

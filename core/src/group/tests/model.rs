@@ -431,7 +431,7 @@ impl World {
 
 #[test]
 fn random_histories() {
-    for seed in 0..120 {
+    for seed in 0..80 {
         World::new(seed).run(400);
     }
 }

@@ -257,7 +257,7 @@ fn mutated_logs_never_panic() {
     broker.commit(7, 1, &members[0], "t", 5);
     broker.leave(&members[1], None);
     let mut random = Random::new(1);
-    for _ in 0..20_000 {
+    for _ in 0..4_000 {
         let append = random.pick(&broker.log).clone();
         let record = random.pick(&append.records).clone();
         let mut key = record.key.to_vec();
