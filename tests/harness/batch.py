@@ -61,6 +61,11 @@ class Batch:
         return with_crc(header + data)
 
 
+def small(*values: bytes, **fields) -> Batch:
+    """A batch of records with one and the same key."""
+    return Batch([(b"key", value) for value in values], **fields)
+
+
 def with_crc(batch: bytes) -> bytes:
     """The batch with the checksum that its bytes call for."""
     crc = crc32c.crc32c(batch[CRC_COVERS_FROM:])

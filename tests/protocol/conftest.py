@@ -3,6 +3,7 @@
 import pytest
 
 from harness.session import Session
+from harness.topics import create_topic
 
 
 @pytest.fixture
@@ -23,3 +24,10 @@ def connect(broker):
     yield connect
     for session in opened:
         session.socket.close()
+
+
+@pytest.fixture
+def made(broker, topic):
+    """The name of a topic that is there, with one partition."""
+    create_topic(broker, topic)
+    return topic

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from harness.batch import Batch, decode_all
+from harness.batch import decode_all, small
 from harness.topics import create_topic
 
 OFFSET_OUT_OF_RANGE = 1
@@ -16,16 +16,6 @@ INVALID_FETCH_SESSION_EPOCH = 71
 FENCED_LEADER_EPOCH = 74
 UNKNOWN_LEADER_EPOCH = 75
 UNKNOWN_TOPIC_ID = 100
-
-
-def small(*values: bytes, **fields) -> Batch:
-    return Batch([(b"key", value) for value in values], **fields)
-
-
-@pytest.fixture
-def made(broker, topic):
-    create_topic(broker, topic)
-    return topic
 
 
 @pytest.mark.parametrize("version", range(4, 13))

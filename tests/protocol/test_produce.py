@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from harness.batch import CONTROL, LOG_APPEND_TIME, Batch, decode_all, with_crc
+from harness.batch import CONTROL, LOG_APPEND_TIME, Batch, decode_all, small, with_crc
 from harness.session import Session
 from harness.topics import create_topic
 
@@ -21,16 +21,6 @@ INVALID_RECORD = 87
 UNKNOWN_TOPIC_ID = 100
 
 HOUR_MS = 3_600_000
-
-
-def small(*values: bytes, **fields) -> Batch:
-    return Batch([(b"key", value) for value in values], **fields)
-
-
-@pytest.fixture
-def made(broker, topic):
-    create_topic(broker, topic)
-    return topic
 
 
 @pytest.mark.parametrize("version", range(3, 13))
