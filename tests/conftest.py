@@ -6,8 +6,9 @@ import shutil
 import pytest
 
 from harness.broker import KINDS, Broker, Corelane
-from harness.drivers import CLIENTS, Client
+from harness.drivers import CLIENTS, OLD_CLIENTS, Client
 from harness.paths import WORK
+from harness.toolbox import Toolbox
 
 CORELANE_KINDS = [kind for kind in KINDS if kind.startswith("corelane")]
 
@@ -125,7 +126,7 @@ class Clients:
 
     def __getitem__(self, name: str) -> Client:
         if name not in self.running or not self.running[name].is_alive():
-            self.running[name] = CLIENTS[name]()
+            self.running[name] = (CLIENTS | OLD_CLIENTS)[name]()
         return self.running[name]
 
 
@@ -135,6 +136,14 @@ def clients():
     yield clients
     for client in clients.running.values():
         client.close()
+
+
+@pytest.fixture(scope="session")
+def toolbox():
+    """Kafka's tools in one Java VM."""
+    toolbox = Toolbox()
+    yield toolbox
+    toolbox.close()
 
 
 @pytest.fixture(scope="session")

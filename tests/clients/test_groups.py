@@ -4,6 +4,7 @@ import os
 import re
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import SimpleNamespace
 
 import confluent_kafka
 import pytest
@@ -140,13 +141,13 @@ def one_leaves_and_one_crashes(stage: Stage, **how) -> Group:
     third.leave()
     took = group.wait("two members share", lambda: group.settled([first, second], PARTITIONS))
     # A member that says good-bye is not waited for.
-    assert took < SESSION_MS / 1000, f"{took:.1f} s after a clean leave"
+    assert took < group.session_ms / 1000, f"{took:.1f} s after a clean leave"
     writer.write(300)
     writer.await_read(group)
 
     second.kill()
     took = group.wait("one member has all", lambda: group.settled([first], PARTITIONS))
-    assert took < SESSION_MS / 1000 + 10, f"{took:.1f} s after a crash"
+    assert took < group.session_ms / 1000 + 10, f"{took:.1f} s after a crash"
     writer.write(300)
     writer.await_read(group)
     first.leave()
@@ -270,3 +271,25 @@ def test_consumer_protocol(name, brokers, broker_kind, clients, topic):
     Stage(broker, clients, name, topic).play(
         lambda stage: one_leaves_and_one_crashes(stage, protocol="consumer", assignor=assignor)
     )
+
+
+def test_the_check_notices_a_skipped_record_and_a_lost_commit():
+    """The check itself, on stories that must not pass."""
+
+    def story(*events):
+        group = Group("", "java", "g", "t")
+        for number, event in events:
+            group.events.append((SimpleNamespace(number=number), event))
+        return group
+
+    def read(*offsets):
+        return {"event": "records", "records": [[0, offset, "v"] for offset in offsets]}
+
+    def commit(offset):
+        return {"event": "committed", "offsets": [[0, offset]]}
+
+    story((1, read(0, 1)), (1, commit(2)), (2, read(2, 3)), (3, read(2, 3, 4))).check_story()
+    with pytest.raises(AssertionError, match="skipped 2"):
+        story((1, read(0, 1)), (2, read(3))).check_story()
+    with pytest.raises(AssertionError, match="2 was committed"):
+        story((1, read(0, 1)), (1, commit(2)), (2, read(1, 2))).check_story()

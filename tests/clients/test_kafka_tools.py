@@ -1,19 +1,30 @@
-"""Apache Kafka's own command line tools, as users run them."""
+"""Apache Kafka's own command line tools, as users run them; test_kafka_tools_diff.py compares all they print."""
 
 import re
 import time
+from dataclasses import dataclass
 
 import pytest
 
-from harness.drivers import kafka_tool
 from harness.records import numbered
 from harness.topics import create_topic
 
 
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 @pytest.fixture
-def tool(broker):
-    def run(name, *arguments, **how):
-        return kafka_tool(name, "--bootstrap-server", broker.address, *arguments, **how)
+def tool(broker, toolbox):
+    def run(name, *arguments, typed="", check=True):
+        address = ("--bootstrap-server", broker.address)
+        line = (*arguments, *address) if name == "kafka-cluster" else (*address, *arguments)
+        done = Done(*toolbox.run(name, *line, typed=typed))
+        assert not check or done.returncode == 0, f"{name} ended with {done}"
+        return done
     return run
 
 
@@ -115,6 +126,6 @@ def test_broker_api_versions(tool, broker):
         assert "UNSUPPORTED" not in listed[api], f"{api}: {listed[api]}"
 
 
-def test_cluster_id(broker):
-    output = kafka_tool("kafka-cluster", "cluster-id", "--bootstrap-server", broker.address).stdout
+def test_cluster_id(tool):
+    output = tool("kafka-cluster", "cluster-id").stdout
     assert re.search(r"Cluster ID: [\w-]{22}\s", output)

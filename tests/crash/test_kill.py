@@ -23,11 +23,11 @@ QUIET_SECONDS = 0.1
 class Load:
     """The producers, in a process of their own."""
 
-    def __init__(self, broker, directory, topics: dict[str, int]):
+    def __init__(self, broker, directory, topics: dict[str, int], records_per_second: int = RECORDS_PER_SECOND):
         self.path = directory / "acknowledged"
         self.process = subprocess.Popen(
             [
-                sys.executable, "-m", "crash.load", broker.address, self.path, str(RECORDS_PER_SECOND),
+                sys.executable, "-m", "crash.load", broker.address, self.path, str(records_per_second),
                 *(f"{name}:{partitions}" for name, partitions in topics.items()),
             ],
             cwd=TESTS,

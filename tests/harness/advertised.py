@@ -1,6 +1,8 @@
 """What a broker offers, as it says in ApiVersions. Tests of an API that is not built yet wait for it to be listed: the
 one place where they are skipped is `needs`, and they begin to run by themselves."""
 
+import struct
+
 import pytest
 
 from harness.broker import Broker
@@ -33,3 +35,17 @@ def needs(broker: Broker, apis: dict[str, int]) -> None:
     assert not (missing and broker.is_reference), f"Kafka itself lacks {missing}"
     if missing:
         pytest.skip(f"not advertised yet: {', '.join(missing)}")
+
+
+def needs_old_versions(broker: Broker) -> None:
+    """Skips the test on a broker that refuses Produce 0 or Fetch 0. ApiVersions does not tell: Kafka 4 lists Produce 0
+    and refuses it (KAFKA-18659), so both are tried, with no topic in them."""
+    nothing = {"Produce": (0, struct.pack(">hii", 1, 1_000, 0)), "Fetch": (1, struct.pack(">iiii", -1, 0, 0, 0))}
+    for name, (key, body) in nothing.items():
+        with Connection(broker.address) as connection:
+            connection.send_body(key, 0, body, flexible=False)
+            try:
+                connection.receive_frame()
+            except (EOFError, ConnectionResetError):
+                assert not broker.is_reference, f"Kafka itself refuses {name} 0"
+                pytest.skip(f"{name} 0 is refused")

@@ -14,7 +14,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from harness.drivers import CLIENTS, JsonLines, PythonProgram
+from harness.drivers import CLIENTS, JsonLines, PyKafka, PythonProgram
 from harness.paths import TESTS
 
 SESSION_MS = 5_000
@@ -38,7 +38,7 @@ class ConfluentProgram(PythonProgram):
 
 PROGRAMS: dict[str, type[JsonLines]] = {
     name: kind for name, kind in CLIENTS.items() if issubclass(kind, JsonLines)
-} | {"confluent-kafka": ConfluentProgram}
+} | {"confluent-kafka": ConfluentProgram, "pykafka": PyKafka}
 
 ABILITIES = {
     "confluent-kafka": Abilities(("range", "roundrobin", "cooperative-sticky"), True, ("uniform", "range")),
@@ -69,6 +69,9 @@ class Group:
     members: list["Member"] = field(default_factory=list)
     events: list[tuple["Member", dict]] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
+    # Value by offset, by partition; and the number of records that were told, those read again included.
+    values: dict[int, dict[int, str]] = field(default_factory=dict)
+    records_told: int = 0
 
     def __post_init__(self):
         self.assignor = self.assignor or ABILITIES[self.client].assignors[0]
@@ -86,6 +89,9 @@ class Group:
     def tell(self, member: "Member", event: dict) -> None:
         with self.changed:
             self.events.append((member, event))
+            for partition, offset, value in event.get("records", []):
+                self.values.setdefault(partition, {})[offset] = value
+                self.records_told += 1
             self.changed.notify_all()
 
     def wait(self, what: str, until, seconds: float = SETTLE_SECONDS_MAX) -> float:
@@ -93,7 +99,7 @@ class Group:
         started = time.monotonic()
         with self.changed:
             while not until():
-                for member, event in self.events:
+                for member, event in self.events[-50:]:
                     assert "failure" not in event and "error" not in event, f"{member}: {event}"
                 left = started + seconds - time.monotonic()
                 assert left > 0, f"{self.client}: not within {seconds} s: {what}\n{self.story()}"
@@ -107,14 +113,11 @@ class Group:
 
     def read(self) -> dict[int, dict[int, str]]:
         """Everything that was read: value by offset, by partition."""
-        read: dict[int, dict[int, str]] = {}
-        for _, event in self.events:
-            for partition, offset, value in event.get("records", []):
-                read.setdefault(partition, {})[offset] = value
-        return read
+        with self.changed:
+            return {partition: dict(offsets) for partition, offsets in self.values.items()}
 
     def records_read(self) -> int:
-        return sum(len(offsets) for offsets in self.read().values())
+        return sum(len(offsets) for offsets in self.values.values())
 
     def check_story(self) -> None:
         """No record is passed over, and no member begins before what another had confirmed before."""

@@ -18,6 +18,7 @@ def member(asked):
         "enable.auto.commit": False,
         "fetch.wait.max.ms": 100,
         "topic.metadata.refresh.interval.ms": 1_000,
+        "log_level": 0,
     }
     if asked["instance"]:
         settings["group.instance.id"] = asked["instance"]
@@ -35,10 +36,15 @@ def member(asked):
         while member.goes_on():
             polled = consumer.consume(500, 0.1)
             member.assigned(where.partition for where in consumer.assignment())
-            for message in polled:
-                if message.error():
-                    raise confluent_kafka.KafkaException(message.error())
-            commit(consumer, member, member.records([(got.partition(), got.offset(), got.value()) for got in polled]))
+            read = []
+            for got in polled:
+                if got.error() and got.error().fatal():
+                    raise confluent_kafka.KafkaException(got.error())
+                if got.error():
+                    member.trouble(got.error())
+                else:
+                    read.append((got.partition(), got.offset(), got.value()))
+            commit(consumer, member, member.records(read))
     finally:
         consumer.close()
 

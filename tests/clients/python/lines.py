@@ -59,6 +59,10 @@ class Member:
         """A rebalance came in between: what was read will be read again."""
         emit({"event": "commit_refused", "message": repr(error)})
 
+    def trouble(self, error: object) -> None:
+        """An error that the client mends by itself."""
+        emit({"event": "trouble", "message": str(error)})
+
 
 def emit(event: dict) -> None:
     sys.stdout.write(json.dumps(event) + "\n")

@@ -84,7 +84,8 @@ func pollOnce(ctx context.Context, client *kgo.Client, asked lines.Request, told
 		return nil
 	}
 	for _, failure := range fetches.Errors() {
-		return failure.Err
+		// The client goes on by itself; a broker that is down for a while is one of these.
+		told.Trouble(failure.Err)
 	}
 	read := []lines.Record{}
 	for _, got := range fetches.Records() {

@@ -185,6 +185,11 @@ func (member *Member) Committed(offsets []Offset, err error) {
 	}
 }
 
+// Trouble tells an error that the client mends by itself.
+func (member *Member) Trouble(err error) {
+	emit(Answer{"event": "trouble", "message": err.Error()})
+}
+
 var (
 	out      = json.NewEncoder(os.Stdout)
 	outMutex sync.Mutex
