@@ -122,6 +122,9 @@ pub const UNWRITTEN_INDEX_ENTRIES_MAX: usize = 512;
 /// Bytes of a segment that a walk over batch headers reads at a time.
 pub const WALK_BYTES: usize = 8 * 1024;
 
+/// Bytes of `__consumer_offsets` that are read at once when its groups are loaded, or one batch.
+pub const GROUP_LOAD_BYTES: usize = 256 * 1024;
+
 /// Bytes of a segment that a recovery reads at a time.
 pub const RECOVERY_CHUNK_BYTES: usize = 1024 * 1024;
 

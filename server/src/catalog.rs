@@ -105,6 +105,11 @@ impl Catalog {
         self.image.topics().filter_map(|topic| self.topics.get(&topic.id))
     }
 
+    /// The topics that another catalog no longer has.
+    pub(crate) fn topics_without<'a>(&'a self, later: &'a Self) -> impl Iterator<Item = &'a Arc<Topic>> {
+        self.topics.values().filter(|topic| !later.topics.contains_key(&topic.image.id))
+    }
+
     /// Whether a partition exists.
     pub(crate) fn has_partition(&self, key: PartitionKey) -> bool {
         self.topics.get(&key.topic).is_some_and(|topic| topic.image.partition(key.index).is_some())

@@ -51,6 +51,8 @@ pub enum Command {
     CreateTopics(CreateTopicsRequest),
     /// Make topics with default settings because somebody named them.
     AutoCreate(Vec<String>),
+    /// Make a topic for the broker's own state, unless it is there.
+    CreateInternalTopic(&'static str),
     /// Remove topics, each by name or by id.
     DeleteTopics(Vec<(Option<String>, TopicId)>),
     /// Give topics more partitions, as the request says.
@@ -318,6 +320,32 @@ fn decide<S: Sys>(shard: &Shard<S>, image: &MetadataImage, command: &Command) ->
             let Decision { records, answers } =
                 metadata::auto_create_topics(image, &wanted, defaults, &validate, &mut random);
             (records, Outcome::Created(answers))
+        }
+        Command::CreateInternalTopic(name) => {
+            if image.topic(name).is_some() {
+                return (Vec::new(), Outcome::Created(Vec::new()));
+            }
+            let value = |name: &str| config.value(name).unwrap_or_default();
+            // Kafka's own choice. Nothing is compacted yet; the setting is for whoever reads the directory later.
+            let configs = vec![
+                ("cleanup.policy", Some("compact")),
+                ("compression.type", Some("producer")),
+                ("segment.bytes", Some(value("offsets.topic.segment.bytes"))),
+            ];
+            let topic = NewTopic {
+                name,
+                partition_count: value("offsets.topic.num.partitions").parse().unwrap_or(1),
+                replication_factor: 1,
+                configs,
+                ..NewTopic::default()
+            };
+            let anything = |_: &str, _: &str| Ok(());
+            let Decision { records, answers } =
+                metadata::create_topics(image, &[topic], false, defaults, &anything, &mut random);
+            match answers.iter().find_map(|(_, outcome)| outcome.as_ref().err()) {
+                Some(refusal) => (Vec::new(), Outcome::Failed(refusal.message.clone())),
+                None => (records, Outcome::Created(answers)),
+            }
         }
         Command::DeleteTopics(unwanted) => {
             let unwanted: Vec<TopicToDelete<'_>> =

@@ -12,11 +12,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use corelane_core::base::{Offset, ShardId};
+use corelane_core::base::{Offset, PartitionIndex, ShardId};
+use corelane_core::group::{self, RequestContext};
 use corelane_core::protocol::ErrorCode;
+use corelane_core::protocol::messages::{ListGroupsRequest, ListGroupsResponse};
 
 use crate::catalog::Catalog;
 use crate::controller::{Command, Outcome};
@@ -42,6 +45,8 @@ pub struct WatchId(pub(crate) u64);
 pub struct Origin {
     /// Which of the node's listeners accepted it: answers name addresses of that one.
     pub listener: usize,
+    /// Address of the client.
+    pub peer: IpAddr,
 }
 
 /// A message from one shard to another.
@@ -76,6 +81,16 @@ pub struct LongPoll {
     pub bytes_min: u64,
 }
 
+/// A request to the coordinator of a group.
+pub struct GroupCall {
+    /// The partition of `__consumer_offsets` that the group maps to.
+    pub partition: PartitionIndex,
+    /// Who asks.
+    pub context: RequestContext,
+    /// What.
+    pub request: group::Request,
+}
+
 /// A question to the owner of something.
 pub enum Call {
     /// Append batches, in order.
@@ -94,6 +109,10 @@ pub enum Call {
     Publish(Arc<Catalog>),
     /// Move the starts of logs forward.
     DeleteRecords(Vec<DeleteRecordsItem>),
+    /// Ask the coordinator of a group; this may take minutes.
+    Group(Box<GroupCall>),
+    /// List the groups of every coordinator.
+    ListGroups(Box<RequestContext>, ListGroupsRequest),
     /// Say which producers a partition knows.
     Producers(Vec<PartitionKey>),
     /// Say where the logs stand.
@@ -124,6 +143,10 @@ pub enum Reply<S: Sys> {
     Publish,
     /// For each item the first offset that is left, or why nothing moved.
     DeleteRecords(Vec<Result<Offset, ErrorCode>>),
+    /// The coordinator's answer.
+    Group(Box<group::Answer>),
+    /// One list for each coordinator.
+    ListGroups(Vec<ListGroupsResponse>),
     /// For each partition its producers; `None` if it is not here.
     Producers(Vec<Option<Vec<ActiveProducer>>>),
     /// For each log.

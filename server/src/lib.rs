@@ -6,6 +6,7 @@ mod budget;
 mod catalog;
 mod connection;
 mod controller;
+mod groups;
 pub mod hop;
 mod local;
 mod mail;

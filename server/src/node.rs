@@ -381,7 +381,7 @@ async fn accept<S: Sys>(shard: Rc<Shard<S>>, listener: S::Listener, index: usize
             continue;
         }
         shard.connections.borrow_mut()[usize::from(to.0)] += 1;
-        let origin = Origin { listener: index };
+        let origin = Origin { listener: index, peer: peer.ip() };
         if to == shard.sys.shard() {
             connection::adopt(&shard, socket, origin);
         } else {

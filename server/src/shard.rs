@@ -5,17 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use corelane_core::base::{LeaderEpoch, NodeId, ShardId};
+use corelane_core::base::{LeaderEpoch, NodeId, ShardId, TopicId};
+use corelane_core::group::{self, GroupSettings, OFFSETS_TOPIC_NAME};
 use corelane_core::limits::OPENING_LOGS_MAX;
 use corelane_core::metadata::ProducerIdBlock;
-use corelane_core::protocol::ErrorCode;
+use corelane_core::protocol::{ErrorCode, KafkaString};
 use corelane_core::session::SessionCache;
 
 use crate::answers::Answers;
 use crate::budget::Budget;
 use crate::catalog::{Catalog, StartFacts, Topic};
 use crate::controller::{Command, Controller, Outcome};
-use crate::hop::{Call, Hop, LongPoll, Mail, Reply, WatchId};
+use crate::groups::{Coordinator, Coordinators};
+use crate::hop::{Call, GroupCall, Hop, LongPoll, Mail, Reply, WatchId};
 use crate::local::{Signal, Slot, Turn, all_of};
 use crate::remedy::WithRemedy;
 use crate::settings::Settings;
@@ -54,6 +56,8 @@ pub(crate) struct Shard<S: Sys> {
     unopened: RefCell<BTreeSet<PartitionKey>>,
     /// Watches that other shards, or this one, have left here, and on which partitions.
     watching: RefCell<BTreeMap<(ShardId, WatchId), Vec<PartitionKey>>>,
+    /// Coordinators of groups, for the partitions of `__consumer_offsets` that are here.
+    pub(crate) coordinators: Coordinators<S>,
     /// Decides on metadata; on shard 0 only, and there once it has read its log.
     pub(crate) controller: RefCell<Option<Rc<Controller<S>>>>,
     /// Ids for idempotent producers that this shard may hand out.
@@ -88,6 +92,7 @@ impl<S: Sys> Shard<S> {
             partitions: RefCell::default(),
             unopened: RefCell::default(),
             watching: RefCell::default(),
+            coordinators: Coordinators::default(),
             controller: RefCell::default(),
             producer_ids: RefCell::default(),
             producer_ids_turn: Turn::default(),
@@ -164,6 +169,26 @@ impl<S: Sys> Shard<S> {
             Call::DeleteRecords(items) => {
                 let before = |item: &DeleteRecordsItem| records::delete(self.partition(item.partition), item.before);
                 Reply::DeleteRecords(items.iter().map(before).collect())
+            }
+            Call::Group(call) => {
+                let GroupCall { partition, context, request } = *call;
+                let answer = match self.coordinators.get(partition) {
+                    Some(coordinator) => coordinator.ask(&context, request).await,
+                    None => request.refuse(context.version, ErrorCode::NOT_COORDINATOR),
+                };
+                Reply::Group(Box::new(answer))
+            }
+            Call::ListGroups(context, asked) => {
+                let coordinators = self.coordinators.all();
+                let mut lists = Vec::with_capacity(coordinators.len());
+                for coordinator in coordinators {
+                    let (states, types) = (asked.states_filter.clone(), asked.types_filter.clone());
+                    match coordinator.ask(&context, group::Request::ListGroups { states, types }).await {
+                        group::Answer::ListGroups(list) => lists.push(list),
+                        _ => unreachable!("an answer has the name of its request"),
+                    }
+                }
+                Reply::ListGroups(lists)
             }
             Call::Producers(keys) => {
                 Reply::Producers(keys.into_iter().map(|key| records::producers(self.partition(key))).collect())
@@ -268,8 +293,15 @@ impl<S: Sys> Shard<S> {
         // First what goes, so that a topic made anew under an old name finds the name free.
         let gone: Vec<Rc<PartitionLog<S>>> =
             self.partitions.borrow().values().filter(|log| !catalog.has_partition(log.key)).cloned().collect();
+        let topics_gone: BTreeSet<(KafkaString, TopicId)> = before
+            .topics_without(&catalog)
+            .map(|topic| (topic.image.name.to_string().into(), topic.image.id))
+            .collect();
         for log in gone {
             self.partitions.borrow_mut().remove(&log.key);
+            if log.topic == OFFSETS_TOPIC_NAME {
+                self.coordinators.remove(log.key.index);
+            }
             self.delete_log(&log).await;
         }
         self.unopened.borrow_mut().retain(|key| catalog.has_partition(*key));
@@ -287,6 +319,12 @@ impl<S: Sys> Shard<S> {
             all_of(part.iter().map(|(key, topic)| self.open_log(&catalog, *key, topic)).collect()).await;
         }
         *self.catalog.borrow_mut() = catalog;
+        if !topics_gone.is_empty() {
+            let topics: Vec<_> = topics_gone.into_iter().collect();
+            for coordinator in self.coordinators.all() {
+                coordinator.topics_deleted(&topics);
+            }
+        }
     }
 
     /// Opens or makes the log of a partition. Requests for one that cannot be opened are refused; the log says why.
@@ -309,9 +347,13 @@ impl<S: Sys> Shard<S> {
         };
         match open::open(&self.sys, options).await {
             Ok(log) => {
-                self.partitions.borrow_mut().insert(key, log);
+                self.partitions.borrow_mut().insert(key, Rc::clone(&log));
                 if self.unopened.borrow_mut().remove(&key) {
                     tracing::warn!(partition = %topic.partition_name(key.index), "log opened after all");
+                }
+                if *topic.image.name == *OFFSETS_TOPIC_NAME {
+                    let settings = GroupSettings::of(&self.settings.config, topic.append.max_message_bytes);
+                    self.coordinators.insert(key.index, Coordinator::start(&self.sys, log, settings));
                 }
             }
             // Said once: it is tried again every second.
@@ -403,8 +445,9 @@ impl<S: Sys> Shard<S> {
     /// Ends every connection once what it asked for is answered.
     async fn stop_serving(&self) {
         self.stopping.set(true);
-        // Long polls give up at once.
+        // Long polls give up at once, and so do those who wait for the rest of their group.
         self.hop.notice_all();
+        self.coordinators.resign();
         let serving: Vec<Rc<Answers<S>>> = self.serving.borrow().values().cloned().collect();
         all_of(
             serving

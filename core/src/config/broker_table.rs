@@ -5,7 +5,8 @@ use super::definition::{Definition, boolean, class, double, int, list, long, pas
 const THREADS: &str = "one thread per core does the work of all of Kafka's thread pools and queues (see --cores)";
 const SOCKETS: &str = "the kernel sizes the buffers and the backlog of a socket";
 const CONNECTIONS: &str = "idle connections are kept";
-const GROUPS: &str = "consumer groups and share groups are not there yet";
+const GROUPS: &str = "groups of the newer protocols (consumer, share, streams) are not there yet";
+const OFFSETS: &str = "offsets are stored as they come, uncompressed, and loaded in parts of a fixed size";
 const TRANSACTIONS: &str = "transactions are not there yet";
 const SINGLE_NODE: &str = "a single node has no other brokers or controllers to talk to";
 const PURGATORY: &str = "waiting requests are not kept in a purgatory";
@@ -102,10 +103,10 @@ pub static BROKER: &[Definition] = &[
         .one_of(&["consumer", "classic", "share", "streams"])
         .idle(GROUPS),
     int("group.coordinator.threads").default("4").at_least(1).idle(THREADS),
-    int("group.initial.rebalance.delay.ms").default("3000").idle(GROUPS),
-    int("group.max.session.timeout.ms").default("1800000").idle(GROUPS),
-    int("group.max.size").default("2147483647").at_least(1).idle(GROUPS),
-    int("group.min.session.timeout.ms").default("6000").idle(GROUPS),
+    int("group.initial.rebalance.delay.ms").default("3000").acts(),
+    int("group.max.session.timeout.ms").default("1800000").acts(),
+    int("group.max.size").default("2147483647").at_least(1).acts(),
+    int("group.min.session.timeout.ms").default("6000").acts(),
     int("group.share.assignment.interval.ms").default("1000").at_least(0).cluster_wide().idle(GROUPS),
     boolean("group.share.assignor.offload.enable").default("true").internal().since_4_4().idle(GROUPS),
     list("group.share.assignors").default("simple").idle(GROUPS),
@@ -247,15 +248,15 @@ pub static BROKER: &[Definition] = &[
     int("num.recovery.threads.per.data.dir").default("2").at_least(1).cluster_wide().idle(THREADS),
     int("num.replica.alter.log.dirs.threads").idle(THREADS),
     int("num.replica.fetchers").default("1").at_least(1).cluster_wide().idle(THREADS),
-    int("offset.metadata.max.bytes").default("4096").idle(GROUPS),
-    int("offsets.commit.timeout.ms").default("5000").at_least(1).idle(GROUPS),
-    int("offsets.load.buffer.size").default("5242880").at_least(1).idle(GROUPS),
-    long("offsets.retention.check.interval.ms").default("600000").at_least(1).idle(GROUPS),
-    int("offsets.retention.minutes").default("10080").at_least(1).idle(GROUPS),
-    int("offsets.topic.compression.codec").default("0").idle(GROUPS),
-    int("offsets.topic.num.partitions").default("50").at_least(1).idle(GROUPS),
-    short("offsets.topic.replication.factor").default("3").at_least(1).idle(GROUPS),
-    int("offsets.topic.segment.bytes").default("104857600").at_least(1).idle(GROUPS),
+    int("offset.metadata.max.bytes").default("4096").acts(),
+    int("offsets.commit.timeout.ms").default("5000").at_least(1).idle(OFFSETS),
+    int("offsets.load.buffer.size").default("5242880").at_least(1).idle(OFFSETS),
+    long("offsets.retention.check.interval.ms").default("600000").at_least(1).acts(),
+    int("offsets.retention.minutes").default("10080").at_least(1).acts(),
+    int("offsets.topic.compression.codec").default("0").idle(OFFSETS),
+    int("offsets.topic.num.partitions").default("50").at_least(1).acts(),
+    short("offsets.topic.replication.factor").default("3").at_least(1).idle(SINGLE_NODE),
+    int("offsets.topic.segment.bytes").default("104857600").at_least(1).acts(),
     class("principal.builder.class")
         .default("org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder")
         .per_broker(),

@@ -1,5 +1,6 @@
 //! What the broker's configuration says about classic groups and their offsets.
 
+use crate::config::BrokerConfig;
 use crate::limits::{GROUP_STATE_BYTES_MAX, OFFSETS_BATCH_BYTES_MAX};
 
 /// Settings of a coordinator; the default has Kafka's.
@@ -24,6 +25,28 @@ pub struct GroupSettings {
     pub batch_bytes_max: usize,
     /// Bytes of groups and offsets that this coordinator holds in memory; beyond it what would add some is refused.
     pub state_bytes_max: usize,
+}
+
+impl GroupSettings {
+    /// The settings of coordinators on a broker. `batch_bytes_max` is the `max.message.bytes` of `__consumer_offsets`.
+    #[must_use]
+    pub fn of(broker: &BrokerConfig, batch_bytes_max: u64) -> Self {
+        let long = |name: &str| broker.value(name).and_then(|text| text.parse::<i64>().ok()).unwrap_or_default();
+        let int = |name: &str| i32::try_from(long(name)).unwrap_or(i32::MAX);
+        let not_negative = |name: &str| u64::try_from(long(name)).unwrap_or_default();
+        let size = |name: &str| usize::try_from(long(name)).unwrap_or_default();
+        Self {
+            session_timeout_ms_min: int("group.min.session.timeout.ms"),
+            session_timeout_ms_max: int("group.max.session.timeout.ms"),
+            initial_rebalance_delay_ms: not_negative("group.initial.rebalance.delay.ms"),
+            group_size_max: size("group.max.size"),
+            offset_metadata_length_max: size("offset.metadata.max.bytes"),
+            offsets_retention_ms: long("offsets.retention.minutes").saturating_mul(60_000),
+            retention_check_interval_ms: not_negative("offsets.retention.check.interval.ms"),
+            batch_bytes_max: usize::try_from(batch_bytes_max).unwrap_or(usize::MAX).min(OFFSETS_BATCH_BYTES_MAX),
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for GroupSettings {

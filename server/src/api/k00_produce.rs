@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use corelane_core::base::{Monotonic, PartitionIndex, ShardId, Uuid};
+use corelane_core::metadata::is_internal_topic;
 use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use corelane_core::protocol::messages::produce_response::{
@@ -32,6 +33,8 @@ use crate::sys::Sys;
 const TIMEOUT_MS_MIN: u64 = 1_000;
 /// Last version that carries message formats 0 and 1.
 const VERSION_MAX_WITH_MESSAGES: i16 = 2;
+/// The client id that Kafka lets write to internal topics.
+const ADMIN_CLIENT: &str = "__admin_client";
 /// First version that names topics by id.
 const VERSION_WITH_TOPIC_IDS: i16 = 13;
 
@@ -151,6 +154,10 @@ fn check<S: Sys>(
     if !catalog.has_partition(partition) {
         let message = format!("topic {} has no partition {index}", topic.image.name);
         return Err(AppendError::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message));
+    }
+    if is_internal_topic(&topic.image.name) && request.client_id.as_deref() != Some(ADMIN_CLIENT) {
+        let message = format!("{} is written by the broker alone", topic.image.name);
+        return Err(AppendError::new(ErrorCode::INVALID_TOPIC_EXCEPTION, message));
     }
     let in_sync = topic.image.partition(partition.index).map_or(0, |partition| partition.isr.len());
     if acks == -1 && usize::try_from(topic.min_insync_replicas).unwrap_or(0) > in_sync {

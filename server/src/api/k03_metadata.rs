@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use corelane_core::base::{NodeId, Uuid};
+use corelane_core::metadata::is_internal_topic;
 use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::metadata_request::MetadataRequestTopic;
 use corelane_core::protocol::messages::metadata_response::{
@@ -159,6 +160,7 @@ fn describe(topic: &Topic) -> MetadataResponseTopic {
     MetadataResponseTopic {
         name: Some(topic.image.name.to_string().into()),
         topic_id: topic.image.id.0,
+        is_internal: is_internal_topic(&topic.image.name),
         partitions: partitions.collect(),
         topic_authorized_operations: NO_OPERATIONS,
         ..Default::default()

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use corelane_core::limits::DESCRIBE_PARTITIONS_MAX;
+use corelane_core::metadata::is_internal_topic;
 use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
@@ -70,6 +71,7 @@ fn describe(
     let described = DescribeTopicPartitionsResponseTopic {
         name: Some(name.to_owned().into()),
         topic_id: topic.image.id.0,
+        is_internal: is_internal_topic(&topic.image.name),
         partitions: page,
         topic_authorized_operations: super::k03_metadata::TOPIC_OPERATIONS,
         ..Default::default()

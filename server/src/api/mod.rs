@@ -4,11 +4,21 @@
 //! Whatever else comes is answered as Kafka answers it, with a closed connection.
 
 mod by_owner;
+mod coordinator;
 mod k00_produce;
 mod k01_down_conversion;
 mod k01_fetch;
 mod k02_list_offsets;
 mod k03_metadata;
+mod k08_offset_commit;
+mod k09_offset_fetch;
+mod k10_find_coordinator;
+mod k11_join_group;
+mod k12_heartbeat;
+mod k13_leave_group;
+mod k14_sync_group;
+mod k15_describe_groups;
+mod k16_list_groups;
 mod k18_api_versions;
 mod k19_create_topics;
 mod k20_delete_topics;
@@ -20,10 +30,12 @@ mod k33_alter_configs;
 mod k34_alter_replica_log_dirs;
 mod k35_describe_log_dirs;
 mod k37_create_partitions;
+mod k42_delete_groups;
 mod k43_elect_leaders;
 mod k44_incremental_alter_configs;
 mod k45_alter_partition_reassignments;
 mod k46_list_partition_reassignments;
+mod k47_offset_delete;
 mod k48_describe_client_quotas;
 mod k55_describe_quorum;
 mod k57_update_features;
@@ -52,6 +64,15 @@ pub(crate) const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
     (ApiKey::Fetch, 0..=18),
     (ApiKey::ListOffsets, 0..=11),
     (ApiKey::Metadata, 0..=13),
+    (ApiKey::OffsetCommit, 1..=10),
+    (ApiKey::OffsetFetch, 1..=10),
+    (ApiKey::FindCoordinator, 0..=6),
+    (ApiKey::JoinGroup, 0..=9),
+    (ApiKey::Heartbeat, 0..=4),
+    (ApiKey::LeaveGroup, 0..=5),
+    (ApiKey::SyncGroup, 0..=5),
+    (ApiKey::DescribeGroups, 0..=6),
+    (ApiKey::ListGroups, 0..=5),
     (ApiKey::ApiVersions, 0..=4),
     (ApiKey::CreateTopics, 0..=7),
     (ApiKey::DeleteTopics, 0..=6),
@@ -63,10 +84,12 @@ pub(crate) const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
     (ApiKey::AlterReplicaLogDirs, 0..=2),
     (ApiKey::DescribeLogDirs, 0..=5),
     (ApiKey::CreatePartitions, 0..=3),
+    (ApiKey::DeleteGroups, 0..=2),
     (ApiKey::ElectLeaders, 0..=2),
     (ApiKey::IncrementalAlterConfigs, 0..=1),
     (ApiKey::AlterPartitionReassignments, 0..=1),
     (ApiKey::ListPartitionReassignments, 0..=0),
+    (ApiKey::OffsetDelete, 0..=0),
     (ApiKey::DescribeClientQuotas, 0..=1),
     (ApiKey::DescribeQuorum, 0..=2),
     (ApiKey::UpdateFeatures, 0..=2),
@@ -161,6 +184,15 @@ pub(crate) async fn serve<S: Sys>(shard: Rc<Shard<S>>, request: Request) -> Answ
         ApiKey::Fetch => k01_fetch::serve(&shard, request).await,
         ApiKey::ListOffsets => k02_list_offsets::serve(&shard, request).await,
         ApiKey::Metadata => k03_metadata::serve(&shard, request).await,
+        ApiKey::OffsetCommit => k08_offset_commit::serve(&shard, request).await,
+        ApiKey::OffsetFetch => k09_offset_fetch::serve(&shard, request).await,
+        ApiKey::FindCoordinator => k10_find_coordinator::serve(&shard, request).await,
+        ApiKey::JoinGroup => k11_join_group::serve(&shard, request).await,
+        ApiKey::Heartbeat => k12_heartbeat::serve(&shard, request).await,
+        ApiKey::LeaveGroup => k13_leave_group::serve(&shard, request).await,
+        ApiKey::SyncGroup => k14_sync_group::serve(&shard, request).await,
+        ApiKey::DescribeGroups => k15_describe_groups::serve(&shard, request).await,
+        ApiKey::ListGroups => k16_list_groups::serve(&shard, request).await,
         ApiKey::ApiVersions => k18_api_versions::serve(&shard, request),
         ApiKey::CreateTopics => k19_create_topics::serve(&shard, request).await,
         ApiKey::DeleteTopics => k20_delete_topics::serve(&shard, request).await,
@@ -172,10 +204,12 @@ pub(crate) async fn serve<S: Sys>(shard: Rc<Shard<S>>, request: Request) -> Answ
         ApiKey::AlterReplicaLogDirs => k34_alter_replica_log_dirs::serve(&shard, request),
         ApiKey::DescribeLogDirs => k35_describe_log_dirs::serve(&shard, request).await,
         ApiKey::CreatePartitions => k37_create_partitions::serve(&shard, request).await,
+        ApiKey::DeleteGroups => k42_delete_groups::serve(&shard, request).await,
         ApiKey::ElectLeaders => k43_elect_leaders::serve(&shard, request),
         ApiKey::IncrementalAlterConfigs => k44_incremental_alter_configs::serve(&shard, request).await,
         ApiKey::AlterPartitionReassignments => k45_alter_partition_reassignments::serve(&shard, request),
         ApiKey::ListPartitionReassignments => k46_list_partition_reassignments::serve(&shard, request),
+        ApiKey::OffsetDelete => k47_offset_delete::serve(&shard, request).await,
         ApiKey::DescribeClientQuotas => k48_describe_client_quotas::serve(&shard, request),
         ApiKey::DescribeQuorum => k55_describe_quorum::serve(&shard, request),
         ApiKey::UpdateFeatures => k57_update_features::serve(&shard, request),

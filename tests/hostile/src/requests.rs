@@ -43,6 +43,17 @@ pub const COVERED: &[(ApiKey, RangeInclusive<i16>)] = &[
     (ApiKey::UpdateFeatures, 0..=2),
     (ApiKey::DescribeProducers, 0..=0),
     (ApiKey::ListConfigResources, 0..=1),
+    (ApiKey::FindCoordinator, 0..=6),
+    (ApiKey::JoinGroup, 0..=9),
+    (ApiKey::SyncGroup, 0..=5),
+    (ApiKey::Heartbeat, 0..=4),
+    (ApiKey::LeaveGroup, 0..=5),
+    (ApiKey::OffsetCommit, 1..=10),
+    (ApiKey::OffsetFetch, 1..=10),
+    (ApiKey::DescribeGroups, 0..=6),
+    (ApiKey::ListGroups, 0..=5),
+    (ApiKey::DeleteGroups, 0..=2),
+    (ApiKey::OffsetDelete, 0..=0),
 ];
 
 /// Every API and version whose body the broker reads.

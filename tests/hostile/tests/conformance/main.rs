@@ -2,6 +2,7 @@
 //! and means what Apache Kafka's answer means.
 
 mod administration;
+mod groups;
 mod old;
 
 use std::collections::BTreeMap;
@@ -91,6 +92,17 @@ async fn ask(clients: &Clients, key: ApiKey, version: i16, mut link: Link) {
         ApiKey::UpdateFeatures => administration::update_features(version, link).await,
         ApiKey::DescribeProducers => administration::describe_producers(version, link).await,
         ApiKey::ListConfigResources => administration::list_config_resources(version, link).await,
+        ApiKey::FindCoordinator => groups::find_coordinator(version, link).await,
+        ApiKey::JoinGroup => groups::join_group(version, link).await,
+        ApiKey::SyncGroup => groups::sync_group(version, link).await,
+        ApiKey::Heartbeat => groups::heartbeat(version, link).await,
+        ApiKey::LeaveGroup => groups::leave_group(version, link).await,
+        ApiKey::OffsetCommit => groups::offset_commit(version, link).await,
+        ApiKey::OffsetFetch => groups::offset_fetch(version, link).await,
+        ApiKey::DescribeGroups => groups::describe_groups(version, link).await,
+        ApiKey::ListGroups => groups::list_groups(version, link).await,
+        ApiKey::DeleteGroups => groups::delete_groups(version, link).await,
+        ApiKey::OffsetDelete => groups::offset_delete(version, link).await,
         other => panic!("{} is advertised and nothing here asks for it", other.name()),
     }
 }

@@ -1,0 +1,61 @@
+//! What the requests of groups have in common: they go to the coordinator of their group.
+
+use std::rc::Rc;
+
+use corelane_core::base::{PartitionIndex, ShardId, TopicId};
+use corelane_core::group::{Answer, OFFSETS_TOPIC_NAME, Request as GroupRequest, RequestContext, offsets_partition};
+use corelane_core::protocol::ErrorCode;
+
+use super::Request;
+use crate::catalog::Catalog;
+use crate::hop::{Call, GroupCall, Reply};
+use crate::shard::Shard;
+use crate::storage::PartitionKey;
+use crate::sys::Sys;
+
+/// Who asks.
+pub(super) fn context<S: Sys>(shard: &Shard<S>, request: &Request) -> RequestContext {
+    RequestContext {
+        version: request.version,
+        client_id: request.client_id.clone().unwrap_or_default(),
+        client_host: format!("/{}", request.origin.peer).into(),
+        random: u128::from(shard.sys.random()) << 64 | u128::from(shard.sys.random()),
+    }
+}
+
+/// The partition that a group maps to, and the shard that coordinates it; none before the first group has asked for its
+/// coordinator.
+pub(super) fn of_group<S: Sys>(shard: &Shard<S>, group_id: &str) -> Option<(PartitionIndex, ShardId)> {
+    let catalog = shard.catalog();
+    let topic = catalog.topic_by_name(OFFSETS_TOPIC_NAME)?;
+    let partitions = i32::try_from(topic.image.partition_count()).unwrap_or(i32::MAX);
+    let index = offsets_partition(group_id, partitions);
+    Some((index, shard.owner_of(PartitionKey { topic: topic.image.id, index })))
+}
+
+/// Has the coordinator of a group answer.
+pub(super) async fn ask<S: Sys>(
+    shard: &Rc<Shard<S>>,
+    request: &Request,
+    group_id: &str,
+    asked: GroupRequest,
+) -> Answer {
+    let Some((partition, owner)) = of_group(shard, group_id) else {
+        return asked.refuse(request.version, ErrorCode::COORDINATOR_NOT_AVAILABLE);
+    };
+    let call = GroupCall { partition, context: context(shard, request), request: asked };
+    let Reply::Group(answer) = shard.ask(owner, Call::Group(Box::new(call))).await else {
+        unreachable!("a reply has the name of its call")
+    };
+    *answer
+}
+
+/// Whether a topic has a partition of that number.
+pub(super) fn has_partition(catalog: &Catalog, topic: Option<TopicId>, index: i32) -> bool {
+    topic.is_some_and(|topic| catalog.has_partition(PartitionKey { topic, index: PartitionIndex(index) }))
+}
+
+/// An answer of another name than its request's.
+pub(super) fn mismatch() -> ! {
+    unreachable!("an answer has the name of its request")
+}

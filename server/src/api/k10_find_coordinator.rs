@@ -1,0 +1,78 @@
+//! FindCoordinator: who coordinates a group. This node does, and the first to ask has `__consumer_offsets` made.
+
+use std::rc::Rc;
+
+use corelane_core::group::OFFSETS_TOPIC_NAME;
+use corelane_core::protocol::messages::find_coordinator_response::Coordinator;
+use corelane_core::protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
+use corelane_core::protocol::{ErrorCode, KafkaString};
+
+use super::{Request, Served, coordinator};
+use crate::controller::{Command, Outcome};
+use crate::shard::Shard;
+use crate::sys::Sys;
+
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+const SHARE: i8 = 2;
+/// First version that asks for several at once.
+const VERSION_WITH_KEYS: i16 = 4;
+
+pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S> {
+    let asked: FindCoordinatorRequest = request.decode()?;
+    let mut found = Vec::new();
+    if request.version >= VERSION_WITH_KEYS {
+        for key in asked.coordinator_keys {
+            found.push(find(shard, request, asked.key_type, key).await);
+        }
+        return request.answer(&FindCoordinatorResponse { coordinators: found, ..Default::default() });
+    }
+    let one = find(shard, request, asked.key_type, asked.key).await;
+    request.answer(&FindCoordinatorResponse {
+        error_code: one.error_code,
+        error_message: one.error_message,
+        node_id: one.node_id,
+        host: one.host,
+        port: one.port,
+        ..Default::default()
+    })
+}
+
+async fn find<S: Sys>(shard: &Rc<Shard<S>>, request: &Request, key_type: i8, key: KafkaString) -> Coordinator {
+    match locate(shard, request, key_type).await {
+        Ok((node_id, host, port)) => {
+            Coordinator { key, node_id, host: host.into(), port: i32::from(port), ..Default::default() }
+        }
+        Err((error, message)) => Coordinator {
+            key,
+            node_id: -1,
+            port: -1,
+            error_code: error.0,
+            error_message: Some(message.into()),
+            ..Default::default()
+        },
+    }
+}
+
+async fn locate<S: Sys>(
+    shard: &Rc<Shard<S>>,
+    request: &Request,
+    key_type: i8,
+) -> Result<(i32, String, u16), (ErrorCode, String)> {
+    match key_type {
+        GROUP => {}
+        // Errors that clients do not try again on: nothing will be there a moment later.
+        TRANSACTION => return Err((ErrorCode::INVALID_REQUEST, "this broker has no transactions yet".to_owned())),
+        SHARE => return Err((ErrorCode::INVALID_REQUEST, "this broker has no share groups yet".to_owned())),
+        other => return Err((ErrorCode::INVALID_REQUEST, format!("{other} is no kind of coordinator"))),
+    }
+    if coordinator::of_group(shard, "").is_none()
+        && let Outcome::Failed(why) = shard.control(Command::CreateInternalTopic(OFFSETS_TOPIC_NAME)).await
+    {
+        return Err((ErrorCode::COORDINATOR_NOT_AVAILABLE, why));
+    }
+    let endpoint = shard.endpoints(request.origin.listener).next();
+    let (node, host, port) = endpoint
+        .ok_or_else(|| (ErrorCode::COORDINATOR_NOT_AVAILABLE, "this listener has no address to tell".to_owned()))?;
+    Ok((node.0, host, port))
+}

@@ -1,0 +1,19 @@
+//! Heartbeat: a member lives.
+
+use std::rc::Rc;
+
+use corelane_core::group::{Answer, Request as GroupRequest};
+use corelane_core::protocol::messages::HeartbeatRequest;
+
+use super::{Request, Served, coordinator};
+use crate::shard::Shard;
+use crate::sys::Sys;
+
+pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S> {
+    let asked: HeartbeatRequest = request.decode()?;
+    let group_id = asked.group_id.clone();
+    match coordinator::ask(shard, request, &group_id, GroupRequest::Heartbeat(asked)).await {
+        Answer::Heartbeat(response) => request.answer(&response),
+        _ => coordinator::mismatch(),
+    }
+}
