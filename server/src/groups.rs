@@ -113,7 +113,7 @@ impl<S: Sys> Coordinator<S> {
                 current_epoch: LeaderEpoch::NONE,
                 last_fetched_epoch: LeaderEpoch::NONE,
             };
-            let found = read::find(Some(Rc::clone(&self.log)), &ReadItem { partition: self.log.key, wanted }).await;
+            let found = read::find(Ok(Rc::clone(&self.log)), &ReadItem { partition: self.log.key, wanted }).await;
             if found.error != ErrorCode::NONE {
                 return Err(io::Error::other(format!("{}", found.error)));
             }
