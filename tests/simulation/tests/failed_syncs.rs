@@ -12,9 +12,9 @@ const SEED: u64 = 1;
 /// The syncs that are made to fail, one in each case.
 const SYNCS: u64 = 48;
 /// When the broker is killed, in parts of its life with the failure, so that some of it is behind.
-const KILLS: [u64; 4] = [60, 80, 95, 99];
+const KILLS: [u64; 2] = [80, 99];
 /// Points of the disk between two places at which power is lost in the second process.
-const POWER_STEP: usize = 23;
+const POWER_STEP: usize = 47;
 const POWER_POINTS_MAX: u64 = 300;
 
 /// A short life with strict topics only: of others nothing is promised after a failed sync.
