@@ -439,6 +439,11 @@ async fn close<S: Sys>(shard: &Rc<Shard<S>>, root: &Path, controller: &Rc<Contro
         let Reply::CloseLogs(result) = reply else { unreachable!("a reply has the name of its call") };
         marks.extend(result.map_err(io::Error::other)?);
     }
+    let missing = shard.catalog().partitions().count().saturating_sub(marks.len());
+    if missing > 0 {
+        // Nobody has recovered them since the crash before, and a clean stop would say that there is no need to.
+        return Err(io::Error::other(format!("{missing} logs could not be opened; the next start will recover them")));
+    }
     marks.push(controller.close().await?);
     checkpoints::write(&shard.sys, root, &marks).await?;
     let clean = CleanShutdown { broker_epoch: controller.broker_epoch(shard.settings.config.node_id).0 };

@@ -20,21 +20,13 @@ SETTINGS = {
 }
 
 # What does not hold yet: the scenario and what it waits for. A scenario that holds must leave this list.
-GROUPS_ARE_MISSING = "consumer groups are not served"
 NOT_YET = {
     "kafka-broker-api-versions": "names every API, also those that are not built",
     "kafka-cluster-unregister": "UnregisterBroker (64) is not served",
     "kafka-configs-alter": "settings that do not act are refused: retention.ms and log.cleaner.threads",
     "kafka-configs-quotas": "AlterClientQuotas (49) is not served",
-    "kafka-console-consumer-group": GROUPS_ARE_MISSING,
-    "kafka-consumer-groups-delete": GROUPS_ARE_MISSING,
-    "kafka-consumer-groups-describe": GROUPS_ARE_MISSING,
-    "kafka-consumer-groups-reset": GROUPS_ARE_MISSING,
-    "kafka-consumer-perf-test": GROUPS_ARE_MISSING,
-    "kafka-e2e-latency": GROUPS_ARE_MISSING,
     "kafka-features": "metadata.version is the only feature that is finalized",
     "kafka-metadata-quorum": "the one voter names an endpoint that nobody listens on",
-    "kafka-verifiable-consumer": GROUPS_ARE_MISSING,
 }
 
 
