@@ -77,7 +77,9 @@ public class Vectors {
     private static TreeMap<String, Class<?>> messageClasses() throws Exception {
         TreeMap<String, Class<?>> found = new TreeMap<>();
         for (String path : System.getProperty("java.class.path").split(File.pathSeparator)) {
-            if (!path.endsWith(".jar") || !new File(path).getName().contains("kafka")) {
+            String file = new File(path).getName();
+            // Streams has messages that its own instances alone exchange.
+            if (!file.endsWith(".jar") || !file.contains("kafka") || file.startsWith("kafka-streams")) {
                 continue;
             }
             try (JarFile jar = new JarFile(path)) {

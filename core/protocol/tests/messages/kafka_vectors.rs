@@ -44,7 +44,7 @@ fn bytes_of_kafkas_own_classes_survive_a_round_trip() {
         let before = seen.clone();
         for vector in vectors {
             let message = (vector.name.clone(), vector.version);
-            if before.contains(&message) {
+            if before.contains(&message) || (is_of_a_coordinator(&vector.name) && !before.is_empty()) {
                 continue;
             }
             match codecs.get(vector.name.as_str()).filter(|codec| codec.versions.contains(&vector.version)) {
@@ -64,6 +64,12 @@ fn bytes_of_kafkas_own_classes_survive_a_round_trip() {
         let excused = NOT_OURS.iter().any(|(excused, newest, _)| *excused == api_name(name) && version <= newest);
         assert!(excused, "{name} version {version} is Kafka's but not ours");
     }
+}
+
+/// Whether it is a coordinator's record. Kafka 3.9 numbers the versions of their keys otherwise, and was still to change
+/// those of the new kinds of groups: only what Kafka 4 writes counts.
+fn is_of_a_coordinator(name: &str) -> bool {
+    name.ends_with("Key") || name.ends_with("Value")
 }
 
 fn check(codec: &Codec, vector: &Vector) {
