@@ -76,6 +76,9 @@ pub const EXACT_RECEIVE_BYTES_MIN: usize = 32 * 1024;
 /// Bytes of the largest answer that our own client takes; above what any broker sends with Kafka's bounds.
 pub const CLIENT_FRAME_BYTES_MAX: usize = 256 * 1024 * 1024;
 
+/// Time for which our own client goes on asking for a topic that the cluster says is not there.
+pub const UNKNOWN_TOPIC_MS_MAX: u64 = 10_000;
+
 /// Bytes that the large requests of all shards together hold in memory while they are received and served.
 pub const REQUEST_MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
 

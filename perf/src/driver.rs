@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use corelane_core::base::Monotonic;
-use corelane_core::client::{Address, Answer, Client, LinkId, RequestError, RequestId, Target};
+use corelane_core::client::{Address, AdminCall, AdminResult, Answer, Client, LinkId, RequestError, RequestId, Target};
 use corelane_core::protocol::Request;
 
 /// Time that an address has to accept a connection.
@@ -143,6 +143,20 @@ impl Driver {
                 }
             }
             self.turn(None);
+        }
+    }
+
+    /// Drives a call to its end. Answers to other requests are dropped.
+    pub fn settle<R: Request + Send + 'static>(&mut self, mut call: AdminCall<R>) -> AdminResult<R> {
+        loop {
+            call.advance(self.now(), &mut self.client);
+            while let Some((id, result)) = self.poll_answer() {
+                let now = self.now();
+                if let Ok(Some(end)) = call.handle_answer(now, &mut self.client, id, result) {
+                    return end;
+                }
+            }
+            self.turn(call.poll_timeout());
         }
     }
 

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use super::connection::{Answer, AnyRequest, Connection, ConnectionError, ConnectionEvent, Outgoing};
 use super::metadata::{Address, ClusterMetadata};
 use super::request::{RequestError, RequestId, Target};
-use crate::base::Monotonic;
+use crate::base::{Monotonic, NodeId};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::metadata_request::MetadataRequestTopic;
 use crate::protocol::messages::{MetadataRequest, MetadataResponse};
@@ -314,6 +314,11 @@ impl Client {
             None => true,
         };
         self.metadata.is_stale = self.metadata.wanted.iter().any(unsettled);
+    }
+
+    /// Where a broker listens, as another answer than one to Metadata has told.
+    pub fn learn_broker(&mut self, node: NodeId, address: Address) {
+        self.cluster.brokers.insert(node, address);
     }
 
     // ---- What the driver does.

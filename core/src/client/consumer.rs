@@ -11,6 +11,7 @@ use super::error::{check, is_stale_metadata};
 use super::fetched::{ConsumerError, ConsumerOptions, FetchedBatch, IsolationLevel, StartOffset};
 use super::request::{RequestError, RequestId, Target};
 use crate::base::{LeaderEpoch, Monotonic, NodeId, Offset, PartitionIndex, Uuid};
+use crate::limits::UNKNOWN_TOPIC_MS_MAX;
 use crate::protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use crate::protocol::messages::fetch_response::PartitionData;
 use crate::protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -47,6 +48,9 @@ struct PartitionState {
     pending: usize,
     /// Not asked for again before this, after a failure.
     not_before: Monotonic,
+    /// Since when the cluster says that there is no such topic. That passes while a topic is being made, and does not once
+    /// it was deleted.
+    unknown_since: Option<Monotonic>,
 }
 
 #[derive(Debug)]
@@ -86,8 +90,14 @@ impl Consumer {
             StartOffset::At(offset) => Position::At(offset),
             other => Position::Start(other),
         };
-        let state =
-            PartitionState { position, end: None, is_asked: false, pending: 0, not_before: Monotonic::default() };
+        let state = PartitionState {
+            position,
+            end: None,
+            is_asked: false,
+            pending: 0,
+            not_before: Monotonic::default(),
+            unknown_since: None,
+        };
         self.partitions.insert((Arc::from(topic), partition), state);
     }
 
@@ -142,12 +152,19 @@ impl Consumer {
         let mut starts: BTreeMap<NodeId, Vec<(PartitionKey, StartOffset)>> = BTreeMap::new();
         let mut fetches: BTreeMap<NodeId, Vec<(PartitionKey, Offset)>> = BTreeMap::new();
         let mut gone: Vec<(PartitionKey, ConsumerError)> = Vec::new();
-        for (key, state) in &self.partitions {
+        for (key, state) in &mut self.partitions {
             if state.is_asked || state.pending > 0 || state.not_before > now {
                 continue;
             }
             match client.cluster().topic(&key.0) {
                 Some(Err(code)) if !code.is_retriable() => gone.push((key.clone(), ConsumerError::Refused(*code))),
+                Some(Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)) => {
+                    let since = *state.unknown_since.get_or_insert(now);
+                    if since.plus_ms(UNKNOWN_TOPIC_MS_MAX) <= now {
+                        let error = ConsumerError::Refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+                        gone.push((key.clone(), error));
+                    }
+                }
                 Some(Ok(topic)) if topic.partition(key.1).is_none() => {
                     gone.push((key.clone(), ConsumerError::NoSuchPartition { count: topic.partition_count() }));
                 }
@@ -369,6 +386,7 @@ impl Consumer {
         if code != ErrorCode::NONE {
             return self.handle_error(now, client, key, code);
         }
+        state.unknown_since = None;
         state.end = Some(match self.options.isolation {
             IsolationLevel::ReadUncommitted => Offset(part.high_watermark),
             IsolationLevel::ReadCommitted => Offset(part.last_stable_offset),
@@ -424,6 +442,10 @@ impl Consumer {
         let Some(state) = self.partitions.get_mut(key) else { return };
         if is_stale_metadata(code) {
             client.refresh_metadata();
+        }
+        let is_unknown = matches!(code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::UNKNOWN_TOPIC_ID);
+        if is_unknown && state.unknown_since.get_or_insert(now).plus_ms(UNKNOWN_TOPIC_MS_MAX) <= now {
+            return self.give_up(key, ConsumerError::Refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
         }
         match self.options.reset {
             Some(reset) if code == ErrorCode::OFFSET_OUT_OF_RANGE => state.position = Position::Start(reset),

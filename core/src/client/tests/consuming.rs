@@ -6,6 +6,7 @@ use super::fake_broker::{FakeBroker, Fault, TOPIC};
 use super::world::World;
 use crate::base::{Offset, PartitionIndex, Timestamp};
 use crate::client::*;
+use crate::limits::UNKNOWN_TOPIC_MS_MAX;
 use crate::protocol::ApiKey;
 use crate::record::{Batch, Codec, Compression};
 
@@ -145,4 +146,31 @@ fn a_damaged_batch_is_not_passed_on() {
     assert_eq!(read.len(), 20);
     let (_, _, error) = consumer.poll_error().unwrap();
     assert!(matches!(error, ConsumerError::Corrupt { offset: Offset(20), .. }), "{error}");
+}
+
+#[test]
+fn a_topic_that_was_deleted_ends_the_consumer_after_a_while() {
+    let mut world = World::new(filled(Compression::default()));
+    world.connect();
+    let mut consumer = Consumer::new(ConsumerOptions::default());
+    consumer.assign(TOPIC, PartitionIndex(0), StartOffset::Earliest);
+    consumer.assign(TOPIC, PartitionIndex(1), StartOffset::Earliest);
+    world.read_to_end(&mut consumer);
+    world.broker.is_deleted = true;
+    let before = world.now;
+    for _ in 0..10_000 {
+        consumer.advance(world.now, &mut world.client);
+        for (id, result) in world.exchange() {
+            assert!(consumer.handle_answer(world.now, &mut world.client, id, result).is_ok());
+        }
+        if consumer.partition_count() == 0 {
+            break;
+        }
+        world.wait(consumer.poll_timeout(world.now));
+    }
+    let errors: Vec<_> = std::iter::from_fn(|| consumer.poll_error()).map(|(_, _, error)| error).collect();
+    let unknown = ConsumerError::Refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    assert_eq!(errors, [unknown.clone(), unknown]);
+    let waited_ms = world.now.since_ns(before) / 1_000_000;
+    assert!((UNKNOWN_TOPIC_MS_MAX..UNKNOWN_TOPIC_MS_MAX + 1_000).contains(&waited_ms), "{waited_ms}");
 }

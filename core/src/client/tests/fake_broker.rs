@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::fake_group::FakeGroup;
 use crate::base::{LeaderEpoch, Offset};
 use crate::protocol::messages::api_versions_response::ApiVersion;
 use crate::protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
@@ -56,6 +57,10 @@ pub(super) struct FakeBroker {
     pub(super) seen: Vec<(ApiKey, i16)>,
     /// Answers to Metadata until the topic is there.
     pub(super) topic_appears_after: usize,
+    /// The topic was deleted.
+    pub(super) is_deleted: bool,
+    /// The one group that there is.
+    pub(super) group: FakeGroup,
 }
 
 impl FakeBroker {
@@ -68,6 +73,8 @@ impl FakeBroker {
             next_producer: 1_000,
             seen: Vec::new(),
             topic_appears_after: 0,
+            is_deleted: false,
+            group: FakeGroup::default(),
         }
     }
 
@@ -137,6 +144,7 @@ impl FakeBroker {
                 let request = FetchRequest::decode(&mut reader, version).unwrap();
                 self.fetch(&request, refusal).encode(&mut writer, version).unwrap();
             }
+            other if self.group.serve(other, version, &mut reader, &mut writer, refusal) => {}
             other => panic!("{other:?} is not asked by the client"),
         }
         reader.finish().unwrap();
@@ -164,7 +172,7 @@ impl FakeBroker {
     }
 
     pub(super) fn metadata(&mut self, request: &MetadataRequest) -> MetadataResponse {
-        let exists = self.topic_appears_after == 0;
+        let exists = self.topic_appears_after == 0 && !self.is_deleted;
         self.topic_appears_after = self.topic_appears_after.saturating_sub(1);
         let partition = |index: usize| MetadataResponsePartition {
             partition_index: i32::try_from(index).unwrap(),
@@ -257,10 +265,12 @@ impl FakeBroker {
             let mut answers = Vec::new();
             for asked in &topic.partitions {
                 let max_bytes = usize::try_from(asked.partition_max_bytes).unwrap();
+                let is_deleted = self.is_deleted;
                 let partition = self.partition(asked.partition);
                 let in_range = (partition.start..=partition.end).contains(&asked.fetch_offset);
                 let code = match refusal {
                     Some(code) => code,
+                    None if is_deleted => ErrorCode::UNKNOWN_TOPIC_ID,
                     None if in_range => ErrorCode::NONE,
                     None => ErrorCode::OFFSET_OUT_OF_RANGE,
                 };
