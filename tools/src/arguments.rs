@@ -3,10 +3,14 @@
 use clap::Args;
 use corelane_core::client::{Address, Client, ClientConfig};
 
+use crate::admin::Admin;
 use corelane_perf::driver::Driver;
 
+const DEFAULT_CLIENT_ID: &str = "corelane";
+const DEFAULT_TIMEOUT_MS: u64 = 30_000;
+
 /// How to reach a cluster.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct ClusterArguments {
     /// Brokers to ask first, separated by commas.
     #[arg(
@@ -19,14 +23,29 @@ pub(crate) struct ClusterArguments {
     )]
     bootstrap_server: Vec<Address>,
     /// Name that the broker sees.
-    #[arg(long, value_name = "NAME", default_value = "corelane")]
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_CLIENT_ID)]
     client_id: String,
     /// Milliseconds to wait for an answer.
-    #[arg(long, value_name = "MS", default_value_t = 30_000)]
+    #[arg(long, value_name = "MS", default_value_t = DEFAULT_TIMEOUT_MS)]
     request_timeout_ms: u64,
 }
 
 impl ClusterArguments {
+    /// The cluster of these brokers, with the defaults of the flags.
+    pub(crate) fn of(bootstrap_server: Vec<Address>) -> Self {
+        Self { bootstrap_server, client_id: DEFAULT_CLIENT_ID.to_owned(), request_timeout_ms: DEFAULT_TIMEOUT_MS }
+    }
+
+    /// The same under another name.
+    pub(crate) fn client_id(self, client_id: String) -> Self {
+        Self { client_id, ..self }
+    }
+
+    /// The same with another time to wait for an answer, in milliseconds.
+    pub(crate) fn request_timeout_ms(self, request_timeout_ms: u64) -> Self {
+        Self { request_timeout_ms, ..self }
+    }
+
     /// A driver for a client of that cluster.
     pub(crate) fn driver(&self, auto_create_topics: bool) -> Driver {
         let mut config = ClientConfig::new(self.bootstrap_server.clone());
@@ -35,6 +54,11 @@ impl ClusterArguments {
         config.auto_create_topics = auto_create_topics;
         config.software_version = env!("CARGO_PKG_VERSION");
         Driver::new(Client::new(config))
+    }
+
+    /// Questions to that cluster.
+    pub(crate) fn admin(&self) -> Admin {
+        Admin::new(self.driver(false))
     }
 }
 

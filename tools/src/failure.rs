@@ -58,6 +58,16 @@ impl Failure {
     }
 }
 
+/// The first of several failures; the others are told at once.
+pub(crate) fn first_of(failures: Vec<Failure>) -> Result<(), Failure> {
+    let mut failures = failures.into_iter();
+    let Some(first) = failures.next() else { return Ok(()) };
+    for failure in failures {
+        crate::output::note(format!("corelane: {failure}"));
+    }
+    Err(first)
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

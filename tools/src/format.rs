@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use corelane_core::base::{Offset, PartitionIndex, Timestamp};
-use corelane_core::record::{Header, Record};
+use corelane_core::base::{LeaderEpoch, Offset, PartitionIndex, Timestamp};
+use corelane_core::record::{Header, Record, TimestampType};
+
+use crate::console_format::ConsoleFormat;
 
 /// A record with its place.
 pub(crate) struct PlacedRecord<'a> {
@@ -12,6 +14,8 @@ pub(crate) struct PlacedRecord<'a> {
     pub(crate) partition: PartitionIndex,
     pub(crate) offset: Offset,
     pub(crate) timestamp: Timestamp,
+    pub(crate) timestamp_type: TimestampType,
+    pub(crate) epoch: LeaderEpoch,
     pub(crate) record: &'a Record<'a>,
 }
 
@@ -22,6 +26,8 @@ pub(crate) enum Format {
     Pattern(Vec<Piece>),
     /// One JSON object a line.
     Json,
+    /// What Kafka's console consumer prints.
+    Console(ConsoleFormat),
 }
 
 /// A piece of a pattern.
@@ -90,6 +96,7 @@ impl Format {
     pub(crate) fn print(&self, out: &mut impl Write, placed: &PlacedRecord<'_>) -> io::Result<()> {
         match self {
             Self::Json => print_json(out, placed),
+            Self::Console(format) => format.print(out, placed),
             Self::Pattern(pieces) => pieces.iter().try_for_each(|piece| piece.print(out, placed)),
         }
     }
@@ -113,7 +120,7 @@ fn escape(characters: &mut std::str::Chars<'_>) -> Result<u8, String> {
 
 impl Piece {
     fn print(&self, out: &mut impl Write, placed: &PlacedRecord<'_>) -> io::Result<()> {
-        let PlacedRecord { topic, partition, offset, timestamp, record } = placed;
+        let PlacedRecord { topic, partition, offset, timestamp, record, .. } = placed;
         let length = |bytes: Option<&[u8]>| bytes.map_or(-1, |bytes| i64::try_from(bytes.len()).unwrap_or(i64::MAX));
         match self {
             Self::Text(text) => out.write_all(text),
@@ -143,7 +150,7 @@ impl Piece {
 /// One object: `topic`, `partition`, `offset`, `timestamp`, `key`, `value`, and `headers` as a list of objects with
 /// `key` and `value`. Bytes that are not UTF-8 are in `key_hex` or `value_hex` instead.
 fn print_json(out: &mut impl Write, placed: &PlacedRecord<'_>) -> io::Result<()> {
-    let PlacedRecord { topic, partition, offset, timestamp, record } = placed;
+    let PlacedRecord { topic, partition, offset, timestamp, record, .. } = placed;
     let mut line = String::from("{\"topic\":");
     push_text(&mut line, topic);
     // Writing to a string does not fail.
@@ -219,6 +226,8 @@ mod tests {
             partition: PartitionIndex(2),
             offset: Offset(7),
             timestamp: Timestamp(5),
+            timestamp_type: TimestampType::CreateTime,
+            epoch: LeaderEpoch(0),
             record: &record,
         };
         format.print(&mut out, &placed).unwrap();

@@ -2,89 +2,13 @@
 
 #![allow(missing_docs)]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
-const CORELANE: &str = env!("CARGO_BIN_EXE_corelane");
+mod support;
 
-/// A broker on a port of its own, with its data in a folder that goes with it.
-struct Broker {
-    process: Child,
-    address: String,
-    _data: tempfile::TempDir,
-}
-
-impl Broker {
-    fn start(arguments: &[&str]) -> Self {
-        let data = tempfile::tempdir().unwrap();
-        let mut process = Command::new(CORELANE)
-            .args(["start", "--override", "listeners=PLAINTEXT://127.0.0.1:0"])
-            .args(["--override", &format!("log.dirs={}", data.path().join("data").display())])
-            .args(["--cores", "1"])
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let ready = lines.filter(|line| line.starts_with("ready in ")).take(1).collect::<String>();
-        let address = ready.split_whitespace().find(|word| word.starts_with("127.0.0.1:")).map(str::to_owned);
-        let address = address.unwrap_or_else(|| panic!("the broker says where it listens, not {ready:?}"));
-        Self { process, address: address.trim_end_matches(',').to_owned(), _data: data }
-    }
-
-    /// Runs a command against this broker.
-    fn run(&self, command: &str, arguments: &[&str], input: &[u8]) -> Output {
-        let mut words = command.split_whitespace().collect::<Vec<_>>();
-        words.extend(["--bootstrap-server", &self.address]);
-        words.extend(arguments);
-        run(&words, input)
-    }
-
-    /// Runs a command that must succeed, and returns what it printed.
-    fn ok(&self, command: &str, arguments: &[&str], input: &[u8]) -> String {
-        let output = self.run(command, arguments, input);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command} {arguments:?}: {errors}");
-        assert_eq!(errors, "", "{command} {arguments:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Runs a command that must fail, and returns what it says.
-    fn fails(&self, command: &str, arguments: &[&str], input: &[u8]) -> String {
-        failure(self.run(command, arguments, input))
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn run(words: &[&str], input: &[u8]) -> Output {
-    let mut process = Command::new(CORELANE)
-        .args(words)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = process.stdin.take().unwrap();
-    let input = input.to_vec();
-    // A command that fails early does not read all of it.
-    let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
-    let output = process.wait_with_output().unwrap();
-    writer.join().unwrap();
-    output
-}
-
-fn failure(output: Output) -> String {
-    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
-    String::from_utf8(output.stderr).unwrap()
-}
+use support::{Broker, CORELANE, failure, run};
 
 #[test]
 fn topics_are_created_described_changed_and_deleted() {
@@ -102,7 +26,7 @@ fn topics_are_created_described_changed_and_deleted() {
     let lines: Vec<&str> = described.lines().collect();
     assert!(lines[0].starts_with("Topic: second\tTopicId: "), "{described}");
     assert!(lines[0].ends_with("\tPartitionCount: 3\tReplicationFactor: 1\tConfigs: segment.bytes=2000000"));
-    assert_eq!(lines[3], "\tTopic: second\tPartition: 2\tLeader: 1\tReplicas: 1\tIsr: 1");
+    assert_eq!(lines[3], "\tTopic: second\tPartition: 2\tLeader: 1\tReplicas: 1\tIsr: 1\tElr: \tLastKnownElr: ");
     assert_eq!(lines.len(), 4);
 
     let error = broker.fails("topics create", &["first"], b"");

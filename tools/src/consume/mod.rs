@@ -1,14 +1,18 @@
-//! `corelane consume`: prints the records of a topic.
+//! `corelane consume`: prints the records of a topic, by itself or as a member of a group.
+
+mod group;
+mod interrupt;
 
 use std::io::{BufWriter, Write};
 
 use clap::{Args, ValueEnum};
 use corelane_core::base::{Offset, PartitionIndex, Timestamp};
-use corelane_core::client::{Consumer, ConsumerOptions, IsolationLevel, StartOffset, TopicMetadata};
+use corelane_core::client::{Consumer, ConsumerOptions, FetchedBatch, IsolationLevel, StartOffset, TopicMetadata};
 
 use crate::arguments::ClusterArguments;
 use crate::failure::Failure;
 use crate::format::{Format, PlacedRecord};
+use crate::output::note;
 use corelane_perf::driver::Driver;
 
 /// Bytes that are collected before they are written while more records are at hand.
@@ -18,16 +22,27 @@ const OUTPUT_BYTES: usize = 256 * 1024;
 #[derive(Args, Debug)]
 pub(crate) struct Consume {
     #[command(flatten)]
-    cluster: ClusterArguments,
+    pub(crate) cluster: ClusterArguments,
     /// Topic to read.
     #[arg(long, short = 't', value_name = "TOPIC")]
-    topic: String,
+    pub(crate) topic: String,
+    /// Read as a member of this group: it shares the partitions with the other members, begins where the group has got to,
+    /// and commits what it has printed.
+    #[arg(long, short = 'g', value_name = "GROUP", conflicts_with_all = ["partition", "offset", "timestamp"])]
+    pub(crate) group: Option<String>,
+    /// Name in the group that outlives a restart: a member that comes back in time keeps its partitions.
+    #[arg(long, value_name = "NAME", requires = "group")]
+    pub(crate) group_instance_id: Option<String>,
+    /// Milliseconds without a sign of life after which the group shares out this member's partitions.
+    #[arg(long, value_name = "MS", default_value_t = 45_000, requires = "group")]
+    pub(crate) session_timeout_ms: u32,
     /// Partition to read; may be given several times. All of them by default.
     #[arg(long, short = 'p', value_name = "NUMBER", value_delimiter = ',')]
-    partition: Vec<i32>,
-    /// Begin with the first record there is. The default is to print what comes from now on.
+    pub(crate) partition: Vec<i32>,
+    /// Begin with the first record there is. The default is to print what comes from now on. In a group it is for
+    /// partitions in which the group has committed nothing.
     #[arg(long, conflicts_with_all = ["offset", "timestamp"])]
-    from_beginning: bool,
+    pub(crate) from_beginning: bool,
     /// Begin here: an offset, `earliest`, `latest`, or -N for the last N records of each partition.
     #[arg(
         long,
@@ -37,19 +52,22 @@ pub(crate) struct Consume {
         allow_hyphen_values = true,
         conflicts_with = "timestamp"
     )]
-    offset: Option<StartOffset>,
+    pub(crate) offset: Option<StartOffset>,
     /// Begin with the first record of this time or later, in milliseconds since 1970 UTC.
     #[arg(long, value_name = "MS")]
-    timestamp: Option<i64>,
+    pub(crate) timestamp: Option<i64>,
     /// Stop after so many records.
     #[arg(long, short = 'n', value_name = "COUNT")]
-    max_messages: Option<u64>,
+    pub(crate) max_messages: Option<u64>,
     /// Stop at the end of the partitions instead of waiting for more.
     #[arg(long, short = 'e')]
-    exit: bool,
+    pub(crate) exit: bool,
+    /// Wait for more at the end of the partitions. This is the default.
+    #[arg(long, conflicts_with = "exit")]
+    pub(crate) follow: bool,
     /// Stop when no record has come for so long.
     #[arg(long, value_name = "MS")]
-    timeout_ms: Option<u64>,
+    pub(crate) timeout_ms: Option<u64>,
     /// What to print for each record: %t topic, %p partition, %o offset, %T timestamp, %k key, %K its length, %s
     /// value, %S its length, %h headers, and \n \t \r \0 \\ \xHH.
     #[arg(
@@ -60,25 +78,28 @@ pub(crate) struct Consume {
         value_parser = Format::parse,
         conflicts_with = "json"
     )]
-    format: Format,
+    pub(crate) format: Format,
     /// Print each record as a JSON object on a line of its own.
     #[arg(long, short = 'J')]
-    json: bool,
+    pub(crate) json: bool,
     /// Which records to print.
     #[arg(long, value_enum, value_name = "LEVEL", default_value = "read_uncommitted")]
-    isolation_level: Isolation,
+    pub(crate) isolation_level: Isolation,
+    /// Say in the end how many records were printed, as Kafka's console consumer does.
+    #[arg(skip)]
+    pub(crate) reports_count: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 #[value(rename_all = "snake_case")]
-enum Isolation {
+pub(crate) enum Isolation {
     /// All of them.
     ReadUncommitted,
     /// Not those of transactions that are open or were aborted.
     ReadCommitted,
 }
 
-fn parse_offset(text: &str) -> Result<StartOffset, String> {
+pub(crate) fn parse_offset(text: &str) -> Result<StartOffset, String> {
     match text {
         "earliest" | "beginning" => return Ok(StartOffset::Earliest),
         "latest" | "end" => return Ok(StartOffset::Latest),
@@ -92,16 +113,50 @@ fn parse_offset(text: &str) -> Result<StartOffset, String> {
 }
 
 impl Consume {
+    /// All of a topic from now on, with the defaults of the flags.
+    pub(crate) fn of_topic(topic: &str, format: Format) -> Self {
+        Self {
+            cluster: ClusterArguments::of(Vec::new()),
+            topic: topic.to_owned(),
+            group: None,
+            group_instance_id: None,
+            session_timeout_ms: 45_000,
+            partition: Vec::new(),
+            from_beginning: false,
+            offset: None,
+            timestamp: None,
+            max_messages: None,
+            exit: false,
+            follow: false,
+            timeout_ms: None,
+            format,
+            json: false,
+            isolation_level: Isolation::ReadUncommitted,
+            reports_count: false,
+        }
+    }
+
     /// Prints records until enough have come.
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let mut driver = self.cluster.driver(false);
         let topic = wait_for_topic(&mut driver, &self.topic)?;
-        let mut consumer = self.consumer(&topic);
-        let format = if self.json { &Format::Json } else { &self.format };
-        let mut out = BufWriter::with_capacity(OUTPUT_BYTES, std::io::stdout().lock());
         let mut printed = 0;
+        let outcome = match &self.group {
+            Some(group) => group::read(self, group, &mut driver, &mut printed),
+            None => self.read(&topic, &mut driver, &mut printed),
+        };
+        if self.reports_count {
+            note(format!("Processed a total of {printed} messages"));
+        }
+        outcome
+    }
+
+    /// Reads all partitions that are wanted, from where it was told.
+    fn read(&self, topic: &TopicMetadata, driver: &mut Driver, printed: &mut u64) -> Result<(), Failure> {
+        let mut consumer = self.consumer(topic);
+        let mut out = BufWriter::with_capacity(OUTPUT_BYTES, std::io::stdout().lock());
         let mut last_record = driver.now();
-        while self.max_messages.is_none_or(|max| printed < max) {
+        while self.max_messages.is_none_or(|max| *printed < max) {
             let now = driver.now();
             consumer.advance(now, &mut driver.client);
             while let Some((id, result)) = driver.poll_answer() {
@@ -114,14 +169,7 @@ impl Consume {
             }
             if let Some(batch) = consumer.poll_batch() {
                 last_record = now;
-                for (offset, timestamp, record) in batch.records() {
-                    if self.max_messages.is_some_and(|max| printed >= max) {
-                        break;
-                    }
-                    let (topic, partition, record) = (&*batch.topic, batch.partition, &record);
-                    format.print(&mut out, &PlacedRecord { topic, partition, offset, timestamp, record })?;
-                    printed += 1;
-                }
+                self.print(&mut out, &batch, printed)?;
                 continue;
             }
             out.flush()?;
@@ -140,6 +188,30 @@ impl Consume {
         Ok(())
     }
 
+    /// Prints the records of a batch, up to as many as are wanted; yields the offset to go on from.
+    fn print(&self, out: &mut impl Write, batch: &FetchedBatch, printed: &mut u64) -> Result<Offset, Failure> {
+        let format = if self.json { &Format::Json } else { &self.format };
+        let timestamp_type = batch.batch.header().attributes().timestamp_type();
+        for (offset, timestamp, record) in batch.records() {
+            if self.max_messages.is_some_and(|max| *printed >= max) {
+                return Ok(offset);
+            }
+            let (topic, partition, record) = (&*batch.topic, batch.partition, &record);
+            let epoch = batch.batch.header().leader_epoch();
+            let placed = PlacedRecord { topic, partition, offset, timestamp, timestamp_type, epoch, record };
+            format.print(out, &placed)?;
+            *printed += 1;
+        }
+        Ok(batch.batch.header().last_offset().plus(1))
+    }
+
+    fn isolation(&self) -> IsolationLevel {
+        match self.isolation_level {
+            Isolation::ReadUncommitted => IsolationLevel::ReadUncommitted,
+            Isolation::ReadCommitted => IsolationLevel::ReadCommitted,
+        }
+    }
+
     fn consumer(&self, topic: &TopicMetadata) -> Consumer {
         let start = match (self.from_beginning, self.offset, self.timestamp) {
             (true, _, _) => StartOffset::Earliest,
@@ -147,10 +219,7 @@ impl Consume {
             (_, _, Some(timestamp)) => StartOffset::Time(Timestamp(timestamp)),
             _ => StartOffset::Latest,
         };
-        let isolation = match self.isolation_level {
-            Isolation::ReadUncommitted => IsolationLevel::ReadUncommitted,
-            Isolation::ReadCommitted => IsolationLevel::ReadCommitted,
-        };
+        let isolation = self.isolation();
         // An offset that was asked for by number and is not there must not become another one in silence.
         let reset = (!matches!(start, StartOffset::At(_))).then_some(StartOffset::Earliest);
         let mut consumer = Consumer::new(ConsumerOptions { isolation, reset, ..ConsumerOptions::default() });

@@ -1,10 +1,12 @@
-//! `corelane produce`: sends lines of the standard input as records.
+//! `corelane produce`: sends lines of the standard input or of files as records.
+
+mod input;
+mod syntax;
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, Write};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
-use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::mpsc::TryRecvError;
 
 use clap::{Args, ValueEnum};
 use corelane_core::base::{PartitionIndex, Timestamp};
@@ -13,13 +15,13 @@ use corelane_core::record::{Codec, Compression, Header};
 
 use crate::arguments::{ClusterArguments, parse_pair};
 use crate::failure::Failure;
-use corelane_perf::driver::{Driver, Waker};
+use crate::time::wall_clock;
+use corelane_perf::driver::Driver;
 
-/// Lines that are read ahead at once, and how many times that.
-const LINES_MAX: usize = 512;
-const CHUNKS_MAX: usize = 8;
-/// Bytes that are read from the standard input at once.
-const INPUT_BYTES: usize = 64 * 1024;
+pub(crate) use syntax::{HeaderSyntax, LineSyntax};
+
+use input::{Source, read_lines};
+
 /// Milliseconds that a topic which is not there has to appear: a broker may create it by itself when it is named.
 const TOPIC_APPEARS_MS: u64 = 5_000;
 
@@ -27,46 +29,54 @@ const TOPIC_APPEARS_MS: u64 = 5_000;
 #[derive(Args, Debug)]
 pub(crate) struct Produce {
     #[command(flatten)]
-    cluster: ClusterArguments,
+    pub(crate) cluster: ClusterArguments,
+    /// Files whose lines are sent, one after the other; the standard input by default, and for `-`.
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Send each file as one record, and the standard input too.
+    #[arg(long, short = 'w')]
+    pub(crate) whole_file: bool,
     /// Topic to write to. The broker may create it.
     #[arg(long, short = 't', value_name = "TOPIC")]
-    topic: String,
+    pub(crate) topic: String,
     /// Partition to write to; by default the one that the key says, or any.
     #[arg(long, short = 'p', value_name = "NUMBER")]
-    partition: Option<i32>,
-    /// What parts key and value in a line; a line without it has no key. By default lines have no keys.
-    #[arg(long, short = 'K', value_name = "TEXT")]
-    key_separator: Option<String>,
+    pub(crate) partition: Option<i32>,
+    #[command(flatten)]
+    pub(crate) syntax: LineSyntax,
     /// A header of every record; may be given several times.
     #[arg(long, short = 'H', value_name = "NAME=VALUE", value_parser = parse_pair)]
-    header: Vec<(String, String)>,
-    /// A key or value that is this text is null.
-    #[arg(long, value_name = "TEXT")]
-    null_marker: Option<String>,
+    pub(crate) header: Vec<(String, String)>,
     /// Time of every record, in milliseconds since 1970 UTC; by default when its line was read.
     #[arg(long, value_name = "MS")]
-    timestamp: Option<i64>,
+    pub(crate) timestamp: Option<i64>,
     /// Codec of the batches.
     #[arg(long, short = 'z', alias = "compression-codec", value_enum, value_name = "CODEC", default_value = "none")]
-    codec: CodecName,
+    pub(crate) codec: CodecName,
     /// Level of the codec; its own default if not given.
     #[arg(long, value_name = "LEVEL", allow_hyphen_values = true)]
-    codec_level: Option<i32>,
+    pub(crate) codec_level: Option<i32>,
     /// Whose word to wait for: nobody's (0), the leader's (1) or that of all replicas in sync.
     #[arg(long, alias = "request-required-acks", value_name = "0|1|all", default_value = "all", value_parser = parse_acks, allow_hyphen_values = true)]
-    acks: Acks,
+    pub(crate) acks: Acks,
     /// Milliseconds that a batch waits for more lines.
     #[arg(long, value_name = "MS", default_value_t = 5)]
-    linger_ms: u64,
+    pub(crate) linger_ms: u64,
     /// Bytes of a batch, before compression.
     #[arg(long, value_name = "BYTES", default_value_t = 65_536)]
-    batch_size: usize,
+    pub(crate) batch_size: usize,
     /// Milliseconds after which a record that could not be delivered counts as failed.
     #[arg(long, value_name = "MS", default_value_t = 120_000)]
-    delivery_timeout_ms: u64,
+    pub(crate) delivery_timeout_ms: u64,
     /// Print partition and offset of each record once it is acknowledged.
     #[arg(long)]
-    print_offsets: bool,
+    pub(crate) print_offsets: bool,
+    /// Send the next line when the last one is acknowledged.
+    #[arg(skip)]
+    pub(crate) in_turn: bool,
+    /// Whether sequence numbers keep repeated batches out; by default where `acks` allows it.
+    #[arg(skip)]
+    pub(crate) is_idempotent: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -99,15 +109,14 @@ pub(crate) fn parse_acks(text: &str) -> Result<Acks, String> {
     }
 }
 
-/// Lines without their ends, in order; or why reading stopped.
-type Chunk = io::Result<Vec<Vec<u8>>>;
-
 impl Produce {
     /// Sends every line, and waits for the broker's word on all of them.
     pub(crate) fn run(&self) -> Result<(), Failure> {
+        // A file that cannot be read is told before anything is sent.
+        self.sources().iter().try_for_each(Source::check)?;
         let mut driver = self.cluster.driver(true);
         self.wait_for_topic(&mut driver)?;
-        let lines = read_lines(driver.waker());
+        let lines = read_lines(driver.waker(), self.sources(), self.whole_file);
         let mut run =
             Run { produce: self, producer: Producer::new(self.options()), appended: 0, lines_of: BTreeMap::new() };
         let mut waiting: std::vec::IntoIter<Vec<u8>> = Vec::new().into_iter();
@@ -116,13 +125,13 @@ impl Produce {
         loop {
             let now = driver.now();
             // Takes lines until there is none or the producer is full.
-            loop {
+            while !(self.in_turn && held.is_none() && !run.producer.is_idle()) {
                 let line = match held.take().or_else(|| waiting.next()) {
                     Some(line) => line,
                     None if is_read => break,
                     None => match lines.try_recv() {
                         Ok(chunk) => {
-                            waiting = chunk.map_err(|error| Failure::from(error).during("standard input"))?.into_iter();
+                            waiting = chunk?.into_iter();
                             continue;
                         }
                         Err(TryRecvError::Empty) => break,
@@ -154,6 +163,36 @@ impl Produce {
         }
     }
 
+    /// Lines of the standard input for this topic, with the defaults of the flags.
+    pub(crate) fn to_topic(topic: &str) -> Self {
+        Self {
+            cluster: ClusterArguments::of(Vec::new()),
+            files: Vec::new(),
+            whole_file: false,
+            topic: topic.to_owned(),
+            partition: None,
+            syntax: LineSyntax::default(),
+            header: Vec::new(),
+            timestamp: None,
+            codec: CodecName::None,
+            codec_level: None,
+            acks: Acks::All,
+            linger_ms: 5,
+            batch_size: 65_536,
+            delivery_timeout_ms: 120_000,
+            print_offsets: false,
+            in_turn: false,
+            is_idempotent: None,
+        }
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        match &self.files[..] {
+            [] => vec![Source::StandardInput],
+            files => files.iter().map(|file| Source::of(file)).collect(),
+        }
+    }
+
     fn options(&self) -> ProducerOptions {
         ProducerOptions {
             acks: self.acks,
@@ -161,6 +200,7 @@ impl Produce {
             linger_ms: self.linger_ms,
             batch_bytes_max: self.batch_size,
             delivery_timeout_ms: self.delivery_timeout_ms,
+            is_idempotent: self.is_idempotent.unwrap_or(self.acks == Acks::All),
             ..ProducerOptions::default()
         }
     }
@@ -198,24 +238,21 @@ struct Run<'a> {
 impl Run<'_> {
     /// Takes a line; false if there is no room for it now.
     fn append(&mut self, driver: &mut Driver, line: &[u8]) -> Result<bool, Failure> {
-        let Produce { topic, partition, key_separator, header, null_marker, timestamp, .. } = self.produce;
-        let (key, value) = match key_separator.as_ref().and_then(|separator| split_at(line, separator.as_bytes())) {
-            Some((key, value)) => (Some(key), value),
-            None => (None, line),
-        };
-        let not_null = |bytes: &&[u8]| null_marker.as_ref().is_none_or(|marker| *bytes != marker.as_bytes());
-        let headers: Vec<Header<'_>> =
+        let Produce { topic, partition, header, timestamp, syntax, .. } = self.produce;
+        let number = self.appended + 1;
+        let parsed = syntax.parse(line).map_err(|why| Failure::new(format!("line {number}: {why}")))?;
+        let mut headers: Vec<Header<'_>> =
             header.iter().map(|(key, value)| Header { key: key.as_bytes(), value: Some(value.as_bytes()) }).collect();
+        headers.extend(parsed.headers.iter().map(|(key, value)| Header { key, value: *value }));
         let record = RecordToSend {
             timestamp: timestamp.map_or_else(wall_clock, Timestamp),
-            key: key.filter(not_null),
-            value: Some(value).filter(not_null),
+            key: parsed.key,
+            value: parsed.value,
             headers: &headers,
         };
         let now = driver.now();
         // Any bits do for spreading records without keys over partitions.
         let random = u32::try_from(now.0 >> 10 & 0xffff_ffff).unwrap_or_default();
-        let number = self.appended + 1;
         match self.producer.append(now, &driver.client, topic, partition.map(PartitionIndex), &record, random) {
             Ok(id) => {
                 self.appended = number;
@@ -252,54 +289,5 @@ impl Run<'_> {
             [first, .., last] => format!("{} lines from {first} to {last}", lines.len()),
         };
         Failure::new(format!("{which} for topic {}, partition {partition}: {error}", self.produce.topic))
-    }
-}
-
-fn split_at<'a>(line: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let at = line.windows(separator.len().max(1)).position(|window| window == separator)?;
-    Some((line.get(..at)?, line.get(at + separator.len()..)?))
-}
-
-fn wall_clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
-/// Reads the standard input on a thread of its own. The channel ends where the input does.
-fn read_lines(waker: Waker) -> Receiver<Chunk> {
-    let (sender, receiver) = sync_channel(CHUNKS_MAX);
-    thread::spawn(move || {
-        let outcome = send_lines(&sender, &waker);
-        if let Err(error) = outcome {
-            let _ = sender.send(Err(error));
-        }
-        drop(sender);
-        waker.wake();
-    });
-    receiver
-}
-
-fn send_lines(sender: &SyncSender<Chunk>, waker: &Waker) -> io::Result<()> {
-    let mut input = io::BufReader::with_capacity(INPUT_BYTES, io::stdin().lock());
-    loop {
-        let mut lines = Vec::new();
-        // What is at hand goes at once: a line typed at a terminal must not wait for the next one.
-        while lines.len() < LINES_MAX {
-            let mut line = Vec::new();
-            if input.read_until(b'\n', &mut line)? == 0 {
-                break;
-            }
-            if line.last() == Some(&b'\n') {
-                line.pop();
-            }
-            lines.push(line);
-            if input.buffer().is_empty() {
-                break;
-            }
-        }
-        if lines.is_empty() || sender.send(Ok(lines)).is_err() {
-            return Ok(());
-        }
-        waker.wake();
     }
 }

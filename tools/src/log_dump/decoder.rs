@@ -1,0 +1,58 @@
+//! What the records of internal logs say.
+
+use bytes::Bytes;
+use corelane_core::group::decode_log_record;
+use corelane_core::metadata::{ControlRecord, decode_record};
+use corelane_core::record::{ControlType, EndMarker, Record};
+
+/// How keys and values are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decoder {
+    /// As text.
+    Text,
+    /// As records of the metadata log.
+    Metadata,
+    /// As records of `__consumer_offsets`.
+    Offsets,
+}
+
+impl Decoder {
+    /// What a record says, or what is wrong with it.
+    pub(super) fn explain(self, record: &Record<'_>) -> Result<String, String> {
+        let copied = |bytes: Option<&[u8]>| bytes.map(Bytes::copy_from_slice);
+        match self {
+            Self::Text => {
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                let key = record.key.map(|key| format!("key: {} ", text(key))).unwrap_or_default();
+                Ok(format!("{key}payload: {}", record.value.map(text).unwrap_or_default()))
+            }
+            Self::Metadata => {
+                let value = copied(record.value).unwrap_or_default();
+                decode_record(value).map(|record| format!("payload: {record:?}")).map_err(|error| error.to_string())
+            }
+            Self::Offsets => decode_log_record(copied(record.key), copied(record.value))
+                .map(|record| format!("payload: {record:?}"))
+                .map_err(|error| error.to_string()),
+        }
+    }
+}
+
+/// What a record of a control batch says; `payload` is that of its batch.
+pub(super) fn explain_control(record: &Record<'_>, payload: &[u8]) -> Result<String, String> {
+    let (key, value) = (record.key.unwrap_or_default(), record.value.unwrap_or_default());
+    match ControlType::of_key(key) {
+        Some(kind @ (ControlType::Abort | ControlType::Commit)) => match EndMarker::parse(payload) {
+            Some(marker) => {
+                let epoch = marker.coordinator_epoch;
+                let kind = if kind == ControlType::Commit { "COMMIT" } else { "ABORT" };
+                Ok(format!("endTxnMarker: {kind} coordinatorEpoch: {epoch}"))
+            }
+            None => Err("its end marker of a transaction is malformed".to_owned()),
+        },
+        Some(kind) => match ControlRecord::decode(key, value) {
+            Ok(record) => Ok(format!("{kind:?}: {record:?}")),
+            Err(error) => Err(error.to_string()),
+        },
+        None => Err("its key names no control record".to_owned()),
+    }
+}
