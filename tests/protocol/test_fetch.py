@@ -7,6 +7,7 @@ import uuid
 import pytest
 
 from harness.batch import decode_all, small
+from harness.session import Session
 from harness.topics import create_topic
 
 OFFSET_OUT_OF_RANGE = 1
@@ -155,6 +156,50 @@ def test_leader_epochs(session, made):
         {"name": made, "partitions": [{"index": 0, "leader_epoch": 5}]}
     ]).topics[0].partitions[0]
     assert (later.error, later.leader_epoch, later.end_offset) == (0, -1, -1)
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_who_leads_is_told_to_those_who_believe_in_an_older_epoch(brokers, broker_kind, end):
+    """From version 16 on with the place of that broker, so that the client need not ask (KIP-951)."""
+    broker = brokers.create(broker_kind).start()
+    topic_id = create_topic(broker, "t")
+
+    def fetch(session, version, epoch):
+        named = {"topic_id": topic_id} if version >= 13 else {"name": "t"}
+        answer = session.call("Fetch", version, max_wait_ms=0, min_bytes=0, topics=[
+            {**named, "partitions": [{"index": 0, "fetch_offset": 0, "current_leader_epoch": epoch}]}
+        ])
+        return answer, answer.topics[0].partitions[0]
+
+    with Session(broker.address) as session:
+        assert session.produce("t", small(b"a")).error == 0
+        answer, partition = fetch(session, 18, 0)
+        assert (partition.error, partition.current_leader, answer.node_endpoints) == (0, {}, [])
+        answer, partition = fetch(session, 18, 1)
+        assert (partition.error, partition.current_leader, answer.node_endpoints) == (UNKNOWN_LEADER_EPOCH, {}, [])
+    epoch = 0
+    while epoch == 0:
+        getattr(broker, end)()
+        broker.start()
+        with Session(broker.address) as session:
+            found = session.call("Metadata", 12, topics=[{"name": "t"}])
+            epoch = found.topics[0].partitions[0].leader_epoch
+            if epoch == 0:
+                assert end == "stop", "an unclean end makes a new leadership"
+                return
+            for version in (12, 15, 16, 18):
+                answer, partition = fetch(session, version, 0)
+                assert partition.error == FENCED_LEADER_EPOCH
+                if version < 16:
+                    assert partition.current_leader == {}
+                    continue
+                node = found.brokers[0]
+                leader = partition.current_leader
+                assert (leader.leader_id, leader.leader_epoch) == (node.node_id, epoch)
+                (endpoint,) = answer.node_endpoints
+                assert (endpoint.node_id, endpoint.host, endpoint.port, endpoint.rack) == (
+                    node.node_id, node.host, node.port, node.rack
+                )
 
 
 # --- Sessions --------------------------------------------------------------------------------------------------------

@@ -70,6 +70,51 @@ def test_by_id(session, broker, topic):
     assert (missing.error, missing.topic_id) == (UNKNOWN_TOPIC_ID, unknown)
 
 
+@pytest.mark.parametrize("version", [10, 11])
+@pytest.mark.parametrize("wanted", [
+    {"name": None, "topic_id": uuid.UUID(int=1 << 100)},
+    {"name": None},
+    {"name": "by-both", "topic_id": uuid.UUID(int=1 << 100)},
+], ids=["an id", "nothing", "a name and an id"])
+def test_versions_that_have_the_id_and_must_not_use_it(session, made, version, wanted):
+    """One such topic spoils the whole request (KAFKA-12701)."""
+    answer = session.call(
+        "Metadata", version, topics=[{"name": made}, wanted], allow_auto_topic_creation=True,
+    )
+    assert {topic.name for topic in answer.topics} == {made, wanted["name"] or ""}
+    assert {topic.error for topic in answer.topics} == {INVALID_REQUEST}
+    assert all(topic.partitions == [] for topic in answer.topics)
+    assert answer.brokers == []
+    # Nothing was made on the way.
+    assert metadata(session, "by-both").topics[0].error == UNKNOWN_TOPIC_OR_PARTITION
+
+
+def test_by_an_id_and_a_name(session, broker, topic):
+    """The id counts, whatever the name is; and once a topic has an id, those that have only a name are passed over."""
+    topic_id = create_topic(broker, topic)
+    unknown = uuid.uuid4()
+    for name in (topic, topic + "-not"):
+        (found,) = session.call("Metadata", 12, topics=[{"topic_id": topic_id, "name": name}]).topics
+        assert (found.error, found.name, found.topic_id) == (0, topic, topic_id)
+        (missing,) = session.call("Metadata", 12, topics=[{"topic_id": unknown, "name": name}]).topics
+        assert (missing.error, missing.name, missing.topic_id) == (UNKNOWN_TOPIC_ID, None, unknown)
+    mixed = session.call("Metadata", 12, topics=[{"name": topic}, {"topic_id": unknown, "name": None}]).topics
+    assert [(one.error, one.topic_id) for one in mixed] == [(UNKNOWN_TOPIC_ID, unknown)]
+    assert metadata(session, topic + "-not").topics[0].error == UNKNOWN_TOPIC_OR_PARTITION
+
+
+def test_a_topic_that_is_named_twice_is_described_once(session, made):
+    assert [(one.error, one.name) for one in metadata(session, made, made).topics] == [(0, made)]
+
+
+def test_operations_are_told_when_asked_for(session, made):
+    asked = {"include_topic_authorized_operations": True}
+    told = metadata(session, made, **asked).topics[0].authorized_operations
+    assert metadata(session, made).topics[0].authorized_operations == -(1 << 31)
+    # Read, write, create, delete, alter, describe, and both for configurations: everything that can be done to a topic.
+    assert told == 0b1101_1111_1000
+
+
 def test_an_unknown_topic_is_not_created_unless_asked_for(session, topic):
     for _ in range(2):
         found = metadata(session, topic).topics[0]

@@ -28,7 +28,7 @@ pub fn fuzz_batch_validation(data: &[u8]) {
     let rules = rules(choice);
     let now = Timestamp(1_700_000_000_000);
     let _ = check_produce_version(&records, 6);
-    let _ = needs_opening(&records, &rules);
+    let _ = needs_opening(&records, &rules, now);
     for batch in Batches::new(records.clone()).flatten() {
         look_into(&batch);
     }

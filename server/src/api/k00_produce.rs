@@ -9,7 +9,7 @@ use corelane_core::metadata::is_internal_topic;
 use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use corelane_core::protocol::messages::produce_response::{
-    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
 use corelane_core::protocol::messages::{ProduceRequest, ProduceResponse};
 use corelane_core::record::BatchHeader;
@@ -18,6 +18,7 @@ use corelane_core::record::legacy::up::{self, validate_legacy_produce};
 use corelane_core::record::validate::{check_produce_version, needs_opening, validate_produce};
 
 use super::by_owner::ByOwner;
+use super::described::{Broker, leading_brokers, wants_leader};
 use super::{Request, Served};
 use crate::answers::Answer;
 use crate::catalog::{Catalog, Topic};
@@ -35,6 +36,8 @@ const TIMEOUT_MS_MIN: u64 = 1_000;
 const VERSION_MAX_WITH_MESSAGES: i16 = 2;
 /// The client id that Kafka lets write to internal topics.
 const ADMIN_CLIENT: &str = "__admin_client";
+/// First version whose answer says who leads instead (KIP-951).
+const VERSION_WITH_LEADER_HINTS: i16 = 10;
 /// First version that names topics by id.
 const VERSION_WITH_TOPIC_IDS: i16 = 13;
 
@@ -53,6 +56,9 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
             partition_answer(place.index, result);
     }
     if acks != 0 {
+        if request.version >= VERSION_WITH_LEADER_HINTS {
+            name_leaders(shard, request, &mut response);
+        }
         return request.answer(&response);
     }
     let failed = response.responses.iter().flat_map(|topic| &topic.partition_responses).find(|p| p.error_code != 0);
@@ -63,6 +69,26 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
         return Ok(Answer::Close);
     }
     Ok(Answer::Nothing)
+}
+
+/// Says who leads the partitions that are not led here, and where that broker is.
+fn name_leaders<S: Sys>(shard: &Shard<S>, request: &Request, response: &mut ProduceResponse) {
+    let catalog = shard.catalog();
+    let mut leaders = Vec::new();
+    for topic in &mut response.responses {
+        for answer in topic.partition_responses.iter_mut().filter(|answer| wants_leader(ErrorCode(answer.error_code))) {
+            let known = catalog.topic_by_id(Uuid(topic.topic_id)).or_else(|| catalog.topic_by_name(&topic.name));
+            let partition = known.and_then(|known| known.image.partition(PartitionIndex(answer.index)));
+            if let Some((leader, epoch)) = partition.and_then(|p| Some((p.leader?, p.leader_epoch))) {
+                answer.current_leader = LeaderIdAndEpoch { leader_id: leader.0, leader_epoch: epoch.0 };
+                leaders.push(leader.0);
+            }
+        }
+    }
+    response.node_endpoints = leading_brokers(shard, request, leaders.into_iter())
+        .into_iter()
+        .map(|Broker { id: node_id, host, port, rack }| NodeEndpoint { node_id, host, port, rack })
+        .collect();
 }
 
 /// Where in the answer a result goes.
@@ -183,10 +209,11 @@ fn check<S: Sys>(
     if BatchHeader::parse(&records).is_some_and(|header| header.attributes().is_transactional()) {
         return Err(no_transactions());
     }
-    let batch = if needs_opening(&records, rules) {
+    let now = shard.sys.wall();
+    let batch = if needs_opening(&records, rules, now) {
         Incoming::Unopened(records, Arc::clone(rules), validate_produce)
     } else {
-        Incoming::Valid(validate_produce(&records, rules, shard.sys.wall())?)
+        Incoming::Valid(validate_produce(&records, rules, now)?)
     };
     Ok(Some(AppendItem { partition, batch }))
 }

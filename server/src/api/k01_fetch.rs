@@ -13,7 +13,7 @@ use corelane_core::config::FetchPath;
 use corelane_core::log::read_plan::{ReadLimits, Walked};
 use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::fetch_response::{
-    EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
+    EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use corelane_core::protocol::messages::{FetchRequest, FetchResponse};
 use corelane_core::protocol::wire::{WrittenPiece, stand_in};
@@ -23,6 +23,7 @@ use corelane_core::record::{Codec, CompressionRule};
 use corelane_core::session::{Outcome, SessionFetch, SessionRequest, Wanted};
 
 use super::by_owner::ByOwner;
+use super::described::{Broker, leading_brokers, wants_leader};
 use super::k01_down_conversion::{convert, error_code};
 use super::{Broken, Request, Served};
 use crate::answers::{Answer, Piece};
@@ -150,7 +151,13 @@ fn answer<S: Sys>(
             topic.partitions.push(partition.answer(key.index, request.version, read_committed));
         }
     }
-    let response = FetchResponse { session_id, responses, ..Default::default() };
+    let told = responses.iter().flat_map(|topic| &topic.partitions);
+    let leaders = told.map(|partition| partition.current_leader.leader_id).filter(|id| *id >= 0);
+    let node_endpoints = leading_brokers(shard, request, leaders)
+        .into_iter()
+        .map(|Broker { id: node_id, host, port, rack }| NodeEndpoint { node_id, host, port, rack })
+        .collect();
+    let response = FetchResponse { session_id, responses, node_endpoints, ..Default::default() };
     let frame = request.encode(request.version, &response)?.into_frame_pieces().map_err(Broken::Answer)?;
     let mut files = files.into_iter();
     let pieces = frame.into_iter().map(|piece| match piece {
@@ -397,8 +404,7 @@ impl<S: Sys> Partition<S> {
             ErrorCode::KAFKA_STORAGE_ERROR if version < VERSION_WITH_STORAGE_ERROR => ErrorCode::NOT_LEADER_OR_FOLLOWER,
             error => error,
         };
-        let hints = version >= VERSION_WITH_LEADER_HINTS
-            && matches!(result.error, ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH);
+        let hints = version >= VERSION_WITH_LEADER_HINTS && wants_leader(result.error);
         PartitionData {
             partition_index: index.0,
             error_code: error.0,

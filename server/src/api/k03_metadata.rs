@@ -1,8 +1,9 @@
 //! Metadata: where the brokers and partitions are. Named topics that do not exist are made, if that is allowed.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use corelane_core::base::{NodeId, Uuid};
+use corelane_core::base::Uuid;
 use corelane_core::metadata::is_internal_topic;
 use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::metadata_request::MetadataRequestTopic;
@@ -10,8 +11,8 @@ use corelane_core::protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use corelane_core::protocol::messages::{MetadataRequest, MetadataResponse};
-use corelane_core::protocol::wire::KafkaString;
 
+use super::described::{Broker, PartitionRow, brokers};
 use super::{Request, Served};
 use crate::catalog::{Catalog, Topic};
 use crate::controller::{Command, Outcome};
@@ -43,7 +44,7 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     {
         return request.answer(&refused(wanted));
     }
-    if let Some(wanted) = wanted
+    if let Some(wanted) = wanted.filter(|wanted| !wanted.iter().any(has_id))
         && may_create(shard, request, &asked)
     {
         create_missing(shard, wanted).await;
@@ -52,7 +53,7 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     let catalog = shard.catalog();
     let mut topics: Vec<MetadataResponseTopic> = match wanted {
         None => catalog.topics().map(|topic| describe(topic)).collect(),
-        Some(wanted) => wanted.iter().map(|wanted| find(&catalog, wanted)).collect(),
+        Some(wanted) => once_each(wanted).map(|wanted| find(&catalog, wanted)).collect(),
     };
     let operations = asked.include_topic_authorized_operations && request.version >= 8;
     for topic in &mut topics {
@@ -60,14 +61,8 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
             if operations && topic.error_code == 0 { TOPIC_OPERATIONS } else { NO_OPERATIONS };
     }
     request.answer(&MetadataResponse {
-        brokers: shard
-            .endpoints(request.origin.listener)
-            .map(|(node, host, port)| MetadataResponseBroker {
-                node_id: node.0,
-                host: host.into(),
-                port: i32::from(port),
-                rack: shard.settings.config.rack.clone().map(KafkaString::from),
-            })
+        brokers: brokers(shard, request)
+            .map(|Broker { id: node_id, host, port, rack }| MetadataResponseBroker { node_id, host, port, rack })
             .collect(),
         cluster_id: Some(shard.cluster_id().to_string().into()),
         controller_id: shard.settings.config.node_id.0,
@@ -83,8 +78,22 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     })
 }
 
+fn has_id(wanted: &MetadataRequestTopic) -> bool {
+    Uuid(wanted.topic_id) != Uuid::ZERO
+}
+
 fn is_by_id(wanted: &MetadataRequestTopic) -> bool {
-    wanted.name.is_none() || Uuid(wanted.topic_id) != Uuid::ZERO
+    wanted.name.is_none() || has_id(wanted)
+}
+
+/// What is asked for, without repetitions. As soon as one topic has an id, those without one are left out: so Kafka does.
+fn once_each(wanted: &[MetadataRequestTopic]) -> impl Iterator<Item = &MetadataRequestTopic> {
+    let by_id = wanted.iter().any(has_id);
+    let mut seen = BTreeSet::new();
+    wanted.iter().filter(move |wanted| {
+        let name = if by_id { None } else { wanted.name.as_deref() };
+        (has_id(wanted) || !by_id) && seen.insert((name, wanted.topic_id))
+    })
 }
 
 /// Answers a request that names a topic as its version cannot: as a whole, without brokers, as Kafka does.
@@ -125,13 +134,14 @@ async fn create_missing<S: Sys>(shard: &Rc<Shard<S>>, wanted: &[MetadataRequestT
 
 fn find(catalog: &Catalog, wanted: &MetadataRequestTopic) -> MetadataResponseTopic {
     let id = Uuid(wanted.topic_id);
+    let name = wanted.name.as_ref().filter(|_| !has_id(wanted));
     let unknown = |code: ErrorCode| MetadataResponseTopic {
         error_code: code.0,
-        name: wanted.name.clone(),
+        name: name.cloned(),
         topic_id: wanted.topic_id,
         ..Default::default()
     };
-    match &wanted.name {
+    match name {
         Some(name) => match catalog.topic_by_name(name) {
             Some(topic) => describe(topic),
             None if corelane_core::metadata::check_topic_name(name).is_err() => {
@@ -147,15 +157,17 @@ fn find(catalog: &Catalog, wanted: &MetadataRequestTopic) -> MetadataResponseTop
 }
 
 fn describe(topic: &Topic) -> MetadataResponseTopic {
-    let nodes = |ids: &[NodeId]| ids.iter().map(|id| id.0).collect::<Vec<i32>>();
-    let partitions = topic.image.partitions.iter().map(|(index, partition)| MetadataResponsePartition {
-        error_code: if partition.leader.is_some() { 0 } else { ErrorCode::LEADER_NOT_AVAILABLE.0 },
-        partition_index: index.0,
-        leader_id: partition.leader.map_or(-1, |leader| leader.0),
-        leader_epoch: partition.leader_epoch.0,
-        replica_nodes: nodes(&partition.replicas),
-        isr_nodes: nodes(&partition.isr),
-        offline_replicas: Vec::new(),
+    let partitions = topic.image.partitions.iter().map(|(index, partition)| {
+        let PartitionRow { error_code, leader_id, leader_epoch, replicas, isr } = PartitionRow::new(partition);
+        MetadataResponsePartition {
+            error_code,
+            partition_index: index.0,
+            leader_id,
+            leader_epoch,
+            replica_nodes: replicas,
+            isr_nodes: isr,
+            offline_replicas: Vec::new(),
+        }
     });
     MetadataResponseTopic {
         name: Some(topic.image.name.to_string().into()),

@@ -6,6 +6,7 @@ use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use corelane_core::protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
 
+use super::described::{Broker, brokers};
 use super::{Request, Served};
 use crate::shard::Shard;
 use crate::sys::Sys;
@@ -34,13 +35,12 @@ pub(super) fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S
         endpoint_type: BROKERS,
         cluster_id: shard.cluster_id().to_owned().into(),
         controller_id: shard.settings.config.node_id.0,
-        brokers: shard
-            .endpoints(request.origin.listener)
-            .map(|(node, host, port)| DescribeClusterBroker {
-                broker_id: node.0,
-                host: host.into(),
-                port: i32::from(port),
-                rack: shard.settings.config.rack.clone().map(Into::into),
+        brokers: brokers(shard, request)
+            .map(|Broker { id, host, port, rack }| DescribeClusterBroker {
+                broker_id: id,
+                host,
+                port,
+                rack,
                 is_fenced: false,
             })
             .collect(),

@@ -11,6 +11,7 @@ use corelane_core::protocol::messages::describe_topic_partitions_response::{
 };
 use corelane_core::protocol::messages::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 
+use super::described::{PartitionRow, numbers};
 use super::{Request, Served};
 use crate::catalog::{Catalog, Topic};
 use crate::shard::Shard;
@@ -80,16 +81,18 @@ fn describe(
 }
 
 fn partitions(topic: &Topic) -> impl Iterator<Item = DescribeTopicPartitionsResponsePartition> {
-    let nodes = |ids: &[corelane_core::base::NodeId]| ids.iter().map(|id| id.0).collect::<Vec<i32>>();
-    topic.image.partitions.iter().map(move |(index, partition)| DescribeTopicPartitionsResponsePartition {
-        error_code: if partition.leader.is_some() { 0 } else { ErrorCode::LEADER_NOT_AVAILABLE.0 },
-        partition_index: index.0,
-        leader_id: partition.leader.map_or(-1, |leader| leader.0),
-        leader_epoch: partition.leader_epoch.0,
-        replica_nodes: nodes(&partition.replicas),
-        isr_nodes: nodes(&partition.isr),
-        eligible_leader_replicas: Some(nodes(&partition.eligible_leader_replicas)),
-        last_known_elr: Some(nodes(&partition.last_known_elr)),
-        offline_replicas: Vec::new(),
+    topic.image.partitions.iter().map(move |(index, partition)| {
+        let PartitionRow { error_code, leader_id, leader_epoch, replicas, isr } = PartitionRow::new(partition);
+        DescribeTopicPartitionsResponsePartition {
+            error_code,
+            partition_index: index.0,
+            leader_id,
+            leader_epoch,
+            replica_nodes: replicas,
+            isr_nodes: isr,
+            eligible_leader_replicas: Some(numbers(&partition.eligible_leader_replicas)),
+            last_known_elr: Some(numbers(&partition.last_known_elr)),
+            offline_replicas: Vec::new(),
+        }
     })
 }

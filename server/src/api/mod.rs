@@ -5,6 +5,7 @@
 
 mod by_owner;
 mod coordinator;
+mod described;
 mod k00_produce;
 mod k01_down_conversion;
 mod k01_fetch;

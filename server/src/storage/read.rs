@@ -54,7 +54,7 @@ pub struct ReadResult<S: Sys> {
     pub log_start: Offset,
     /// The reader's log is not a prefix of this one: where the epoch that both know ends (KIP-595).
     pub diverging: Option<(LeaderEpoch, Offset)>,
-    /// Who leads, if the reader believes something else (KIP-951).
+    /// Who leads, with an error that the reader may owe to believing something else (KIP-951).
     pub leader: Option<(NodeId, LeaderEpoch)>,
     /// Records, if there are any.
     pub range: Option<Range<S>>,
@@ -177,14 +177,14 @@ pub(super) fn readable<S: Sys>(log: Found<S>) -> Found<S> {
 
 /// Finds what a reader wants.
 pub(crate) async fn find<S: Sys>(log: Found<S>, item: &ReadItem) -> ReadResult<S> {
+    let leader = log.as_ref().ok().map(|log| (log.node, log.machine.borrow().leader_epoch()));
     let log = match readable(log) {
         Ok(log) => log,
-        Err(error) => return ReadResult::failed(error),
+        Err(error) => return ReadResult { leader, ..ReadResult::failed(error) },
     };
     let Wanted { offset, current_epoch, last_fetched_epoch, .. } = item.wanted;
     if let Err(error) = check_epoch(&log, current_epoch) {
-        let epoch = log.machine.borrow().leader_epoch();
-        return ReadResult { leader: Some((log.node, epoch)), ..ReadResult::failed(error) };
+        return ReadResult { leader, ..ReadResult::failed(error) };
     }
     let (mut result, located) = {
         let machine = log.machine.borrow();

@@ -140,15 +140,17 @@ pub fn check_produce_version(records: &[u8], version: i16) -> Result<(), RecordR
 }
 
 /// Whether [`validate_produce`] will open or rebuild the payload of the batch at the start of `records`: work in
-/// proportion to the uncompressed size, which a shard may want to give away.
+/// proportion to the uncompressed size, which a shard may want to give away. That size is not known before, and a few
+/// bytes can hold a megabyte: so there is no bound below which a compressed batch counts as small. `now` is the broker's
+/// clock, as there: a batch whose timestamps are bad is opened to name the records at fault.
 #[must_use]
-pub fn needs_opening(records: &[u8], rules: &AppendRules) -> bool {
-    let Some(codec) = BatchHeader::parse(records).and_then(|header| header.attributes().codec()) else {
-        return false;
-    };
+pub fn needs_opening(records: &[u8], rules: &AppendRules, now: Timestamp) -> bool {
+    let Some(header) = BatchHeader::parse(records) else { return false };
+    let Some(codec) = header.attributes().codec() else { return false };
     match rules.compression {
         CompressionRule::Topic(target) if target.codec != codec => true,
-        _ => codec != Codec::None && rules.compacted,
+        _ if codec == Codec::None => false,
+        _ => rules.compacted || !are_declared_timestamps_good(&header, rules, now),
     }
 }
 
@@ -174,7 +176,7 @@ pub fn validate_produce(records: &Bytes, rules: &AppendRules, now: Timestamp) ->
         let opened = if is_opened {
             batch.open(DECOMPRESSED_BATCH_BYTES_MAX).map_err(reject_codec)?
         } else {
-            // Only to name the records at fault, and this may be on a shard: a little, or none is named.
+            // Only to name the records at fault: a little, or none is named.
             batch.open(FAULT_SEARCH_BYTES_MAX).map_err(|_| reject_declared_timestamps(batch.header()))?
         };
         let max_timestamp = check_records(batch.header(), &opened, rules, now)?;

@@ -83,13 +83,28 @@ fn another_codec_of_the_topic_rebuilds_the_payload() {
             let sent = batch(from, &[Some(b"a"), None]);
             let rule = CompressionRule::Topic(Compression { codec: to, level: None });
             let rules = AppendRules { compression: rule, ..AppendRules::default() };
-            assert_eq!(needs_opening(sent.bytes(), &rules), from != to);
+            assert_eq!(needs_opening(sent.bytes(), &rules, NOW), from != to);
             let valid = validate_produce(sent.bytes(), &rules, NOW).unwrap();
             assert_eq!(valid.codec(), to);
             let stored = Batch::split_from(&mut joined(&valid.stamp(Offset(0), LeaderEpoch(0), None))).unwrap();
             assert!(stored.is_crc_valid());
             assert_eq!(stored.open(1_000).unwrap(), sent.open(1_000).unwrap());
         }
+    }
+}
+
+#[test]
+fn a_compressed_batch_whose_times_are_bad_is_opened_to_name_the_records() {
+    let rules = AppendRules::default();
+    let too_early = NOW + -3_600_001;
+    for codec in CODECS {
+        let sent = batch(codec, &[Some(b"a"), Some(b"b")]);
+        assert!(!needs_opening(sent.bytes(), &rules, NOW), "{codec:?}");
+        // Uncompressed records are walked where they lie.
+        assert_eq!(needs_opening(sent.bytes(), &rules, too_early), codec != Codec::None, "{codec:?}");
+        let refused = validate_produce(sent.bytes(), &rules, too_early).unwrap_err();
+        assert_eq!(refused.kind, RejectionKind::InvalidTimestamp, "{codec:?}");
+        assert!(!refused.record_errors.is_empty(), "{codec:?}");
     }
 }
 
