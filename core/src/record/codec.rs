@@ -27,7 +27,7 @@ pub enum Codec {
 pub struct Compression {
     /// Codec.
     pub codec: Codec,
-    /// Level in the codec's own scale; `None` is the codec's default. Snappy has none, and our LZ4 has one only.
+    /// Level in the codec's own scale; `None` is the codec's default. Snappy has none.
     pub level: Option<i32>,
 }
 
@@ -134,14 +134,35 @@ pub fn compress(compression: Compression, plain: &[u8]) -> Result<Vec<u8>, Codec
         Codec::Snappy => snappy::compress(plain),
         Codec::Lz4 => {
             // Kafka's reader takes independent blocks only, and allocates by the block size.
-            let frame = lz4_flex::frame::FrameInfo::new()
-                .block_mode(lz4_flex::frame::BlockMode::Independent)
-                .block_size(lz4_flex::frame::BlockSize::Max64KB);
-            let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(frame, Vec::new());
+            let mut encoder = lz4::EncoderBuilder::new()
+                .level(lz4_effort(compression.level))
+                .block_mode(lz4::BlockMode::Independent)
+                .block_size(lz4::BlockSize::Max64KB)
+                .checksum(lz4::ContentChecksum::NoChecksum)
+                .build(Vec::new())
+                .map_err(corrupt)?;
             encoder.write_all(plain).map_err(corrupt)?;
-            encoder.finish().map_err(|_| CodecError::Corrupt)
+            let (compressed, finished) = encoder.finish();
+            finished.map_err(corrupt)?;
+            Ok(compressed)
         }
         Codec::Zstd => zstd::stream::encode_all(plain, compression.level.unwrap_or(0)).map_err(corrupt),
+    }
+}
+
+/// What the library calls the level that configurations name. Kafka's default is its fast compressor, and every other level
+/// the one that searches longer (KIP-390): so the default makes larger batches than level 1 does.
+const fn lz4_effort(level: Option<i32>) -> u32 {
+    const KAFKAS_DEFAULT: i32 = 9;
+    const FAST: u32 = 0;
+    /// The library's range; what lies beyond acts as its end.
+    const SEARCHING_MIN: u32 = 3;
+    const SEARCHING_MAX: u32 = 12;
+    match level {
+        None | Some(KAFKAS_DEFAULT) => FAST,
+        Some(level) if level < SEARCHING_MIN.cast_signed() => SEARCHING_MIN,
+        Some(level) if level > SEARCHING_MAX.cast_signed() => SEARCHING_MAX,
+        Some(level) => level.cast_unsigned(),
     }
 }
 
@@ -249,6 +270,23 @@ mod tests {
             let compressed = with(Codec::Zstd, Some(level), b"abcabcabc");
             assert_eq!(decompress(Codec::Zstd, &compressed, 9), Ok(b"abcabcabc".to_vec()));
         }
+    }
+
+    #[test]
+    fn every_level_of_lz4_acts_and_the_default_is_the_fast_one() {
+        let mut random = Random::new(2);
+        let words: Vec<_> = (0..200).map(|_| random.bytes(7)).collect();
+        let plain: Vec<u8> = (0..20_000).flat_map(|_| random.pick(&words).clone()).collect();
+        let bytes = |level| {
+            let compressed = with(Codec::Lz4, level, &plain);
+            assert_eq!(decompress(Codec::Lz4, &compressed, plain.len()).as_ref(), Ok(&plain));
+            compressed.len()
+        };
+        assert_eq!(bytes(None), bytes(Some(9)), "9 is Kafka's default");
+        assert!(bytes(Some(1)) < bytes(Some(9)), "and its fast compressor");
+        assert!(bytes(Some(4)) < bytes(Some(1)));
+        assert!(bytes(Some(12)) < bytes(Some(4)));
+        assert_eq!(bytes(Some(12)), bytes(Some(17)));
     }
 
     #[test]
