@@ -40,8 +40,8 @@ pub(crate) struct StartFacts {
     pub(crate) checkpoints: Checkpoints,
     /// Identity of the cluster.
     pub(crate) cluster_id: String,
-    /// Port of each listener, drawn by the system where 0 was asked for.
-    pub(crate) ports: Vec<u16>,
+    /// Ports of each listener, drawn by the system where 0 was asked for: one, or one for each shard.
+    pub(crate) ports: Vec<Vec<u16>>,
 }
 
 /// One state of the metadata.

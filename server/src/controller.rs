@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use corelane_core::base::{LeaderEpoch, NodeId, Offset, ShardId, TopicId, Uuid};
+use corelane_core::base::{LeaderEpoch, NodeId, Offset, TopicId, Uuid};
 use corelane_core::config::{BrokerConfig, TopicConfig, TopicOverrides, validate_topic_config};
 use corelane_core::log::MetaProperties;
 use corelane_core::log::names::{PartitionDirectory, metadata_snapshot_name};
@@ -147,7 +147,7 @@ impl<S: Sys> Controller<S> {
         let machine = RefCell::new(machine);
         let controller = Rc::new(Self { partition, machine, turn: Turn::default(), snapshots });
         let endpoints = settings.config.listeners.iter().enumerate().filter_map(|(index, listener)| {
-            let (host, port) = shard.catalog().advertised(settings, index)?;
+            let (host, port) = shard.catalog().advertised(settings, index, 0)?;
             Some(Endpoint { name: listener.name.clone(), host, port, security_protocol: 0 })
         });
         let broker = StartingBroker {
@@ -248,7 +248,7 @@ fn random<S: Sys>(shard: &Shard<S>) -> u128 {
 /// Hands an image to every shard and waits until all have taken it over.
 async fn publish<S: Sys>(shard: &Rc<Shard<S>>, image: Arc<MetadataImage>) {
     let catalog = Arc::new(Catalog::next(&shard.catalog(), image, &shard.settings.config));
-    let shards = (0..shard.sys.shards()).map(ShardId);
+    let shards = shard.everybody();
     // Boxed: taking an image over is itself a call that is performed here, on this shard.
     let taken_over = shards.map(|to| shard.ask(to, Call::Publish(Arc::clone(&catalog))));
     for reply in all_of(taken_over.collect()).await {

@@ -19,3 +19,4 @@ mod snapshots;
 mod storage;
 pub mod sys;
 mod topology;
+mod view;

@@ -110,10 +110,7 @@ async fn lead<S: Sys>(
     let facts = StartFacts {
         checkpoints: claimed.checkpoints,
         cluster_id: claimed.meta.cluster_id.clone(),
-        ports: listeners
-            .iter()
-            .map(|(_, listeners)| listeners.first().map_or(0, |l| shard.sys.local_address(l).port()))
-            .collect(),
+        ports: listeners.iter().map(|listener| listener.ports(shard)).collect(),
     };
     shard.take_facts(Arc::new(facts));
     remove_deleted(shard, &root).await.map_err(|error| failed(&root, "could not be tidied up", &error))?;
@@ -126,13 +123,12 @@ async fn lead<S: Sys>(
         note_recovered(shard, &root).await.map_err(|error| failed(&root, "cannot be written", &error))?;
     }
 
-    let listening = listeners
-        .iter()
-        .map(|(name, listeners)| (name.clone(), listeners.iter().map(|l| shard.sys.local_address(l)).collect()));
-    let listening = listening.collect();
-    for (index, (_, listeners)) in listeners.into_iter().enumerate() {
-        for listener in listeners {
-            shard.sys.spawn("accept", accept(Rc::clone(shard), listener, index));
+    let listening = listeners.iter().map(|listener| (listener.name.clone(), listener.addresses(shard))).collect();
+    for (index, listener) in listeners.into_iter().enumerate() {
+        for Door { to, sockets } in listener.doors {
+            for socket in sockets {
+                shard.sys.spawn("accept", accept(Rc::clone(shard), socket, index, to));
+            }
         }
     }
     shard.sys.spawn("checkpoints", write_checkpoints(Rc::clone(shard)));
@@ -213,7 +209,7 @@ async fn write_run<S: Sys>(shard: &Shard<S>, root: &Path) -> io::Result<()> {
 /// Has the next start believe what is written from now on. Not before every log has been checked: one that was killed, or
 /// could not be read, in the middle of it would be taken for whole.
 async fn note_recovered<S: Sys>(shard: &Rc<Shard<S>>, root: &Path) -> io::Result<()> {
-    let recovered = shard.all_marks().await.len();
+    let recovered = shard.marks(shard.everybody()).await.len();
     if recovered < shard.catalog().partitions().count() {
         tracing::warn!("not every log could be recovered; the next start will check all of them again");
         return Ok(());
@@ -284,44 +280,93 @@ async fn claim_identity<S: Sys>(shard: &Rc<Shard<S>>, root: &Path) -> Result<Met
     Ok(meta)
 }
 
-type Listeners<S> = Vec<(String, Vec<<S as Sys>::Listener>)>;
+/// A listener that is open.
+struct OpenListener<S: Sys> {
+    name: String,
+    /// One, or on a core-direct listener one for each shard.
+    doors: Vec<Door<S>>,
+}
 
-fn listen<S: Sys>(shard: &Rc<Shard<S>>) -> Result<Listeners<S>, StartError> {
+/// A port of a listener.
+struct Door<S: Sys> {
+    /// Where connections go; without it, to whoever has the fewest.
+    to: Option<ShardId>,
+    /// One for each address that the host stands for.
+    sockets: Vec<S::Listener>,
+}
+
+impl<S: Sys> OpenListener<S> {
+    fn ports(&self, shard: &Shard<S>) -> Vec<u16> {
+        let port = |door: &Door<S>| door.sockets.first().map_or(0, |socket| shard.sys.local_address(socket).port());
+        self.doors.iter().map(port).collect()
+    }
+
+    fn addresses(&self, shard: &Shard<S>) -> Vec<SocketAddr> {
+        self.doors.iter().flat_map(|door| &door.sockets).map(|socket| shard.sys.local_address(socket)).collect()
+    }
+}
+
+fn listen<S: Sys>(shard: &Rc<Shard<S>>) -> Result<Vec<OpenListener<S>>, StartError> {
     let settings = &shard.settings;
     let mut all = Vec::new();
-    for (listener, addresses) in settings.config.listeners.iter().zip(&settings.addresses) {
-        let mut bound = Vec::new();
-        for address in addresses {
-            // With port 0 the first address draws one, and the others of the listener join it there.
-            let port = bound.first().map_or(address.port(), |first| shard.sys.local_address(first).port());
-            let address = SocketAddr::new(address.ip(), port);
-            let listening = shard.sys.listen(address);
-            if let Err(error) = &listening
-                && address.is_ipv6()
-                && !bound.is_empty()
-                && error.kind() != io::ErrorKind::AddrInUse
-            {
-                tracing::info!(%address, %error, "not listening there: the machine has no IPv6");
-                continue;
+    for (index, (listener, addresses)) in settings.config.listeners.iter().zip(&settings.addresses).enumerate() {
+        let doors = if settings.config.is_core_direct(index) {
+            let last = listener.port.checked_add(shard.sys.shards() - 1);
+            if listener.port != 0 && last.is_none() {
+                return Err(StartError(format!(
+                    "listener {} needs a port for each of {} shards, and there are none after 65535: \
+                     begin with a lower one in listeners",
+                    listener.name,
+                    shard.sys.shards()
+                )));
             }
-            let listening = listening.map_err(|error| {
-                let remedy = match error.kind() {
-                    io::ErrorKind::AddrInUse => {
-                        "another process listens there; stop it, or choose another port with listeners"
-                    }
-                    io::ErrorKind::PermissionDenied => {
-                        "ports below 1024 need privileges; choose another with listeners"
-                    }
-                    io::ErrorKind::AddrNotAvailable => "the machine has no such address; change listeners",
-                    _ => "change listeners",
-                };
-                StartError(format!("cannot listen on {address} ({}): {error}: {remedy}", listener.name))
-            })?;
-            bound.push(listening);
-        }
-        all.push((listener.name.clone(), bound));
+            let shards = shard.everybody();
+            shards.map(|to| open_door(shard, &listener.name, addresses, Some(to))).collect::<Result<_, _>>()?
+        } else {
+            vec![open_door(shard, &listener.name, addresses, None)?]
+        };
+        all.push(OpenListener { name: listener.name.clone(), doors });
     }
     Ok(all)
+}
+
+/// Listens on one port of each address. The ports of a core-direct listener follow each other, if it names any.
+fn open_door<S: Sys>(
+    shard: &Rc<Shard<S>>,
+    name: &str,
+    addresses: &[SocketAddr],
+    to: Option<ShardId>,
+) -> Result<Door<S>, StartError> {
+    let nth = to.map_or(0, |to| to.0);
+    let mut sockets: Vec<S::Listener> = Vec::new();
+    for address in addresses {
+        // With port 0 the first address draws one, and the others join it there.
+        let asked = if address.port() == 0 { 0 } else { address.port().saturating_add(nth) };
+        let port = sockets.first().map_or(asked, |first| shard.sys.local_address(first).port());
+        let address = SocketAddr::new(address.ip(), port);
+        let listening = shard.sys.listen(address);
+        if let Err(error) = &listening
+            && address.is_ipv6()
+            && !sockets.is_empty()
+            && error.kind() != io::ErrorKind::AddrInUse
+        {
+            tracing::info!(%address, %error, "not listening there: the machine has no IPv6");
+            continue;
+        }
+        let listening = listening.map_err(|error| {
+            let remedy = match error.kind() {
+                io::ErrorKind::AddrInUse => {
+                    "another process listens there; stop it, or choose another port with listeners"
+                }
+                io::ErrorKind::PermissionDenied => "ports below 1024 need privileges; choose another with listeners",
+                io::ErrorKind::AddrNotAvailable => "the machine has no such address; change listeners",
+                _ => "change listeners",
+            };
+            StartError(format!("cannot listen on {address} ({name}): {error}: {remedy}"))
+        })?;
+        sockets.push(listening);
+    }
+    Ok(Door { to, sockets })
 }
 
 /// Removes what topics that were deleted before a crash left.
@@ -360,8 +405,8 @@ async fn put_strays_aside<S: Sys>(shard: &Rc<Shard<S>>, root: &Path) -> io::Resu
     shard.sys.sync_directory(root.to_owned()).await
 }
 
-/// Accepts connections and hands each to the shard that has the fewest.
-async fn accept<S: Sys>(shard: Rc<Shard<S>>, listener: S::Listener, index: usize) {
+/// Accepts connections and hands each to shard `to`, or to the one that has the fewest.
+async fn accept<S: Sys>(shard: Rc<Shard<S>>, listener: S::Listener, index: usize, to: Option<ShardId>) {
     loop {
         let (socket, peer) = match shard.sys.accept(&listener).await {
             Ok(accepted) => accepted,
@@ -375,9 +420,10 @@ async fn accept<S: Sys>(shard: Rc<Shard<S>>, listener: S::Listener, index: usize
         if shard.stopping.get() {
             return;
         }
-        let (to, connections) = shard.least_connected();
+        let to = to.unwrap_or_else(|| shard.least_connected());
+        let connections = shard.connections.borrow()[usize::from(to.0)];
         if connections >= CONNECTIONS_MAX {
-            tracing::warn!(%peer, "connection refused: every shard has {CONNECTIONS_MAX}");
+            tracing::warn!(%peer, "connection refused: shard {} has {CONNECTIONS_MAX}, and none has fewer that may take it", to.0);
             continue;
         }
         shard.connections.borrow_mut()[usize::from(to.0)] += 1;
@@ -426,7 +472,7 @@ async fn keep_house<S: Sys>(shard: Rc<Shard<S>>) {
 
 /// Stops: no new connections, no new requests, then everything made durable.
 async fn close<S: Sys>(shard: &Rc<Shard<S>>, root: &Path, controller: &Rc<Controller<S>>) -> io::Result<()> {
-    let everybody: Vec<ShardId> = (0..shard.sys.shards()).map(ShardId).collect();
+    let everybody: Vec<ShardId> = shard.everybody().collect();
     let deadline = shard.sys.now().plus_ms(STOP_WAIT_MS_MAX);
     let stopped = all_of(everybody.iter().map(|to| shard.ask(*to, Call::StopServing)).collect());
     if let Either::Second(()) = first_of(stopped, shard.sys.sleep_until(deadline)).await {
@@ -454,10 +500,13 @@ async fn close<S: Sys>(shard: &Rc<Shard<S>>, root: &Path, controller: &Rc<Contro
 pub(crate) const METADATA_PARTITION: PartitionIndex = PartitionIndex(0);
 
 impl Catalog {
-    /// Host and port that clients of a listener are told.
-    pub(crate) fn advertised(&self, settings: &Settings, listener: usize) -> Option<(String, u16)> {
+    /// Host and port that clients of a listener are told: of its `nth` door, if it is core-direct.
+    pub(crate) fn advertised(&self, settings: &Settings, listener: usize, nth: u16) -> Option<(String, u16)> {
         let advertised = settings.config.advertised.get(listener)?;
-        let port = if advertised.port == 0 { self.start.ports.get(listener).copied()? } else { advertised.port };
+        let port = match advertised.port {
+            0 => self.start.ports.get(listener)?.get(usize::from(nth)).copied()?,
+            first => first.checked_add(nth)?,
+        };
         Some((advertised.host.clone(), port))
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use corelane_core::base::{LeaderEpoch, NodeId, ShardId, TopicId};
+use corelane_core::base::{LeaderEpoch, ShardId, TopicId};
 use corelane_core::group::{self, GroupSettings, OFFSETS_TOPIC_NAME};
 use corelane_core::limits::OPENING_LOGS_MAX;
 use corelane_core::metadata::ProducerIdBlock;
@@ -17,7 +17,7 @@ use crate::budget::Budget;
 use crate::catalog::{Catalog, StartFacts, Topic};
 use crate::controller::{Command, Controller, Outcome};
 use crate::groups::{Coordinator, Coordinators};
-use crate::hop::{Call, GroupCall, Hop, LongPoll, Mail, Reply, WatchId};
+use crate::hop::{Call, GroupCall, Hop, LongPoll, Mail, Origin, Reply, WatchId};
 use crate::local::{Signal, Slot, Turn, all_of};
 use crate::remedy::WithRemedy;
 use crate::settings::Settings;
@@ -29,6 +29,7 @@ use crate::storage::segment_times::segment_offsets;
 use crate::storage::{PartitionKey, PartitionLog, checkpoints};
 use crate::sys::Sys;
 use crate::topology::{CONTROLLER_SHARD, owner_of};
+use crate::view::View;
 
 /// Names a partition in a fetch session: by name before Fetch 13, by id from then on.
 pub(crate) type SessionKey = (Arc<str>, PartitionKey);
@@ -435,11 +436,11 @@ impl<S: Sys> Shard<S> {
     }
 
     /// The shard that serves the fewest connections, as shard 0 knows, and how many it serves.
-    pub(crate) fn least_connected(&self) -> (ShardId, usize) {
+    pub(crate) fn least_connected(&self) -> ShardId {
         let connections = self.connections.borrow();
-        let (shard, count) =
-            connections.iter().enumerate().min_by_key(|(_, count)| **count).expect("at least one shard");
-        (ShardId(u16::try_from(shard).expect("as many as shards")), *count)
+        let least = connections.iter().enumerate().min_by_key(|(_, count)| **count);
+        let (shard, _) = least.expect("at least one shard");
+        ShardId(u16::try_from(shard).expect("as many as shards"))
     }
 
     /// Ends every connection once what it asked for is answered.
@@ -479,16 +480,23 @@ impl<S: Sys> Shard<S> {
         self.catalog.borrow().start.cluster_id.clone()
     }
 
-    /// The brokers that a client of a listener can reach: node id, host, port.
-    pub(crate) fn endpoints(&self, listener: usize) -> impl Iterator<Item = (NodeId, String, u16)> {
-        let advertised = self.catalog().advertised(&self.settings, listener);
-        advertised.into_iter().map(|(host, port)| (self.settings.config.node_id, host, port))
+    /// The cluster as a client sees it.
+    pub(crate) fn view(&self, origin: Origin) -> View<'_, S> {
+        View::new(self, origin)
     }
 
-    /// Asks every shard where its logs stand.
-    pub(crate) async fn all_marks(self: &Rc<Self>) -> Vec<checkpoints::PartitionMarks> {
+    /// All shards of the node.
+    pub(crate) fn everybody(&self) -> impl Iterator<Item = ShardId> + use<S> {
+        (0..self.sys.shards()).map(ShardId)
+    }
+
+    /// Asks shards where their logs stand.
+    pub(crate) async fn marks(
+        self: &Rc<Self>,
+        shards: impl Iterator<Item = ShardId>,
+    ) -> Vec<checkpoints::PartitionMarks> {
         let mut marks = Vec::new();
-        for to in (0..self.sys.shards()).map(ShardId) {
+        for to in shards {
             // Boxed: shard 0 asks itself too, and may have been asked for this.
             let Reply::Marks(more) = Box::pin(self.ask(to, Call::Marks)).await else {
                 unreachable!("a reply has the name of its call")
@@ -505,7 +513,7 @@ impl<S: Sys> Shard<S> {
         if self.stopping.get() {
             return Err("the broker is stopping".to_owned());
         }
-        let marks = self.all_marks().await;
+        let marks = self.marks(self.everybody()).await;
         let written = checkpoints::write(&self.sys, &self.settings.data_directory, &marks).await;
         written.map_err(|error| error.to_string())
     }

@@ -18,18 +18,23 @@ READY_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 30
 
 
-def free_port() -> int:
-    """A port that nobody listens on now. Below the range from which outgoing connections take theirs, so that no
+def free_port(following: int = 0) -> int:
+    """A port that nobody listens on now, and on that many after it neither. Below the range from which outgoing connections take theirs, so that no
     client of a neighbouring test sits on it when a killed broker wants it back."""
     for attempt in range(1000):
         port = 20_000 + int.from_bytes(os.urandom(2), "big") % 12_000
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                continue
+        if all(is_free(port + each) for each in range(following + 1)):
+            return port
     raise AssertionError("no free port between 20000 and 32000")
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 class Broker:
@@ -139,6 +144,29 @@ class Corelane(Broker):
         return [str(self.binary), "start", "--cores", ",".join(map(str, cores)), *overrides]
 
 
+class CoreDirect(Corelane):
+    """Corelane with two shards, reached through a listener on which each of them is a broker."""
+
+    def __init__(self, directory: Path, settings: dict[str, object] | None = None):
+        super().__init__(directory, 2, settings)
+        self.kind = "direct-2"
+        self.port = free_port(following=1)
+        self.plain_port = free_port()
+        self.settings = {
+            "listeners": f"DIRECT://127.0.0.1:{self.port},PLAINTEXT://127.0.0.1:{self.plain_port}",
+            "listener.security.protocol.map": "DIRECT:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "corelane.core.direct.listeners": "DIRECT",
+            **self.settings,
+        }
+
+    @property
+    def plain_address(self) -> str:
+        return f"127.0.0.1:{self.plain_port}"
+
+    def shard_address(self, shard: int) -> str:
+        return f"127.0.0.1:{self.port + shard}"
+
+
 class ApacheKafka(Broker):
     """Apache Kafka as a single KRaft node, formatted at its first start."""
 
@@ -171,6 +199,7 @@ class OldKafka(ApacheKafka):
 KINDS = {
     "corelane-1": lambda directory, settings=None: Corelane(directory, 1, settings),
     "corelane-2": lambda directory, settings=None: Corelane(directory, 2, settings),
+    "direct-2": lambda directory, settings=None: CoreDirect(directory, settings),
     "kafka": lambda directory, settings=None: ApacheKafka(directory, settings),
     "kafka-3.9": lambda directory, settings=None: OldKafka(directory, settings),
 }

@@ -27,15 +27,30 @@ def create_topic(broker: Broker, name: str, partitions: int = 1, **configs: obje
         while True:
             found = connection.call("Metadata", 12, topics=[{"name": name}], allow_auto_topic_creation=False).topics[0]
             ready = [partition for partition in found.partitions if partition.leader_id >= 0 and partition.error == 0]
-            if found.error == 0 and len(ready) == partitions and opened(connection, name, partitions):
+            if found.error == 0 and len(ready) == partitions and opened(broker, name):
                 return found.topic_id
             assert time.monotonic() < deadline, f"{name} is not there: {found}"
             time.sleep(0.01)
 
 
-def opened(connection: Connection, name: str, partitions: int) -> bool:
-    """Whether the broker answers for each partition. Kafka names itself the leader a moment before it is; a producer
+def opened(broker: Broker, name: str) -> bool:
+    """Whether each partition's leader answers for it. Kafka names itself the leader a moment before it is; a producer
     without idempotence that writes in that moment may reorder its retries."""
-    asked = [{"name": name, "partitions": [{"index": index, "timestamp": -1} for index in range(partitions)]}]
-    answered = connection.call("ListOffsets", 7, topics=asked).topics[0].partitions
-    return all(partition.error == 0 for partition in answered)
+    errors = []
+    for address, led in by_leader(broker.address, name).items():
+        asked = [{"name": name, "partitions": [{"index": index, "timestamp": -1} for index in led]}]
+        with Connection(address) as connection:
+            answered = connection.call("ListOffsets", 7, topics=asked).topics[0].partitions
+        errors += [partition.error for partition in answered]
+    return not any(errors)
+
+
+def by_leader(address: str, topic: str) -> dict[str, list[int]]:
+    """The partitions of a topic by the address of their leader, as the broker at `address` tells it."""
+    with Connection(address) as connection:
+        told = connection.call("Metadata", 12, topics=[{"name": topic}], allow_auto_topic_creation=False)
+    addresses = {broker.node_id: f"{broker.host}:{broker.port}" for broker in told.brokers}
+    led: dict[str, list[int]] = {}
+    for partition in told.topics[0].partitions:
+        led.setdefault(addresses[partition.leader_id], []).append(partition.index)
+    return led

@@ -11,6 +11,9 @@ use crate::metadata::SnapshotRules;
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// Largest `node.id` of a node with core-direct listeners: there the ids of brokers are made of it and of a shard's number.
+pub const CORE_DIRECT_NODE_ID_MAX: NodeId = NodeId(90_000);
+
 /// A setting that cannot be accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
@@ -105,6 +108,8 @@ pub struct BrokerConfig {
     pub metadata_snapshots: SnapshotRules,
 
     // Our own.
+    /// Names of those of `listeners` on which each shard is a broker of its own (`corelane.core.direct.listeners`).
+    core_direct: Vec<String>,
     /// How records get from the page cache to a socket (`corelane.fetch.path`).
     pub fetch_path: FetchPath,
 }
@@ -163,6 +168,12 @@ impl BrokerConfig {
         }
         let config = reader.build();
         if reader.errors.is_empty() { Ok((config, reader.notices)) } else { Err(reader.errors) }
+    }
+
+    /// Whether each shard is a broker of its own for the clients of a listener, which is named by its place in `listeners`.
+    #[must_use]
+    pub fn is_core_direct(&self, listener: usize) -> bool {
+        self.listeners.get(listener).is_some_and(|listener| self.core_direct.contains(&listener.name))
     }
 
     /// These settings with what the metadata says was set at run time: for this broker, and for every broker. What
@@ -295,6 +306,7 @@ impl Reader {
         let node_id = self.node_id();
         self.check_roles(node_id);
         let (listeners, advertised) = self.listeners();
+        let core_direct = self.core_direct(node_id, &listeners);
         let log_dir = self.log_dir();
         let default_replication_factor = i16::try_from(self.number("default.replication.factor")).unwrap_or_default();
         if default_replication_factor != 1 {
@@ -311,6 +323,7 @@ impl Reader {
             rack: self.set.get("broker.rack").map(|(rack, _)| rack.clone()),
             listeners,
             advertised,
+            core_direct,
             log_dir,
             num_partitions: i32::try_from(self.number("num.partitions")).unwrap_or(1),
             default_replication_factor,
@@ -390,6 +403,22 @@ impl Reader {
             let message = "this node is the only controller; name one address".to_owned();
             self.fail("controller.quorum.bootstrap.servers", message);
         }
+    }
+
+    /// Names of the core-direct ones among the listeners that are opened.
+    fn core_direct(&mut self, node_id: NodeId, listeners: &[Listener]) -> Vec<String> {
+        const NAME: &str = "corelane.core.direct.listeners";
+        let named: Vec<String> = elements(self.text(NAME)).map(str::to_ascii_uppercase).collect();
+        if let Some(unknown) = named.iter().find(|name| listeners.iter().all(|listener| listener.name != **name)) {
+            self.fail(NAME, format!("{unknown} is not among `listeners`; add one like {unknown}://localhost:9192"));
+        }
+        if !named.is_empty() && node_id > CORE_DIRECT_NODE_ID_MAX {
+            let message = format!(
+                "with core-direct listeners node.id can be at most {CORE_DIRECT_NODE_ID_MAX}, and it is {node_id}"
+            );
+            self.fail(NAME, message);
+        }
+        named
     }
 
     fn listeners(&mut self) -> (Vec<Listener>, Vec<Listener>) {

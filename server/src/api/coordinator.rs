@@ -43,6 +43,9 @@ pub(super) async fn ask<S: Sys>(
     let Some((partition, owner)) = of_group(shard, group_id) else {
         return asked.refuse(request.version, ErrorCode::COORDINATOR_NOT_AVAILABLE);
     };
+    if !shard.view(request.origin).reaches(owner) {
+        return asked.refuse(request.version, ErrorCode::NOT_COORDINATOR);
+    }
     let call = GroupCall { partition, context: context(shard, request), request: asked };
     let Reply::Group(answer) = shard.ask(owner, Call::Group(Box::new(call))).await else {
         unreachable!("a reply has the name of its call")

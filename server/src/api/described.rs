@@ -7,7 +7,9 @@ use corelane_core::protocol::wire::KafkaString;
 
 use super::Request;
 use crate::shard::Shard;
+use crate::storage::PartitionKey;
 use crate::sys::Sys;
+use crate::view::{Endpoint, View};
 
 /// A broker as the client of a listener can reach it.
 pub(super) struct Broker {
@@ -20,8 +22,9 @@ pub(super) struct Broker {
 /// The brokers that whoever sent `request` can reach.
 pub(super) fn brokers<S: Sys>(shard: &Shard<S>, request: &Request) -> impl Iterator<Item = Broker> {
     let rack = shard.settings.config.rack.clone().map(KafkaString::from);
-    shard.endpoints(request.origin.listener).map(move |(node, host, port)| Broker {
-        id: node.0,
+    let reachable = shard.view(request.origin).brokers();
+    reachable.into_iter().map(move |Endpoint { id, host, port }| Broker {
+        id: id.0,
         host: host.into(),
         port: i32::from(port),
         rack: rack.clone(),
@@ -55,21 +58,21 @@ pub(super) struct PartitionRow {
     pub(super) leader_epoch: i32,
     pub(super) replicas: Vec<i32>,
     pub(super) isr: Vec<i32>,
+    pub(super) eligible_leader_replicas: Vec<i32>,
+    pub(super) last_known_elr: Vec<i32>,
 }
 
 impl PartitionRow {
-    pub(super) fn new(partition: &Partition) -> Self {
+    pub(super) fn new<S: Sys>(view: &View<'_, S>, key: PartitionKey, partition: &Partition) -> Self {
+        let ids = |nodes: &[NodeId]| nodes.iter().map(|node| view.replica(key, *node).0).collect();
         Self {
             error_code: if partition.leader.is_some() { 0 } else { ErrorCode::LEADER_NOT_AVAILABLE.0 },
-            leader_id: partition.leader.map_or(-1, |leader| leader.0),
+            leader_id: partition.leader.map_or(-1, |leader| view.replica(key, leader).0),
             leader_epoch: partition.leader_epoch.0,
-            replicas: numbers(&partition.replicas),
-            isr: numbers(&partition.isr),
+            replicas: ids(&partition.replicas),
+            isr: ids(&partition.isr),
+            eligible_leader_replicas: ids(&partition.eligible_leader_replicas),
+            last_known_elr: ids(&partition.last_known_elr),
         }
     }
-}
-
-/// Ids of brokers as they go over the wire.
-pub(super) fn numbers(ids: &[NodeId]) -> Vec<i32> {
-    ids.iter().map(|id| id.0).collect()
 }

@@ -74,12 +74,14 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
 /// Says who leads the partitions that are not led here, and where that broker is.
 fn name_leaders<S: Sys>(shard: &Shard<S>, request: &Request, response: &mut ProduceResponse) {
     let catalog = shard.catalog();
+    let view = shard.view(request.origin);
     let mut leaders = Vec::new();
     for topic in &mut response.responses {
         for answer in topic.partition_responses.iter_mut().filter(|answer| wants_leader(ErrorCode(answer.error_code))) {
             let known = catalog.topic_by_id(Uuid(topic.topic_id)).or_else(|| catalog.topic_by_name(&topic.name));
-            let partition = known.and_then(|known| known.image.partition(PartitionIndex(answer.index)));
-            if let Some((leader, epoch)) = partition.and_then(|p| Some((p.leader?, p.leader_epoch))) {
+            let index = PartitionIndex(answer.index);
+            let leader = known.and_then(|known| view.leader(PartitionKey { topic: known.image.id, index }));
+            if let Some((leader, epoch)) = leader {
                 answer.current_leader = LeaderIdAndEpoch { leader_id: leader.0, leader_epoch: epoch.0 };
                 leaders.push(leader.0);
             }
@@ -130,6 +132,7 @@ fn place<S: Sys>(
     asked: ProduceRequest,
 ) -> (ProduceResponse, ByOwner<Place, AppendItem>) {
     let catalog = shard.catalog();
+    let view = shard.view(request.origin);
     let mut appends = ByOwner::new();
     let ProduceRequest { acks, topic_data, transactional_id, .. } = asked;
     let mut responses = Vec::with_capacity(topic_data.len());
@@ -150,12 +153,14 @@ fn place<S: Sys>(
             let answer = match admissible {
                 // As Kafka 3.9 answers old clients; later versions of the request want a batch.
                 Ok(None) => PartitionProduceResponse { index, base_offset: -1, ..Default::default() },
-                Ok(Some(item)) => {
-                    let owner = shard.owner_of(item.partition);
-                    let place = Place { topic: responses.len(), partition: partition_responses.len(), index };
-                    appends.add(owner, place, item);
-                    PartitionProduceResponse::default()
-                }
+                Ok(Some(item)) => match view.route(item.partition) {
+                    Ok(owner) => {
+                        let place = Place { topic: responses.len(), partition: partition_responses.len(), index };
+                        appends.add(owner, place, item);
+                        PartitionProduceResponse::default()
+                    }
+                    Err(elsewhere) => partition_answer(index, Err(AppendError::new(elsewhere, ""))),
+                },
                 Err(error) => partition_answer(index, Err(error)),
             };
             partition_responses.push(answer);

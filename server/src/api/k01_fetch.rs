@@ -63,7 +63,7 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     let bytes_min = u64::try_from(asked.min_bytes).unwrap_or(0);
     let bytes_max = usize::try_from(asked.max_bytes).unwrap_or(0).min(shard.settings.fetch_bytes_max());
     let (read, reservation) = loop {
-        let found = find(shard, &fetch, request.version, deadline, bytes_min).await;
+        let found = find(shard, request, &fetch, deadline, bytes_min).await;
         let (read, reservation) = read_found(shard, &fetch, found, bytes_max, request.version).await;
         if !go_on(&mut fetch, &read) {
             break (read, reservation);
@@ -202,8 +202,8 @@ fn session_request(asked: &FetchRequest, by_id: bool) -> SessionRequest<SessionK
 /// Asks the owners until enough is there, something is wrong, or the time is up.
 async fn find<S: Sys>(
     shard: &Rc<Shard<S>>,
+    request: &Request,
     fetch: &SessionFetch<SessionKey>,
-    version: i16,
     deadline: Monotonic,
     bytes_min: u64,
 ) -> Vec<ReadResult<S>> {
@@ -211,11 +211,12 @@ async fn find<S: Sys>(
         let catalog = shard.catalog();
         let may_wait = shard.sys.now() < deadline && !fetch.wanted.is_empty() && !shard.stopping.get();
         if !may_wait {
-            return ask_owners(shard, &catalog, fetch, version, None).await.0;
+            return ask_owners(shard, request, &catalog, fetch, None).await.0;
         }
         let (watch, signal) = shard.hop.watch();
         let notice = signal.next();
-        let (found, owners) = ask_owners(shard, &catalog, fetch, version, Some(LongPoll { watch, bytes_min })).await;
+        let poll = LongPoll { watch, bytes_min };
+        let (found, owners) = ask_owners(shard, request, &catalog, fetch, Some(poll)).await;
         if is_enough(&found, bytes_min) {
             shard.end_watch(watch, &owners);
             return found;
@@ -231,11 +232,13 @@ async fn find<S: Sys>(
 /// Asks each owner once; results come in the order of the session.
 async fn ask_owners<S: Sys>(
     shard: &Rc<Shard<S>>,
+    request: &Request,
     catalog: &Catalog,
     fetch: &SessionFetch<SessionKey>,
-    version: i16,
     long_poll: Option<LongPoll>,
 ) -> (Vec<ReadResult<S>>, Vec<ShardId>) {
+    let version = request.version;
+    let view = shard.view(request.origin);
     let mut results: Vec<ReadResult<S>> = Vec::with_capacity(fetch.wanted.len());
     let mut questions = ByOwner::new();
     for (place, ((name, key), wanted)) in fetch.wanted.iter().enumerate() {
@@ -252,8 +255,14 @@ async fn ask_owners<S: Sys>(
         });
         match partition {
             Ok(partition) if catalog.has_partition(partition) => {
-                questions.add(shard.owner_of(partition), place, ReadItem { partition, wanted: *wanted });
-                results.push(ReadResult::failed(ErrorCode::UNKNOWN_SERVER_ERROR));
+                let failed = match view.route(partition) {
+                    Ok(owner) => {
+                        questions.add(owner, (place, partition), ReadItem { partition, wanted: *wanted });
+                        ErrorCode::UNKNOWN_SERVER_ERROR
+                    }
+                    Err(elsewhere) => elsewhere,
+                };
+                results.push(ReadResult { leader: view.leader(partition), ..ReadResult::failed(failed) });
             }
             Ok(_) => results.push(ReadResult::failed(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)),
             Err(code) => results.push(ReadResult::failed(code)),
@@ -264,9 +273,10 @@ async fn ask_owners<S: Sys>(
         Reply::Read(found) => found,
         _ => unreachable!("a reply has the name of its call"),
     };
-    for (place, result) in questions.ask(ask).await {
+    for ((place, partition), result) in questions.ask(ask).await {
         if let Some(slot) = results.get_mut(place) {
-            *slot = result;
+            let leader = result.leader.map(|(node, epoch)| (view.replica(partition, node), epoch));
+            *slot = ReadResult { leader, ..result };
         }
     }
     (results, owners)

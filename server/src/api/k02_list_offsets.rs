@@ -44,6 +44,7 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
         return serve_by_segments(shard, request, &asked).await;
     }
     let catalog = shard.catalog();
+    let view = shard.view(request.origin);
     let mut topics = Vec::with_capacity(asked.topics.len());
     let mut questions = ByOwner::new();
     for topic in &asked.topics {
@@ -67,8 +68,13 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
                 (Some(partition_key), Ok(target)) => {
                     let current_epoch = LeaderEpoch(partition.current_leader_epoch);
                     let item = ListItem { partition: partition_key, target, current_epoch };
-                    questions.add(shard.owner_of(partition_key), (topics.len(), partitions.len()), item);
-                    ErrorCode::NONE
+                    match view.route(partition_key) {
+                        Ok(owner) => {
+                            questions.add(owner, (topics.len(), partitions.len()), item);
+                            ErrorCode::NONE
+                        }
+                        Err(elsewhere) => elsewhere,
+                    }
                 }
             };
             partitions.push(answer(request.version, index, failed(error)));
@@ -90,6 +96,7 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
 /// Version 0: offsets at which segments begin, by the time at which each was last written to.
 async fn serve_by_segments<S: Sys>(shard: &Rc<Shard<S>>, request: &Request, asked: &ListOffsetsRequest) -> Served<S> {
     let catalog = shard.catalog();
+    let view = shard.view(request.origin);
     let mut topics = Vec::with_capacity(asked.topics.len());
     let mut questions = ByOwner::new();
     for topic in &asked.topics {
@@ -111,8 +118,13 @@ async fn serve_by_segments<S: Sys>(shard: &Rc<Shard<S>>, request: &Request, aske
                 (Some(time), Some(partition_key)) => {
                     let count_max = usize::try_from(partition.max_num_offsets).unwrap_or(0);
                     let item = SegmentsItem { partition: partition_key, time, count_max };
-                    questions.add(shard.owner_of(partition_key), (topics.len(), partitions.len()), item);
-                    ErrorCode::NONE
+                    match view.route(partition_key) {
+                        Ok(owner) => {
+                            questions.add(owner, (topics.len(), partitions.len()), item);
+                            ErrorCode::NONE
+                        }
+                        Err(elsewhere) => elsewhere,
+                    }
                 }
             };
             let error_code = error.0;

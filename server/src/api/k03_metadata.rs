@@ -18,8 +18,10 @@ use crate::catalog::{Catalog, Topic};
 use crate::controller::{Command, Outcome};
 use crate::hop::{Call, Reply};
 use crate::shard::Shard;
+use crate::storage::PartitionKey;
 use crate::sys::Sys;
 use crate::topology::CONTROLLER_SHARD;
+use crate::view::View;
 
 /// First version in which an empty list of topics means none; before, it meant all.
 const VERSION_WITH_NULL_TOPICS: i16 = 1;
@@ -51,9 +53,10 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     }
 
     let catalog = shard.catalog();
+    let view = shard.view(request.origin);
     let mut topics: Vec<MetadataResponseTopic> = match wanted {
-        None => catalog.topics().map(|topic| describe(topic)).collect(),
-        Some(wanted) => once_each(wanted).map(|wanted| find(&catalog, wanted)).collect(),
+        None => catalog.topics().map(|topic| describe(&view, topic)).collect(),
+        Some(wanted) => once_each(wanted).map(|wanted| find(&view, &catalog, wanted)).collect(),
     };
     let operations = asked.include_topic_authorized_operations && request.version >= 8;
     for topic in &mut topics {
@@ -65,7 +68,7 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
             .map(|Broker { id: node_id, host, port, rack }| MetadataResponseBroker { node_id, host, port, rack })
             .collect(),
         cluster_id: Some(shard.cluster_id().to_string().into()),
-        controller_id: shard.settings.config.node_id.0,
+        controller_id: view.this_broker().0,
         topics,
         cluster_authorized_operations: if asked.include_cluster_authorized_operations
             && (8..=10).contains(&request.version)
@@ -132,7 +135,7 @@ async fn create_missing<S: Sys>(shard: &Rc<Shard<S>>, wanted: &[MetadataRequestT
     }
 }
 
-fn find(catalog: &Catalog, wanted: &MetadataRequestTopic) -> MetadataResponseTopic {
+fn find<S: Sys>(view: &View<'_, S>, catalog: &Catalog, wanted: &MetadataRequestTopic) -> MetadataResponseTopic {
     let id = Uuid(wanted.topic_id);
     let name = wanted.name.as_ref().filter(|_| !has_id(wanted));
     let unknown = |code: ErrorCode| MetadataResponseTopic {
@@ -143,22 +146,24 @@ fn find(catalog: &Catalog, wanted: &MetadataRequestTopic) -> MetadataResponseTop
     };
     match name {
         Some(name) => match catalog.topic_by_name(name) {
-            Some(topic) => describe(topic),
+            Some(topic) => describe(view, topic),
             None if corelane_core::metadata::check_topic_name(name).is_err() => {
                 unknown(ErrorCode::INVALID_TOPIC_EXCEPTION)
             }
             None => unknown(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
         },
         None => match catalog.topic_by_id(id) {
-            Some(topic) => describe(topic),
+            Some(topic) => describe(view, topic),
             None => unknown(ErrorCode::UNKNOWN_TOPIC_ID),
         },
     }
 }
 
-fn describe(topic: &Topic) -> MetadataResponseTopic {
+fn describe<S: Sys>(view: &View<'_, S>, topic: &Topic) -> MetadataResponseTopic {
     let partitions = topic.image.partitions.iter().map(|(index, partition)| {
-        let PartitionRow { error_code, leader_id, leader_epoch, replicas, isr } = PartitionRow::new(partition);
+        let key = PartitionKey { topic: topic.image.id, index: *index };
+        let PartitionRow { error_code, leader_id, leader_epoch, replicas, isr, .. } =
+            PartitionRow::new(view, key, partition);
         MetadataResponsePartition {
             error_code,
             partition_index: index.0,

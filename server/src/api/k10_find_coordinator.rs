@@ -11,6 +11,7 @@ use super::{Request, Served, coordinator};
 use crate::controller::{Command, Outcome};
 use crate::shard::Shard;
 use crate::sys::Sys;
+use crate::view::Endpoint;
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
@@ -39,9 +40,9 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
 }
 
 async fn find<S: Sys>(shard: &Rc<Shard<S>>, request: &Request, key_type: i8, key: KafkaString) -> Coordinator {
-    match locate(shard, request, key_type).await {
-        Ok((node_id, host, port)) => {
-            Coordinator { key, node_id, host: host.into(), port: i32::from(port), ..Default::default() }
+    match locate(shard, request, key_type, &key).await {
+        Ok(Endpoint { id, host, port }) => {
+            Coordinator { key, node_id: id.0, host: host.into(), port: i32::from(port), ..Default::default() }
         }
         Err((error, message)) => Coordinator {
             key,
@@ -58,7 +59,8 @@ async fn locate<S: Sys>(
     shard: &Rc<Shard<S>>,
     request: &Request,
     key_type: i8,
-) -> Result<(i32, String, u16), (ErrorCode, String)> {
+    key: &str,
+) -> Result<Endpoint, (ErrorCode, String)> {
     match key_type {
         GROUP => {}
         // Errors that clients do not try again on: nothing will be there a moment later.
@@ -66,13 +68,14 @@ async fn locate<S: Sys>(
         SHARE => return Err((ErrorCode::INVALID_REQUEST, "this broker has no share groups yet".to_owned())),
         other => return Err((ErrorCode::INVALID_REQUEST, format!("{other} is no kind of coordinator"))),
     }
-    if coordinator::of_group(shard, "").is_none()
+    if coordinator::of_group(shard, key).is_none()
         && let Outcome::Failed(why) = shard.control(Command::CreateInternalTopic(OFFSETS_TOPIC_NAME)).await
     {
         return Err((ErrorCode::COORDINATOR_NOT_AVAILABLE, why));
     }
-    let endpoint = shard.endpoints(request.origin.listener).next();
-    let (node, host, port) = endpoint
-        .ok_or_else(|| (ErrorCode::COORDINATOR_NOT_AVAILABLE, "this listener has no address to tell".to_owned()))?;
-    Ok((node.0, host, port))
+    let unavailable = |why: &str| (ErrorCode::COORDINATOR_NOT_AVAILABLE, why.to_owned());
+    let (_, owner) =
+        coordinator::of_group(shard, key).ok_or_else(|| unavailable("the topic of offsets is not there yet"))?;
+    let endpoint = shard.view(request.origin).endpoint(owner);
+    endpoint.ok_or_else(|| unavailable("this listener has no address to tell"))
 }

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use corelane_core::base::ShardId;
 use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::{ListGroupsRequest, ListGroupsResponse};
 
@@ -14,8 +13,8 @@ use crate::sys::Sys;
 
 pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S> {
     let asked: ListGroupsRequest = request.decode()?;
-    let shards = (0..shard.sys.shards()).map(ShardId);
-    let lists = shards.map(async |to| {
+    let view = shard.view(request.origin);
+    let lists = view.shards().map(async |to| {
         let call = Call::ListGroups(Box::new(coordinator::context(shard, request)), asked.clone());
         let Reply::ListGroups(lists) = shard.ask(to, call).await else {
             unreachable!("a reply has the name of its call")

@@ -17,7 +17,11 @@ use crate::sys::Sys;
 const VERSION_WITH_DETAILS: i16 = 5;
 
 pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S> {
-    let asked: CreateTopicsRequest = request.decode()?;
+    let mut asked: CreateTopicsRequest = request.decode()?;
+    let view = shard.view(request.origin);
+    for assignment in asked.topics.iter_mut().flat_map(|topic| &mut topic.assignments) {
+        assignment.broker_ids.iter_mut().for_each(|id| *id = view.node(*id));
+    }
     let topics = match shard.control(Command::CreateTopics(asked.clone())).await {
         Outcome::Created(answers) => {
             let mut topics = Vec::with_capacity(answers.len());

@@ -27,6 +27,7 @@ const HIGH_WATERMARK: i64 = -1;
 pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S> {
     let asked: DeleteRecordsRequest = request.decode()?;
     let catalog = shard.catalog();
+    let view = shard.view(request.origin);
     let mut topics = Vec::with_capacity(asked.topics.len());
     let mut questions = ByOwner::new();
     for topic in &asked.topics {
@@ -49,8 +50,13 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
                 (None, Some(key)) => {
                     let before = (partition.offset != HIGH_WATERMARK).then_some(Offset(partition.offset));
                     let item = DeleteRecordsItem { partition: key, before };
-                    questions.add(shard.owner_of(key), (topics.len(), partitions.len()), item);
-                    ErrorCode::NONE
+                    match view.route(key) {
+                        Ok(owner) => {
+                            questions.add(owner, (topics.len(), partitions.len()), item);
+                            ErrorCode::NONE
+                        }
+                        Err(elsewhere) => elsewhere,
+                    }
                 }
             };
             partitions.push(answer(index, Err(error)));

@@ -18,6 +18,7 @@ use crate::sys::Sys;
 pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S> {
     let asked: OffsetForLeaderEpochRequest = request.decode()?;
     let catalog = shard.catalog();
+    let view = shard.view(request.origin);
     let mut topics = Vec::with_capacity(asked.topics.len());
     let mut questions = ByOwner::new();
     for topic in &asked.topics {
@@ -27,20 +28,21 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
             let key = known
                 .map(|known| PartitionKey { topic: known.image.id, index: PartitionIndex(partition.partition) })
                 .filter(|key| catalog.has_partition(*key));
-            if let Some(key) = key {
+            let route = key.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION).and_then(|key| Ok((key, view.route(key)?)));
+            if let Ok((key, owner)) = route {
                 let item = EpochEndItem {
                     partition: key,
                     epoch: LeaderEpoch(partition.leader_epoch),
                     current_epoch: LeaderEpoch(partition.current_leader_epoch),
                 };
-                questions.add(shard.owner_of(key), (topics.len(), partitions.len()), item);
+                questions.add(owner, (topics.len(), partitions.len()), item);
             }
-            let unknown = EpochEndResult {
-                error: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            let refused = EpochEndResult {
+                error: route.err().unwrap_or(ErrorCode::NONE),
                 epoch: LeaderEpoch::NONE,
                 end: Offset(-1),
             };
-            partitions.push(answer(partition.partition, unknown));
+            partitions.push(answer(partition.partition, refused));
         }
         topics.push(OffsetForLeaderTopicResult { topic: topic.topic.clone(), partitions });
     }

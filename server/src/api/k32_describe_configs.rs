@@ -23,7 +23,7 @@ const GROUP: i8 = 32;
 pub(super) fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S> {
     let asked: DescribeConfigsRequest = request.decode()?;
     let results = asked.resources.iter().map(|resource| {
-        let (error, message, rows) = match rows(shard, resource) {
+        let (error, message, rows) = match rows(shard, request, resource) {
             Ok(rows) => (ErrorCode::NONE, None, rows),
             Err((code, message)) => (code, Some(message.into()), Vec::new()),
         };
@@ -38,7 +38,11 @@ pub(super) fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S
     request.answer(&DescribeConfigsResponse { results: results.collect(), ..Default::default() })
 }
 
-fn rows<S: Sys>(shard: &Shard<S>, resource: &DescribeConfigsResource) -> Result<Vec<ConfigRow>, (ErrorCode, String)> {
+fn rows<S: Sys>(
+    shard: &Shard<S>,
+    request: &Request,
+    resource: &DescribeConfigsResource,
+) -> Result<Vec<ConfigRow>, (ErrorCode, String)> {
     let name = &*resource.resource_name;
     let keys: Option<Vec<&str>> =
         resource.configuration_keys.as_ref().map(|keys| keys.iter().map(|key| &**key).collect());
@@ -56,7 +60,9 @@ fn rows<S: Sys>(shard: &Shard<S>, resource: &DescribeConfigsResource) -> Result<
         }
         // Of the default of all brokers only what was set while they run is shown.
         BROKER if name.is_empty() => Ok(describe_all_brokers(broker, keys)),
-        BROKER if name == broker.node_id.to_string() => Ok(describe_broker(broker, keys)),
+        BROKER if shard.view(request.origin).node_name(name) == broker.node_id.to_string() => {
+            Ok(describe_broker(broker, keys))
+        }
         BROKER => Err((
             ErrorCode::INVALID_REQUEST,
             format!(

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use corelane_core::metadata::ConfigResourceKind;
 use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
 use corelane_core::protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
@@ -14,7 +15,11 @@ use crate::sys::Sys;
 
 pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S> {
     let asked: AlterConfigsRequest = request.decode()?;
-    let outcome = shard.control(Command::AlterConfigs(asked.clone())).await;
+    let mut command = asked.clone();
+    for resource in &mut command.resources {
+        name_node(shard, request, resource.resource_type, &mut resource.resource_name);
+    }
+    let outcome = shard.control(Command::AlterConfigs(command)).await;
     let answers = asked.resources.iter().zip(outcomes(outcome, asked.resources.len()));
     let responses = answers.map(|(resource, (error_code, error_message))| AlterConfigsResourceResponse {
         error_code,
@@ -23,6 +28,13 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
         resource_name: resource.resource_name.clone(),
     });
     request.answer(&AlterConfigsResponse { responses: responses.collect(), ..Default::default() })
+}
+
+/// Has a resource that is a broker of the client's carry the name that the metadata has for it.
+pub(super) fn name_node<S: Sys>(shard: &Shard<S>, request: &Request, kind: i8, name: &mut KafkaString) {
+    if matches!(ConfigResourceKind(kind), ConfigResourceKind::BROKER | ConfigResourceKind::BROKER_LOGGER) {
+        *name = shard.view(request.origin).node_name(name).into();
+    }
 }
 
 /// Error code and message for each resource that was asked for.

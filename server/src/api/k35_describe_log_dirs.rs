@@ -20,7 +20,7 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
         named.collect()
     });
     let mut topics: BTreeMap<String, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
-    for marks in shard.all_marks().await {
+    for marks in shard.marks(shard.view(request.origin).shards()).await {
         if wanted.as_ref().is_none_or(|wanted| wanted.contains(&(marks.topic.as_str(), marks.index.0))) {
             topics.entry(marks.topic).or_default().push(DescribeLogDirsPartition {
                 partition_index: marks.index.0,

@@ -12,7 +12,11 @@ use crate::shard::Shard;
 use crate::sys::Sys;
 
 pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S> {
-    let asked: CreatePartitionsRequest = request.decode()?;
+    let mut asked: CreatePartitionsRequest = request.decode()?;
+    let view = shard.view(request.origin);
+    for assignment in asked.topics.iter_mut().filter_map(|topic| topic.assignments.as_mut()).flatten() {
+        assignment.broker_ids.iter_mut().for_each(|id| *id = view.node(*id));
+    }
     let results = match shard.control(Command::CreatePartitions(asked.clone())).await {
         Outcome::Grown(answers) => answers
             .into_iter()

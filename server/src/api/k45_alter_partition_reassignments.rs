@@ -16,14 +16,17 @@ use crate::sys::Sys;
 pub(super) fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S> {
     let asked: AlterPartitionReassignmentsRequest = request.decode()?;
     let catalog = shard.catalog();
+    let view = shard.view(request.origin);
     let node = shard.settings.config.node_id.0;
     let responses = asked.topics.into_iter().map(|wanted| {
         let topic = catalog.topic_by_name(&wanted.name);
         let partitions = wanted.partitions.into_iter().map(|partition| {
             let index = partition.partition_index;
             let known = topic.is_some_and(|topic| topic.image.partition(PartitionIndex(index)).is_some());
+            let ids = |ids: Vec<i32>| -> Vec<i32> { ids.into_iter().map(|id| view.node(id)).collect() };
+            let replicas = partition.replicas.map(ids);
             let refused = if known {
-                judge(partition.replicas.as_deref(), node)
+                judge(replicas.as_deref(), node)
             } else {
                 Some((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "there is no such partition".to_owned()))
             };

@@ -34,7 +34,7 @@ pub(super) fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S
     request.answer(&DescribeClusterResponse {
         endpoint_type: BROKERS,
         cluster_id: shard.cluster_id().to_owned().into(),
-        controller_id: shard.settings.config.node_id.0,
+        controller_id: shard.view(request.origin).this_broker().0,
         brokers: brokers(shard, request)
             .map(|Broker { id, host, port, rack }| DescribeClusterBroker {
                 broker_id: id,

@@ -18,6 +18,7 @@ use crate::sys::Sys;
 pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S> {
     let asked: DescribeProducersRequest = request.decode()?;
     let catalog = shard.catalog();
+    let view = shard.view(request.origin);
     let mut topics = Vec::with_capacity(asked.topics.len());
     let mut questions = ByOwner::new();
     for topic in &asked.topics {
@@ -27,10 +28,11 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
             let key = known
                 .map(|known| PartitionKey { topic: known.image.id, index: PartitionIndex(*index) })
                 .filter(|key| catalog.has_partition(*key));
-            if let Some(key) = key {
-                questions.add(shard.owner_of(key), (topics.len(), partitions.len()), key);
+            let route = key.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION).and_then(|key| Ok((key, view.route(key)?)));
+            if let Ok((key, owner)) = route {
+                questions.add(owner, (topics.len(), partitions.len()), key);
             }
-            partitions.push(answer(*index, None));
+            partitions.push(refused(*index, route.err().unwrap_or(ErrorCode::NONE)));
         }
         topics.push(TopicResponse { name: topic.name.clone(), partitions });
     }
@@ -47,13 +49,7 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
 }
 
 fn answer(index: i32, producers: Option<Vec<ActiveProducer>>) -> PartitionResponse {
-    let Some(producers) = producers else {
-        return PartitionResponse {
-            partition_index: index,
-            error_code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0,
-            ..Default::default()
-        };
-    };
+    let Some(producers) = producers else { return refused(index, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) };
     let state = |ActiveProducer { id, entry }: ActiveProducer| ProducerState {
         producer_id: id.0,
         producer_epoch: i32::from(entry.epoch.0),
@@ -67,4 +63,8 @@ fn answer(index: i32, producers: Option<Vec<ActiveProducer>>) -> PartitionRespon
         active_producers: producers.into_iter().map(state).collect(),
         ..Default::default()
     }
+}
+
+fn refused(index: i32, error: ErrorCode) -> PartitionResponse {
+    PartitionResponse { partition_index: index, error_code: error.0, ..Default::default() }
 }

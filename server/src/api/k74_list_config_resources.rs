@@ -44,7 +44,7 @@ pub(super) fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S
         match kind {
             ConfigResourceKind::TOPIC => catalog.topics().for_each(|topic| list(&topic.image.name)),
             ConfigResourceKind::BROKER | ConfigResourceKind::BROKER_LOGGER => {
-                list(&shard.settings.config.node_id.to_string());
+                list(&shard.view(request.origin).this_broker().to_string());
             }
             kind => {
                 let set = catalog.image.other_configs().keys();

@@ -11,11 +11,13 @@ use corelane_core::protocol::messages::describe_topic_partitions_response::{
 };
 use corelane_core::protocol::messages::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 
-use super::described::{PartitionRow, numbers};
+use super::described::PartitionRow;
 use super::{Request, Served};
 use crate::catalog::{Catalog, Topic};
 use crate::shard::Shard;
+use crate::storage::PartitionKey;
 use crate::sys::Sys;
+use crate::view::View;
 
 pub(super) fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S> {
     let asked: DescribeTopicPartitionsRequest = request.decode()?;
@@ -30,6 +32,7 @@ pub(super) fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S
         asked.topics.iter().map(|topic| topic.name.to_string()).filter(|name| *name >= first_topic).collect()
     };
     let mut room = usize::try_from(asked.response_partition_limit).unwrap_or(0).clamp(1, DESCRIBE_PARTITIONS_MAX);
+    let view = shard.view(request.origin);
     let mut topics = Vec::new();
     let mut next_cursor = None;
     for name in names {
@@ -38,7 +41,7 @@ pub(super) fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S
             break;
         }
         let skip = if name == first_topic { first_partition } else { 0 };
-        let (topic, rest) = describe(&catalog, &name, skip, room);
+        let (topic, rest) = describe(&view, &catalog, &name, skip, room);
         room -= topic.partitions.len().min(room);
         topics.push(topic);
         if let Some(partition_index) = rest {
@@ -50,7 +53,8 @@ pub(super) fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S
 }
 
 /// At most `room` partitions of a topic from `first` on, and the partition that comes next, if there is one.
-fn describe(
+fn describe<S: Sys>(
+    view: &View<'_, S>,
     catalog: &Catalog,
     name: &str,
     first: i32,
@@ -67,7 +71,7 @@ fn describe(
         };
         return (unknown, None);
     };
-    let mut partitions = partitions(topic).filter(|partition| partition.partition_index >= first);
+    let mut partitions = partitions(view, topic).filter(|partition| partition.partition_index >= first);
     let page = partitions.by_ref().take(room).collect();
     let described = DescribeTopicPartitionsResponseTopic {
         name: Some(name.to_owned().into()),
@@ -80,18 +84,21 @@ fn describe(
     (described, partitions.next().map(|partition| partition.partition_index))
 }
 
-fn partitions(topic: &Topic) -> impl Iterator<Item = DescribeTopicPartitionsResponsePartition> {
+fn partitions<S: Sys>(
+    view: &View<'_, S>,
+    topic: &Topic,
+) -> impl Iterator<Item = DescribeTopicPartitionsResponsePartition> {
     topic.image.partitions.iter().map(move |(index, partition)| {
-        let PartitionRow { error_code, leader_id, leader_epoch, replicas, isr } = PartitionRow::new(partition);
+        let row = PartitionRow::new(view, PartitionKey { topic: topic.image.id, index: *index }, partition);
         DescribeTopicPartitionsResponsePartition {
-            error_code,
+            error_code: row.error_code,
             partition_index: index.0,
-            leader_id,
-            leader_epoch,
-            replica_nodes: replicas,
-            isr_nodes: isr,
-            eligible_leader_replicas: Some(numbers(&partition.eligible_leader_replicas)),
-            last_known_elr: Some(numbers(&partition.last_known_elr)),
+            leader_id: row.leader_id,
+            leader_epoch: row.leader_epoch,
+            replica_nodes: row.replicas,
+            isr_nodes: row.isr,
+            eligible_leader_replicas: Some(row.eligible_leader_replicas),
+            last_known_elr: Some(row.last_known_elr),
             offline_replicas: Vec::new(),
         }
     })
