@@ -61,7 +61,8 @@ def test_dump_log_reads_every_file(stopped):
         assert counts[f"{topic}-{partition}"] == len(records)
     names = {path.name for path in dumped_files(broker.directory / "shapes-0")}
     assert {"00000000000000000000.log", "00000000000000000000.index", "00000000000000000000.timeindex"} <= names
-    assert len([name for name in names if name.endswith(".log")]) > 2
+    # Where the large random records are, each codec fills most of a segment.
+    assert len(list((broker.directory / "shapes-1").glob("*.log"))) > 2
     assert any(name.endswith(".snapshot") for name in names)
 
 

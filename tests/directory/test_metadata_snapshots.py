@@ -53,7 +53,11 @@ def test_dump_log_reads_the_snapshot(stopped):
 
 def test_metadata_shell_reads_the_snapshot(stopped):
     _, snapshot, _ = stopped
-    shown = kafka_tool("kafka-metadata-shell", "--snapshot", snapshot, "ls", "/image/topics/byName").stdout.split()
+    # The shell may run the command before it has read the file, and then shows an empty image.
+    for attempt in range(20):
+        shown = kafka_tool("kafka-metadata-shell", "--snapshot", snapshot, "ls", "/image/topics/byName").stdout.split()
+        if shown:
+            break
     assert {f"topic-{number}" for number in range(TOPICS - 5) if number != 7} <= set(shown)
 
 
