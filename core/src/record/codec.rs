@@ -138,6 +138,7 @@ pub fn compress(compression: Compression, plain: &[u8]) -> Result<Vec<u8>, Codec
                 .level(lz4_effort(compression.level))
                 .block_mode(lz4::BlockMode::Independent)
                 .block_size(lz4::BlockSize::Max64KB)
+                .block_checksum(lz4::liblz4::BlockChecksum::NoBlockChecksum)
                 .checksum(lz4::ContentChecksum::NoChecksum)
                 .build(Vec::new())
                 .map_err(corrupt)?;
