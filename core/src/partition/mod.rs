@@ -232,6 +232,18 @@ impl Partition {
         this
     }
 
+    /// Goes on from the machine before, whose log was opened again from the same files: the settings, the log's start and
+    /// what is on the device are as they are there now, not as they were when the opening began. A sync may have ended
+    /// meanwhile, and readers may have seen what it covered.
+    pub fn go_on_from(&mut self, before: &Self) {
+        self.settings = before.settings.clone();
+        self.log_start = before.log_start.min(self.log_end);
+        self.epochs.advance_to(self.log_start);
+        if before.durable.offset <= self.written.offset {
+            self.durable = before.durable;
+        }
+    }
+
     /// Takes over changed settings.
     pub fn set_settings(&mut self, settings: LogSettings) {
         self.settings = settings;

@@ -64,6 +64,34 @@ fn admitted(partition: &mut Partition, batch: &ValidBatch) -> Admitted {
 }
 
 #[test]
+fn a_machine_that_goes_on_from_another_shows_no_less() {
+    let mut before = empty(settings(1));
+    for _ in 0..2 {
+        admitted(&mut before, &batch(2));
+        before.wrote();
+    }
+    let target = before.sync_target().unwrap();
+    // The opening begins here, and does not know of the sync that ends before it does.
+    let recovered = Recovered {
+        segments: vec![Segment { bytes: target.bytes, ..Segment::new(Offset(0), NOW) }],
+        index: IndexBuilder::new(Offset(0), settings(1).index),
+        log_start: Offset(0),
+        log_end: Offset(4),
+        durable: Offset(0),
+        producers: ProducerStates::new(),
+        epochs: LeaderEpochs::default(),
+    };
+    let mut after = Partition::new(settings(1), LeaderEpoch(3), recovered, 0);
+    before.synced(target);
+    admitted(&mut before, &batch(1));
+    assert_eq!(after.high_watermark(), Offset(0));
+    after.go_on_from(&before);
+    assert_eq!(after.high_watermark(), Offset(4));
+    assert_eq!(after.locate(Offset(0)), before.locate(Offset(0)));
+    assert!(after.locate(Offset(0)).unwrap().is_some());
+}
+
+#[test]
 fn a_plain_topic_shows_and_acknowledges_what_is_written() {
     let mut partition = empty(settings(i64::MAX));
     let first = admitted(&mut partition, &batch(3));

@@ -489,11 +489,12 @@ impl<S: Sys> PartitionLog<S> {
         let Opened { mut recovered, snapshots } =
             recover(&self.sys, &self.directory, &settings, &checkpoints, durable).await?;
         recovered.durable = durable.min(recovered.log_end);
-        recovered.log_start = self.machine.borrow().log_start();
         let active = recovered.segments.last().map_or(Offset(0), |segment| segment.base);
         let files = open_files(&self.sys, &self.directory, active).await?;
         *self.unsynced_files.borrow_mut() = unsynced_files(&self.sys, &self.directory, &recovered).await?;
-        *self.machine.borrow_mut() = Partition::new(settings, leader_epoch, recovered, self.sys.random());
+        let mut machine = Partition::new(settings, leader_epoch, recovered, self.sys.random());
+        machine.go_on_from(&self.machine.borrow());
+        *self.machine.borrow_mut() = machine;
         *self.files.borrow_mut() = BTreeMap::from([(active, files)]);
         *self.snapshots.borrow_mut() = snapshots;
         self.is_stale.set(false);
