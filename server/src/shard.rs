@@ -330,6 +330,11 @@ impl<S: Sys> Shard<S> {
 
     /// Opens or makes the log of a partition. Requests for one that cannot be opened are refused; the log says why.
     async fn open_log(self: &Rc<Self>, catalog: &Catalog, key: PartitionKey, topic: &Topic) {
+        let was_tried = self.unopened.borrow().contains(&key);
+        // It may have been the sync of the new folder's name that failed, and a folder that is found is taken for certain.
+        if was_tried && self.sys.sync_directory(self.settings.data_directory.clone()).await.is_err() {
+            return;
+        }
         let weak: Weak<Self> = Rc::downgrade(self);
         let notify = Rc::new(move |shard, watch| {
             if let Some(this) = weak.upgrade() {
