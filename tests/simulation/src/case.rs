@@ -77,8 +77,14 @@ pub struct Report {
     pub violations: Vec<String>,
     /// How many records were left.
     pub records: usize,
+    /// How many of each topic.
+    pub records_of: BTreeMap<&'static str, usize>,
     /// How many processes there were up to the first clean stop.
     pub processes: u64,
+    /// Reads of the disk by the end of each process.
+    pub reads: Vec<u64>,
+    /// The point at which the disk first failed to change something.
+    pub failed_at: Option<u64>,
     /// Names in the folder of the metadata log at the end.
     pub metadata_files: Vec<String>,
     tail: String,
@@ -122,14 +128,20 @@ impl Case {
             trace,
             violations: Vec::new(),
             records: 0,
+            records_of: BTreeMap::new(),
             processes: broker.stopped_in.get(),
+            reads: broker.reads.take(),
+            failed_at: broker.machine.failed_at(),
             metadata_files: broker.machine.names("/data/corelane/__cluster_metadata-0"),
             tail,
         };
         match course {
             Ok(left) => {
                 report.violations = broker.clients.promises.borrow().check(&left);
-                report.records = left.records.values().map(Vec::len).sum();
+                for ((topic, _), records) in &left.records {
+                    report.records += records.len();
+                    *report.records_of.entry(topic).or_default() += records.len();
+                }
             }
             Err(Stuck { reason, waiting, .. }) => {
                 report.violations = vec![reason, format!("waiting: {}", waiting.join(", "))];
@@ -240,6 +252,8 @@ struct Broker {
     failed: Rc<Cell<bool>>,
     stopped_at: Rc<Cell<u64>>,
     stopped_in: Rc<Cell<u64>>,
+    /// Reads of the disk by the end of each process.
+    reads: Rc<RefCell<Vec<u64>>>,
 }
 
 impl Broker {
@@ -248,10 +262,14 @@ impl Broker {
         machine.make_directory("/data");
         machine.set_faults(case.faults);
         machine.plant(case.planted);
+        let mut promises = Promises::default();
+        if case.faults.failing_sync.is_some() || case.faults.sync_errors_per_mille > 0 {
+            promises.syncs_fail();
+        }
         let clients = Clients {
             network: simulation.network.clone(),
             address: SocketAddr::from(([127, 0, 0, 1], 9092)),
-            promises: Rc::new(RefCell::new(Promises::default())),
+            promises: Rc::new(RefCell::new(promises)),
         };
         Self {
             machine,
@@ -263,6 +281,7 @@ impl Broker {
             failed: Rc::default(),
             stopped_at: Rc::default(),
             stopped_in: Rc::default(),
+            reads: Rc::default(),
         }
     }
 
@@ -275,6 +294,7 @@ impl Broker {
             }
             let process = self.start();
             let ended = process.ended().await;
+            self.reads.borrow_mut().push(self.machine.reads());
             let crash = match ended {
                 Ended::Clean => None,
                 Ended::Crashed(crash) => Some(crash),

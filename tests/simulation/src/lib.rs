@@ -5,6 +5,7 @@
 //! own flows run here, can be cut short at each disk operation, and what the clients were told can be compared with
 //! what is left. A failing seed is the bug report.
 
+mod administrator;
 pub mod case;
 pub mod client;
 pub mod disk;

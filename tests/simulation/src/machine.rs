@@ -170,6 +170,18 @@ impl Machine {
         self.0.disk.borrow().points()
     }
 
+    /// Reads of the disk so far.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.0.disk.borrow().reads()
+    }
+
+    /// The point at which the disk first failed to change something.
+    #[must_use]
+    pub fn failed_at(&self) -> Option<u64> {
+        self.0.disk.borrow().failed_at()
+    }
+
     /// Sets what the disk does wrong from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.0.disk.borrow_mut().faults = faults;

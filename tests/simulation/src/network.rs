@@ -261,7 +261,33 @@ impl Network {
     /// If a send is begun while another is not complete: their bytes would mix.
     pub async fn send(&self, end: End, slices: Vec<Bytes>) -> io::Result<()> {
         let total: usize = slices.iter().map(Bytes::len).sum();
-        let mut slices = VecDeque::from(slices);
+        let mut slices: VecDeque<Bytes> = slices.into_iter().filter(|slice| !slice.is_empty()).collect();
+        self.send_from(end, total, move |most| {
+            let Some(slice) = slices.front_mut() else { return Ok(Bytes::new()) };
+            let piece = slice.split_to(most.min(slice.len()));
+            if slice.is_empty() {
+                slices.pop_front();
+            }
+            Ok(piece)
+        })
+        .await
+    }
+
+    /// Sends so many bytes, which `take` hands out piece by piece, each when the pipe has room for it: until then they
+    /// stay where they are. It is told the most that may come, and must give at least a byte.
+    ///
+    /// # Errors
+    /// `BrokenPipe`, if either side has ended the connection; those of `take`.
+    ///
+    /// # Panics
+    /// If a send is begun while another is not complete: their bytes would mix.
+    pub async fn send_from(
+        &self,
+        end: End,
+        total: usize,
+        mut take: impl FnMut(usize) -> io::Result<Bytes>,
+    ) -> io::Result<()> {
+        let mut left = total;
         let mut begun = false;
         let sent = std::future::poll_fn(|context| {
             let mut state = self.state.borrow_mut();
@@ -270,23 +296,26 @@ impl Network {
             assert!(begun || !pipe.sending, "two sends at once on connection {}", end.0.id);
             begun = true;
             pipe.sending = true;
-            while let Some(slice) = slices.front_mut() {
+            while left > 0 {
                 if pipe.reset || pipe.ended {
                     pipe.sending = false;
                     return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-                }
-                if slice.is_empty() {
-                    slices.pop_front();
-                    continue;
                 }
                 let room = PIPE_BYTES_MAX - pipe.held_bytes;
                 if room == 0 {
                     pipe.sender = Some(context.waker().clone());
                     return Poll::Pending;
                 }
-                let piece_bytes = random.index(slice.len().min(room)) + 1;
-                pipe.travelling.push_back(slice.split_to(piece_bytes));
-                pipe.held_bytes += piece_bytes;
+                let piece = match take(random.index(left.min(room)) + 1) {
+                    Ok(piece) => piece,
+                    Err(error) => {
+                        pipe.sending = false;
+                        return Poll::Ready(Err(error));
+                    }
+                };
+                left -= piece.len();
+                pipe.held_bytes += piece.len();
+                pipe.travelling.push_back(piece);
                 let arrival_ns = (self.executor.now().0 + random.latency_ns(TRAVEL_NS)).max(pipe.last_arrival_ns);
                 pipe.last_arrival_ns = arrival_ns;
                 let (network, id, side) = (self.clone(), end.0.id, end.0.side);

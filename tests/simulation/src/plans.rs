@@ -15,6 +15,15 @@ const LONG_PAUSE_MS_MAX: u64 = 30_000;
 /// Segments of a long life hold one batch, two, or more than a producer has in flight.
 const LONG_SEGMENTS_MS: [&str; 3] = ["5", "15", "65"];
 
+/// As much happens to the metadata log as can: a snapshot every few changes, which lets go of several segments, as each has
+/// one change or two.
+pub const RESTLESS_METADATA: [(&str, &str); 4] = [
+    ("metadata.log.max.record.bytes.between.snapshots", "1000"),
+    ("internal.metadata.log.segment.bytes", "300"),
+    ("metadata.max.retention.bytes", "0"),
+    ("metadata.max.retention.ms", "0"),
+];
+
 fn plain() -> TopicPlan {
     TopicPlan { name: "plain", partitions: 1, durability: Durability::Plain, configs: Vec::new() }
 }
@@ -47,6 +56,8 @@ pub fn short_life(seed: u64) -> Case {
         value_bytes_max: 2000,
         pause_ms_max: 0,
         fetch_wait_ms: 20,
+        fetch_sessions: false,
+        changes: 0,
         disk_fails: false,
     };
     Case {
@@ -61,6 +72,17 @@ pub fn short_life(seed: u64) -> Case {
         planted: Planted::Nothing,
         limit_ms: SHORT_LIMIT_MS,
     }
+}
+
+/// A short life in which a topic comes, grows and goes, so that a crash at each of its points can be tried.
+#[must_use]
+pub fn changing_life(seed: u64) -> Case {
+    let mut case = short_life(seed);
+    case.plan.topics = vec![strict()];
+    case.plan.producers = vec![(("strict", 0), Way::Unanswered)];
+    case.plan.fetch_sessions = true;
+    case.plan.changes = 3;
+    case
 }
 
 /// A longer case out of a seed: topics, producers, pauses, shards, crashes and faults are all drawn.
@@ -84,7 +106,7 @@ pub fn long_life(seed: u64) -> Case {
         for index in 0..topic.partitions {
             let producers = if topic.configs.is_empty() { random.between(1, 2) } else { 1 };
             for _ in 0..producers {
-                let way = [Way::Leader, Way::All, Way::Idempotent][random.index(3)];
+                let way = [Way::Leader, Way::All, Way::Idempotent, Way::Unanswered][random.index(4)];
                 plan.producers.push(((topic.name, index), way));
             }
         }
@@ -95,6 +117,13 @@ pub fn long_life(seed: u64) -> Case {
     if random.chance(300) {
         plan.pause_ms_max = LONG_PAUSE_MS_MAX;
         plan.fetch_wait_ms = 500;
+    }
+    plan.fetch_sessions = random.chance(500);
+    if random.chance(400) {
+        plan.changes = random.index(4) + 1;
+    }
+    if random.chance(300) {
+        case.settings = RESTLESS_METADATA.to_vec();
     }
     case.crashes = (0..random.below(4))
         .map(|_| {
@@ -108,13 +137,11 @@ pub fn long_life(seed: u64) -> Case {
             capacity_bytes: random.chance(300).then(|| random.between(1_000, 200_000)),
             failing_write: random.chance(400).then(|| random.below(200)),
             failing_sync: random.chance(400).then(|| random.below(100)),
+            failing_directory_sync: random.chance(200).then(|| random.below(60)),
+            failing_read: random.chance(300).then(|| random.below(400)),
+            failing_reads: random.between(1, 5),
             ..Faults::default()
         };
-        if case.faults.failing_sync.is_some() {
-            // What a failed sync has lost is still in the page cache, and a process that starts on the same boot believes
-            // it: a loss of power after that takes what it has shown. Not promised yet.
-            case.crashes.truncate(1);
-        }
     }
     case
 }

@@ -54,6 +54,9 @@ impl Producer {
             producer_id = given;
         }
         let mut unsent = self.batches(plan, producer_id);
+        if self.way == Way::Unanswered {
+            return self.send_without_answers(unsent).await;
+        }
         let mut unanswered: VecDeque<Batch> = VecDeque::new();
         'connections: while !(unsent.is_empty() && unanswered.is_empty()) {
             let mut session = self.clients.connect().await;
@@ -93,6 +96,21 @@ impl Producer {
                     }
                     Next::GiveUp => return,
                 }
+            }
+        }
+    }
+
+    /// Sends each batch once. What came of it nobody tells; a broker that refuses one closes the connection.
+    async fn send_without_answers(self, unsent: VecDeque<Batch>) {
+        let mut unsent = unsent.into_iter().peekable();
+        while unsent.peek().is_some() {
+            let mut session = self.clients.connect().await;
+            for batch in unsent.by_ref() {
+                let request = self.request(&batch);
+                if session.link.send_unanswered(PRODUCE_VERSION, &request).await.is_err() {
+                    break;
+                }
+                self.clients.pause().await;
             }
         }
     }
@@ -190,7 +208,11 @@ impl Producer {
     fn request(&self, batch: &Batch) -> ProduceRequest {
         ProduceRequest {
             transactional_id: None::<KafkaString>,
-            acks: if self.way == Way::Leader { 1 } else { -1 },
+            acks: match self.way {
+                Way::Leader => 1,
+                Way::All | Way::Idempotent => -1,
+                Way::Unanswered => 0,
+            },
             timeout_ms: 30_000,
             topic_data: vec![produce_request::TopicProduceData {
                 name: self.partition.0.into(),

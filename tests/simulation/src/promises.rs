@@ -4,7 +4,8 @@
 //! | --- | --- | --- |
 //! | a record of a plain topic is acknowledged, or was fetched | yes | not promised |
 //! | a record of a strict topic is acknowledged, or was fetched | yes | yes |
-//! | a topic was created | yes | yes |
+//! | a topic was created, has grown | yes | yes |
+//! | a topic was deleted | no topic with its id, and none of its records under its name, ever again | likewise |
 //! | a producer id was given out | never given out again | never given out again |
 //!
 //! Whatever is left: offsets have no gap and each has one record, every record is byte for byte one that a producer
@@ -44,6 +45,8 @@ pub enum Told {
 struct Topic {
     id: [u8; 16],
     partitions: i32,
+    /// What it was asked to grow to, which may have been done without an answer.
+    partitions_max: i32,
     durability: Durability,
 }
 
@@ -54,10 +57,16 @@ pub struct Promises {
     /// By partition and offset: the value, and the process that told it last.
     records: BTreeMap<(Partition, i64), (Bytes, Told, Incarnation)>,
     sent: BTreeMap<Partition, BTreeSet<Bytes>>,
+    /// Ids of topics that were deleted, as the broker said.
+    deleted: BTreeSet<[u8; 16]>,
+    /// Ids of topics whose deletion was asked for, by name.
+    doomed: BTreeMap<&'static str, [u8; 16]>,
     producer_ids: BTreeSet<i64>,
     incarnation: Incarnation,
     /// The last process that ended with a loss of power.
     power_lost: Option<Incarnation>,
+    /// Syncs may fail, and what they lost stays in the page cache until the power goes.
+    syncs_fail: bool,
     violations: Vec<String>,
 }
 
@@ -82,9 +91,57 @@ impl Promises {
         self.power_lost.is_some_and(|lost| !self.still_promised(partition, lost))
     }
 
+    /// Syncs may fail from now on.
+    pub fn syncs_fail(&mut self) {
+        self.syncs_fail = true;
+    }
+
+    /// Whether a plain partition may hold what nobody wrote: a start after a kill believes the page cache, as Kafka's does, and
+    /// where a sync has failed the device has something else. A strict one is written again, and never is.
+    #[must_use]
+    pub fn may_be_damaged(&self, partition: Partition) -> bool {
+        self.syncs_fail && self.may_have_lost(partition)
+    }
+
     /// A topic was acknowledged.
     pub fn created(&mut self, name: &'static str, id: [u8; 16], partitions: i32, durability: Durability) {
-        self.topics.insert(name, Topic { id, partitions, durability });
+        if self.deleted.contains(&id) || self.doomed.get(name) == Some(&id) {
+            self.violations.push(format!("topic {name} was deleted and has its old id again"));
+        }
+        self.topics.insert(name, Topic { id, partitions, partitions_max: partitions, durability });
+    }
+
+    /// A topic is about to be asked to grow.
+    pub fn growing(&mut self, name: &'static str, partitions: i32) {
+        if let Some(topic) = self.topics.get_mut(name) {
+            topic.partitions_max = partitions;
+        }
+    }
+
+    /// A topic has grown.
+    pub fn grown(&mut self, name: &'static str, partitions: i32) {
+        if let Some(topic) = self.topics.get_mut(name) {
+            topic.partitions = partitions;
+        }
+    }
+
+    /// A topic is about to be deleted: nothing of it is promised any more, and nothing of it may come back in the next one.
+    pub fn deleting(&mut self, name: &'static str) {
+        if let Some(topic) = self.topics.remove(name) {
+            self.doomed.insert(name, topic.id);
+        }
+        self.records.retain(|(partition, _), _| partition.0 != name);
+    }
+
+    /// A topic was deleted, as the broker says.
+    pub fn deleted(&mut self, name: &'static str) {
+        self.deleted.extend(self.doomed.remove(name));
+        self.sent.retain(|partition, _| partition.0 != name);
+    }
+
+    /// A record was shown by that process.
+    pub fn shown(&mut self, partition: Partition, offset: i64, value: Bytes, by: Incarnation) {
+        self.told(partition, offset, value, Told::Shown, by);
     }
 
     /// Topics that were acknowledged.
@@ -107,6 +164,9 @@ impl Promises {
 
     /// A record was acknowledged or shown by that process.
     pub fn told(&mut self, partition: Partition, offset: i64, value: Bytes, told: Told, by: Incarnation) {
+        if self.may_be_damaged(partition) {
+            return;
+        }
         if told == Told::Shown && !self.sent.get(&partition).is_some_and(|sent| sent.contains(&value)) {
             self.violations
                 .push(format!("{partition:?} offset {offset}: shown {}, which was never sent", text(&value)));
@@ -145,11 +205,16 @@ impl Promises {
             match left.topics.get(*name) {
                 None => violations.push(format!("topic {name} was acknowledged and is gone")),
                 Some((id, _)) if *id != topic.id => violations.push(format!("topic {name} has another id")),
-                Some((_, partitions)) if *partitions != topic.partitions => {
+                Some((_, partitions)) if !(topic.partitions..=topic.partitions_max).contains(partitions) => {
                     violations
                         .push(format!("topic {name} has {partitions} partitions instead of {}", topic.partitions));
                 }
                 Some(_) => {}
+            }
+        }
+        for (name, (id, _)) in &left.topics {
+            if self.deleted.contains(id) {
+                violations.push(format!("topic {name} was deleted and is there"));
             }
         }
         for ((partition, offset), (value, told, by)) in &self.records {
@@ -166,7 +231,7 @@ impl Promises {
             }
         }
         let mut seen = BTreeMap::new();
-        for (partition, records) in &left.records {
+        for (partition, records) in left.records.iter().filter(|(partition, _)| !self.may_be_damaged(**partition)) {
             for (offset, value) in records.iter().enumerate() {
                 if !self.sent.get(partition).is_some_and(|sent| sent.contains(value)) {
                     violations.push(format!("{partition:?} offset {offset} is {}, which was never sent", text(value)));
@@ -266,5 +331,40 @@ mod tests {
         promises.told(STRICT, 0, value("other"), Told::Shown, 0);
         promises.told(PLAIN, 1, value("invented"), Told::Shown, 0);
         assert!(promises.check(&left(&["plain"], &["strict"])).len() >= 3);
+    }
+
+    #[test]
+    fn a_deleted_topic_is_gone_for_good_and_its_successor_is_another() {
+        let mut promises = promised();
+        promises.deleting("strict");
+        assert_eq!(promises.check(&left(&["plain"], &[])), [""; 0], "it may be there still");
+        promises.deleted("strict");
+        assert_eq!(promises.check(&left(&["plain"], &[])).len(), 1, "the old id is listed");
+        promises.created("strict", [3; 16], 1, Durability::Strict);
+        let successor = |values: &[&'static str]| {
+            let mut left = left(&["plain"], values);
+            left.topics.insert("strict".into(), ([3; 16], 1));
+            left
+        };
+        assert_eq!(promises.check(&successor(&[])), [""; 0]);
+        assert_eq!(promises.check(&successor(&["strict"])).len(), 1, "a record of the old one");
+        promises.created("strict", [2; 16], 1, Durability::Strict);
+        assert_eq!(promises.check(&successor(&[])).len(), 2, "the old id again, and not the one that is there");
+    }
+
+    #[test]
+    fn a_topic_has_grown_when_it_was_said_and_may_have_before() {
+        let mut promises = promised();
+        let grown = |partitions| {
+            let mut left = left(&["plain"], &["strict"]);
+            left.topics.insert("strict".into(), ([2; 16], partitions));
+            left
+        };
+        assert_eq!(promises.check(&grown(2)).len(), 1, "nobody has asked for it");
+        promises.growing("strict", 2);
+        assert_eq!(promises.check(&grown(1)), [""; 0]);
+        assert_eq!(promises.check(&grown(2)), [""; 0]);
+        promises.grown("strict", 2);
+        assert_eq!(promises.check(&grown(1)).len(), 1);
     }
 }

@@ -66,7 +66,13 @@ pub(crate) async fn fetch(
     offset: i64,
     wait_ms: i32,
 ) -> Result<fetch_response::PartitionData, Lost> {
-    let request = FetchRequest {
+    let response = link.call(FETCH_VERSION, &request(partition, offset, wait_ms)).await?;
+    let part = response.responses.into_iter().next().and_then(|topic| topic.partitions.into_iter().next());
+    Ok(part.unwrap_or(fetch_response::PartitionData { error_code: response.error_code, ..Default::default() }))
+}
+
+fn request(partition: Partition, offset: i64, wait_ms: i32) -> FetchRequest {
+    FetchRequest {
         max_wait_ms: wait_ms,
         min_bytes: 1,
         topics: vec![fetch_request::FetchTopic {
@@ -80,10 +86,75 @@ pub(crate) async fn fetch(
             ..Default::default()
         }],
         ..Default::default()
-    };
-    let response = link.call(FETCH_VERSION, &request).await?;
-    let part = response.responses.into_iter().next().and_then(|topic| topic.partitions.into_iter().next());
-    Ok(part.unwrap_or(fetch_response::PartitionData { error_code: response.error_code, ..Default::default() }))
+    }
+}
+
+/// The fetches of one partition over one connection, in a session (KIP-227): what has not changed is neither asked for
+/// again nor told again.
+#[derive(Default)]
+pub(crate) struct FetchSession {
+    id: i32,
+    epoch: i32,
+    /// Where the session stands; `None` before it has begun.
+    offset: Option<i64>,
+    high_watermark: i64,
+}
+
+impl FetchSession {
+    /// The next fetch, and what is wrong with it if it keeps back what a fetch outside of the session was shown just before.
+    pub(crate) async fn fetch(
+        &mut self,
+        link: &mut Link,
+        partition: Partition,
+        offset: i64,
+        wait_ms: i32,
+    ) -> Result<(fetch_response::PartitionData, Option<String>), Lost> {
+        let shown = fetch(link, partition, offset, 0).await?;
+        let told = self.fetch_in_session(link, partition, offset, wait_ms).await?;
+        let has_records =
+            |part: &fetch_response::PartitionData| !part.records.as_deref().unwrap_or_default().is_empty();
+        let keeps_back = shown.error_code == 0
+            && told.error_code == 0
+            && (has_records(&shown) && !has_records(&told) || told.high_watermark < shown.high_watermark);
+        let fault = keeps_back.then(|| {
+            format!(
+                "the session tells {} bytes below {} where {} bytes below {} were shown",
+                told.records.as_deref().unwrap_or_default().len(),
+                told.high_watermark,
+                shown.records.as_deref().unwrap_or_default().len(),
+                shown.high_watermark
+            )
+        });
+        Ok((told, fault))
+    }
+
+    /// A partition that is not mentioned is as it was, without records.
+    async fn fetch_in_session(
+        &mut self,
+        link: &mut Link,
+        partition: Partition,
+        offset: i64,
+        wait_ms: i32,
+    ) -> Result<fetch_response::PartitionData, Lost> {
+        let mut request = request(partition, offset, wait_ms);
+        (request.session_id, request.session_epoch) = (self.id, self.epoch);
+        if self.offset == Some(offset) {
+            request.topics.clear();
+        }
+        let response = link.call(FETCH_VERSION, &request).await?;
+        let part = response.responses.into_iter().next().and_then(|topic| topic.partitions.into_iter().next());
+        if response.error_code != 0 || (response.session_id == 0 && part.is_none()) {
+            *self = Self::default();
+            return Ok(fetch_response::PartitionData { error_code: response.error_code, ..Default::default() });
+        }
+        (self.id, self.epoch) = (response.session_id, if response.session_id == 0 { 0 } else { self.epoch + 1 });
+        self.offset = (self.id != 0).then_some(offset);
+        if let Some(part) = &part {
+            self.high_watermark = part.high_watermark;
+        }
+        let unchanged = fetch_response::PartitionData { high_watermark: self.high_watermark, ..Default::default() };
+        Ok(part.unwrap_or(unchanged))
+    }
 }
 
 /// The values of a fetched partition from an offset on, which must be there without a gap.
@@ -103,6 +174,9 @@ pub(crate) fn values(part: &fetch_response::PartitionData, from: i64) -> Result<
         }
         if next.is_some_and(|next| next != base) || (next.is_none() && base > from) {
             return Err(format!("a batch at {base} where {} was expected", next.unwrap_or(from)));
+        }
+        if next.is_none() && batch.header().last_offset().0 < from {
+            return Err(format!("the answer begins with the batch at {base}, which ends below {from}"));
         }
         next = Some(batch.header().last_offset().0 + 1);
         let opened = batch.open(OPENED_BYTES_MAX).map_err(|error| format!("the batch at {base}: {error}"))?;

@@ -37,7 +37,7 @@ const SYNC_NS: u64 = 500_000;
 const COLD_READS_PER_MILLE: u64 = 200;
 /// Writes out of a thousand that meet a stalled device.
 const STALLED_WRITES_PER_MILLE: u64 = 50;
-/// What one send_file reads from the file at a time, as a kernel does, between which the file may change.
+/// Most that one send_file reads from the file at a time, as a kernel does, between which the file may change.
 const SEND_FILE_PIECE_BYTES: usize = 64 * 1024;
 
 /// The handle of one shard.
@@ -118,6 +118,13 @@ impl SimulatedSys {
     fn report(&self, result: io::Result<Outcome>) -> io::Result<Outcome> {
         if let Err(error) = &result {
             self.machine().executor.trace(format_args!("shard {}: failed: {error}", self.shard));
+        }
+        result
+    }
+
+    fn read_report(&self, result: io::Result<Bytes>) -> io::Result<Bytes> {
+        if let Err(error) = &result {
+            self.machine().executor.trace(format_args!("shard {}: read failed: {error}", self.shard));
         }
         result
     }
@@ -277,19 +284,17 @@ impl Sys for SimulatedSys {
     ) -> impl Future<Output = io::Result<()>> + 'static {
         let (sys, connection, inode) = (self.clone(), connection.clone(), file.inode);
         async move {
+            sys.while_alive().await;
+            let network = sys.machine().network.clone();
             let mut position = position_of(position);
-            let end = position + len as usize;
-            while position < end {
-                sys.while_alive().await;
-                let piece =
-                    sys.machine().disk.borrow().read(inode, position, SEND_FILE_PIECE_BYTES.min(end - position));
-                if piece.is_empty() {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
+            // From the page cache into the socket buffer, as that has room, and nowhere in between.
+            let take = |most: usize| {
+                let read = sys.machine().disk.borrow_mut().try_read(inode, position, most.min(SEND_FILE_PIECE_BYTES));
+                let piece = sys.read_report(read)?;
                 position += piece.len();
-                sys.send(&connection, vec![piece]).await?;
-            }
-            Ok(())
+                if piece.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(piece) }
+            };
+            network.send_from(connection, len as usize, take).await
         }
     }
 
@@ -327,7 +332,8 @@ impl Sys for SimulatedSys {
             if sys.chance(COLD_READS_PER_MILLE) {
                 sys.pause(COLD_READ_NS).await;
             }
-            Ok(sys.machine().disk.borrow().read(inode, position_of(position), len))
+            let read = sys.machine().disk.borrow_mut().try_read(inode, position_of(position), len);
+            sys.read_report(read)
         }
     }
 

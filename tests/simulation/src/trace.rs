@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
-use std::io::Write;
+use std::hash::{DefaultHasher, Hasher as _};
+use std::io::Write as _;
 
 /// Lines that are kept for the report of a failure.
 const TAIL_LINES_MAX: usize = 60;
@@ -14,7 +15,7 @@ pub const FILE_VARIABLE: &str = "CORELANE_SIMULATION_TRACE";
 /// The events of one run.
 #[derive(Debug)]
 pub struct Trace {
-    hash: u64,
+    hash: DefaultHasher,
     lines: u64,
     tail: VecDeque<String>,
     file: Option<File>,
@@ -23,7 +24,7 @@ pub struct Trace {
 impl Default for Trace {
     fn default() -> Self {
         let file = std::env::var_os(FILE_VARIABLE).map(|path| File::create(path).expect("the trace can be written"));
-        Self { hash: 0xcbf2_9ce4_8422_2325, lines: 0, tail: VecDeque::new(), file }
+        Self { hash: DefaultHasher::new(), lines: 0, tail: VecDeque::new(), file }
     }
 }
 
@@ -31,9 +32,7 @@ impl Trace {
     /// Adds an event at a virtual time.
     pub fn add(&mut self, now_ns: u64, event: fmt::Arguments<'_>) {
         let line = format!("{:>10}.{:03} µs  {event}", now_ns / 1000, now_ns % 1000);
-        for byte in line.bytes() {
-            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
+        self.hash.write(line.as_bytes());
         self.lines += 1;
         if let Some(file) = &mut self.file {
             writeln!(file, "{line}").expect("the trace can be written");
@@ -44,10 +43,10 @@ impl Trace {
         self.tail.push_back(line);
     }
 
-    /// FNV-1a over all lines so far.
+    /// Over all lines so far; the same for each run of one build.
     #[must_use]
     pub fn hash(&self) -> u64 {
-        self.hash
+        self.hash.finish()
     }
 
     /// How many lines there were.

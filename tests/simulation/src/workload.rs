@@ -10,12 +10,13 @@ use std::rc::Rc;
 use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::{CreateTopicsRequest, create_topics_request};
 
+use crate::administrator::Administrator;
 use crate::client::Link;
 use crate::network::Network;
 use crate::producer::Producer;
 use crate::promises::{Durability, Incarnation, Left, Partition, Promises, Told};
 use crate::random::Random;
-use crate::reading::{CONNECTION_BROKE, describe, fetch, read_partition, values};
+use crate::reading::{CONNECTION_BROKE, FetchSession, describe, fetch, read_partition, values};
 use crate::signal::Signal;
 
 const CREATE_TOPICS_VERSION: i16 = 7;
@@ -47,6 +48,8 @@ pub enum Way {
     All,
     /// acks=all with sequence numbers; what was not answered is repeated.
     Idempotent,
+    /// acks=0; nothing is answered.
+    Unanswered,
 }
 
 /// What the clients do in all.
@@ -66,6 +69,10 @@ pub struct Plan {
     pub pause_ms_max: u64,
     /// Longest that a reader's fetch waits for records.
     pub fetch_wait_ms: i32,
+    /// Whether readers fetch in sessions (KIP-227).
+    pub fetch_sessions: bool,
+    /// How often a topic is made, grown and deleted meanwhile, the last time without the deletion.
+    pub changes: usize,
     /// Whether the disk fails on purpose, so that a producer may be refused for it.
     pub disk_fails: bool,
 }
@@ -104,14 +111,14 @@ impl Clients {
                 return;
             }
         }
-        let running = Rc::new(Cell::new(plan.producers.len()));
+        let running = Rc::new(Cell::new(plan.producers.len() + usize::from(plan.changes > 0)));
         let finished = Signal::default();
         for topic in &plan.topics {
             for index in 0..topic.partitions {
                 let (clients, finished) = (self.clone(), finished.clone());
-                let (name, wait_ms) = (topic.name, plan.fetch_wait_ms);
+                let (name, plan) = (topic.name, plan.clone());
                 self.network.executor().spawn_client(format!("reader of {name}-{index}"), async move {
-                    clients.read_along((name, index), wait_ms, &finished).await;
+                    clients.read_along((name, index), &plan, &finished).await;
                 });
             }
         }
@@ -134,11 +141,24 @@ impl Clients {
                 }
             });
         }
+        if plan.changes > 0 {
+            let random = Random::new(seed, "administrator");
+            let disk_fails = plan.disk_fails;
+            let administrator = Administrator { clients: self.clone(), random, seed, disk_fails, refusals: 0 };
+            let (running, finished) = (Rc::clone(&running), finished.clone());
+            self.network.executor().spawn_client("administrator", async move {
+                administrator.run(&plan).await;
+                running.set(running.get() - 1);
+                if running.get() == 0 {
+                    finished.raise();
+                }
+            });
+        }
         finished.wait().await;
     }
 
     /// Makes a topic; false if that did not come about.
-    async fn create(&self, plan: &TopicPlan, disk_fails: bool) -> bool {
+    pub(crate) async fn create(&self, plan: &TopicPlan, disk_fails: bool) -> bool {
         let flush = (plan.durability == Durability::Strict).then_some(("flush.messages", "1"));
         let configs = plan.configs.iter().copied().chain(flush);
         let request = CreateTopicsRequest {
@@ -195,22 +215,37 @@ impl Clients {
     }
 
     /// Reads a partition from its beginning on while producers run, and remembers all that it is shown.
-    async fn read_along(&self, partition: Partition, wait_ms: i32, finished: &Signal) {
+    async fn read_along(&self, partition: Partition, plan: &Plan, finished: &Signal) {
         let mut offset = 0;
         while !finished.is_raised() {
             let mut session = self.connect().await;
+            let mut fetching = FetchSession::default();
             while !finished.is_raised() {
-                let Ok(part) = fetch(&mut session.link, partition, offset, wait_ms).await else { break };
+                let fetched = if plan.fetch_sessions {
+                    fetching.fetch(&mut session.link, partition, offset, plan.fetch_wait_ms).await
+                } else {
+                    fetch(&mut session.link, partition, offset, plan.fetch_wait_ms).await.map(|part| (part, None))
+                };
+                let Ok((part, fault)) = fetched else { break };
+                if let Some(fault) = fault {
+                    self.promises.borrow_mut().violation(format!("{partition:?} from {offset}: {fault}"));
+                }
                 match ErrorCode(part.error_code) {
                     code if code.is_none() => {
                         let mut promises = self.promises.borrow_mut();
                         match values(&part, offset) {
+                            Ok(values) if values.is_empty() && offset < part.high_watermark => {
+                                let end = part.high_watermark;
+                                promises
+                                    .violation(format!("{partition:?} from {offset}: nothing is shown below {end}"));
+                            }
                             Ok(values) => {
                                 for value in values {
                                     promises.told(partition, offset, value, Told::Shown, session.incarnation);
                                     offset += 1;
                                 }
                             }
+                            Err(_) if promises.may_be_damaged(partition) => return,
                             Err(fault) => promises.violation(format!("{partition:?} from {offset}: {fault}")),
                         }
                     }
@@ -234,6 +269,9 @@ impl Clients {
         for partition in partitions.into_iter().flat_map(|(name, count)| (0..count).map(move |index| (name, index))) {
             let (values, fault) = read_partition(&mut session.link, partition).await;
             left.records.insert(partition, values);
+            if self.promises.borrow().may_be_damaged(partition) {
+                continue;
+            }
             left.faults.extend(fault.map(|fault| format!("{partition:?}: {fault}")));
         }
         left

@@ -26,7 +26,7 @@ fn a_batch_that_is_repeated_after_a_kill_is_known_however_often_its_log_has_roll
             case.plan.producers = vec![((name, 0), Way::Idempotent)];
             case.plan.batches = 20;
             let points = case.run().points;
-            cases.extend((150..points).step_by(25).map(|point| {
+            cases.extend((150..points).step_by(40).map(|point| {
                 let crashes = vec![CrashAt { point, crash: Crash::Kill }];
                 Case { crashes, ..case.clone() }
             }));
@@ -46,7 +46,7 @@ fn a_kill_while_a_start_recovers_from_a_loss_of_power() {
         case.plan.producers.push((("rolling", 0), Way::Leader));
         case.plan.batches = 8;
         let lost = CrashAt { point: 500 + seed * 10, crash: Crash::PowerLoss };
-        cases.extend((0..120).step_by(8).map(|point| {
+        cases.extend((0..120).step_by(12).map(|point| {
             let crashes = vec![lost, CrashAt { point, crash: Crash::Kill }];
             Case { crashes, ..case.clone() }
         }));

@@ -1,23 +1,16 @@
 //! Lives in which the metadata log is cut short again and again: a snapshot every few changes, which lets go of several
-//! segments, as each has one change or two; nothing is kept beside the newest snapshot. Each point of the disk is one at which the machine is crashed.
+//! segments, as each has one change or two; nothing is kept beside the newest snapshot. Each point of the disk is one at which
+//! the machine is crashed; longer lives of that kind are among the seeds'.
 
 use corelane_simulation::case::{Case, CrashAt, run_all};
 use corelane_simulation::disk::Crash;
-use corelane_simulation::plans::{long_life, short_life};
+use corelane_simulation::plans::{RESTLESS_METADATA, short_life};
 use corelane_simulation::promises::Durability;
 use corelane_simulation::workload::{Plan, TopicPlan, Way};
 
 const SEED: u64 = 1;
 
-/// As much happens to the metadata log as can.
-const RESTLESS: [(&str, &str); 4] = [
-    ("metadata.log.max.record.bytes.between.snapshots", "1000"),
-    ("internal.metadata.log.segment.bytes", "300"),
-    ("metadata.max.retention.bytes", "0"),
-    ("metadata.max.retention.ms", "0"),
-];
-
-const TOPICS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+const TOPICS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
 /// A life that is mostly the making of topics.
 fn life() -> Case {
@@ -25,11 +18,11 @@ fn life() -> Case {
     let case = short_life(SEED);
     let plan = Plan {
         topics: TOPICS.map(topic).to_vec(),
-        producers: vec![(("h", 0), Way::Idempotent)],
+        producers: vec![(("e", 0), Way::Idempotent)],
         batches: 2,
         ..case.plan.clone()
     };
-    Case { plan, settings: RESTLESS.to_vec(), ..case }
+    Case { plan, settings: RESTLESS_METADATA.to_vec(), ..case }
 }
 
 fn check(crash: Crash) {
@@ -59,11 +52,4 @@ fn a_kill_at_every_point() {
 #[test]
 fn a_loss_of_power_at_every_point() {
     check(Crash::PowerLoss);
-}
-
-#[test]
-fn longer_lives() {
-    let cases: Vec<Case> = (1000..1030).map(|seed| Case { settings: RESTLESS.to_vec(), ..long_life(seed) }).collect();
-    let outcome = run_all(&cases);
-    assert!(outcome.failures.is_empty(), "{}", outcome.told());
 }

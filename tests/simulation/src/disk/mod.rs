@@ -53,6 +53,12 @@ pub struct Faults {
     pub failing_write: Option<u64>,
     /// The one sync, counted over all syncs of files from 0, that fails with EIO.
     pub failing_sync: Option<u64>,
+    /// The one sync of a directory, counted from 0, that fails with EIO; its names are as uncertain as before.
+    pub failing_directory_sync: Option<u64>,
+    /// The first read, counted from 0, that fails with EIO,
+    pub failing_read: Option<u64>,
+    /// and how many fail from there on.
+    pub failing_reads: u64,
 }
 
 /// A change of what is on disk.
@@ -112,6 +118,10 @@ pub struct Disk {
     next_operation: OperationId,
     writes: u64,
     syncs: u64,
+    directory_syncs: u64,
+    reads: u64,
+    /// The point at which [`Faults`] first made a change fail.
+    failed_at: Option<u64>,
 
     /// Begins and completions so far.
     points: u64,
@@ -138,6 +148,9 @@ impl Disk {
             next_operation: 0,
             writes: 0,
             syncs: 0,
+            directory_syncs: 0,
+            reads: 0,
+            failed_at: None,
             points: 0,
             crash_at: None,
             dead: None,
@@ -151,6 +164,18 @@ impl Disk {
     #[must_use]
     pub fn points(&self) -> u64 {
         self.points
+    }
+
+    /// Reads so far.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.reads
+    }
+
+    /// The point at which [`Faults`] first made a change fail.
+    #[must_use]
+    pub fn failed_at(&self) -> Option<u64> {
+        self.failed_at
     }
 
     /// Has the machine crash when it reaches that point.
@@ -202,6 +227,7 @@ impl Disk {
         let counter = match operation {
             Operation::Write(..) => Some(&mut self.writes),
             Operation::Sync(_) => Some(&mut self.syncs),
+            Operation::SyncDirectory(_) => Some(&mut self.directory_syncs),
             _ => None,
         };
         let number = counter.map_or(0, |counter| std::mem::replace(counter, *counter + 1));
@@ -218,7 +244,10 @@ impl Disk {
         }
         let begun = self.in_flight.remove(&id)?;
         Some(match self.fault(&begun) {
-            Some(error) => Err(error),
+            Some(error) => {
+                self.failed_at.get_or_insert(self.points);
+                Err(error)
+            }
             None => self.perform(&begun),
         })
     }
@@ -286,8 +315,23 @@ impl Disk {
                     device_error()
                 })
             }
+            Operation::SyncDirectory(_) => {
+                (self.faults.failing_directory_sync == Some(begun.number)).then(device_error)
+            }
             _ => None,
         }
+    }
+
+    /// Reads as the running system does: up to `len` bytes at a position.
+    ///
+    /// # Errors
+    /// EIO, where [`Faults`] say so.
+    pub fn try_read(&mut self, inode: Inode, position: usize, len: usize) -> io::Result<Bytes> {
+        let number = self.reads;
+        self.reads += 1;
+        let fails =
+            self.faults.failing_read.is_some_and(|first| (first..first + self.faults.failing_reads).contains(&number));
+        if fails { Err(device_error()) } else { Ok(self.read(inode, position, len)) }
     }
 
     fn perform(&mut self, begun: &Begun) -> io::Result<Outcome> {
