@@ -124,11 +124,12 @@ impl Query {
         let mut failures = Vec::new();
         for (TopicPartition { topic, partition }, found) in found {
             match found {
-                // A time that no record has reached, as in Kafka's tool.
-                Ok(found) => match found.offset {
-                    Some(offset) => line(format!("{topic}:{partition}:{offset}"))?,
-                    None => line(format!("{topic}:{partition}:"))?,
-                },
+                // Where no record is that young there is nothing to print, as in Kafka's tool.
+                Ok(found) => {
+                    if let Some(offset) = found.offset {
+                        line(format!("{topic}:{partition}:{offset}"))?;
+                    }
+                }
                 Err(code) => failures.push(Failure::of_topic(&topic, code, "").during(&format!("{topic}-{partition}"))),
             }
         }

@@ -144,6 +144,11 @@ fn offsets_are_printed_in_the_order_of_the_lines_with_every_kind_of_ack() {
         broker.ok("topics create", &[&topic], b"");
         let printed = broker.ok("produce", &["-t", &topic, "--acks", acks, "--print-offsets"], b"a\nb");
         assert_eq!(printed, expected, "acks={acks}");
+        // A program that ends has handed over what it was told to send.
+        for _ in 0..20 {
+            broker.ok("produce", &["-t", &topic, "--acks", acks], b"a\n");
+        }
+        assert_eq!(broker.ok("offsets", &[&topic], b""), format!("{topic}:0:22\n"), "acks={acks}");
     }
 }
 

@@ -60,7 +60,8 @@ fn every_file_of_a_directory_is_explained() {
 
     broker.stop();
     let all = dump(&directory.join("t-0"), &[]);
-    for words in ["leaderEpoch: 0 startOffset: 0", "topicId: ", "producerId: ", "offset: 5 position: 706", "timestamp: "]
+    for words in
+        ["leaderEpoch: 0 startOffset: 0", "topicId: ", "producerId: ", "offset: 5 position: 706", "timestamp: "]
     {
         assert!(all.contains(words), "{words}: {all}");
     }

@@ -14,7 +14,7 @@ use super::assignor::{
 use super::cluster::{Client, SendOptions};
 use super::connection::Answer;
 use super::request::{RequestError, RequestId, Target};
-use crate::base::{Monotonic, NodeId, Offset, PartitionIndex};
+use crate::base::{LeaderEpoch, Monotonic, NodeId, Offset, PartitionIndex};
 use crate::protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use crate::protocol::messages::leave_group_request::MemberIdentity;
 use crate::protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
@@ -140,6 +140,9 @@ enum Sent {
     Leave,
 }
 
+/// Next offset to read, and the leadership of the record before it.
+type Progress = BTreeMap<(String, PartitionIndex), (Offset, LeaderEpoch)>;
+
 /// A member of a group.
 #[derive(Debug)]
 pub struct GroupMember {
@@ -163,9 +166,9 @@ pub struct GroupMember {
     handed_out: Option<BTreeMap<String, i32>>,
     assigned: Assignment,
     /// Next offset to read, where that is not committed yet.
-    uncommitted: BTreeMap<(String, PartitionIndex), Offset>,
+    uncommitted: Progress,
     /// The same of the commit that is under way.
-    committing: BTreeMap<(String, PartitionIndex), Offset>,
+    committing: Progress,
 
     events: VecDeque<MemberEvent>,
     error: Option<MemberError>,
@@ -215,10 +218,13 @@ impl GroupMember {
 
     /// Everything below `next` was read; it is committed from time to time, before partitions are given back, and in the
     /// end. Told of a partition that the member does not have, it does nothing.
-    pub fn consumed(&mut self, topic: &str, partition: PartitionIndex, next: Offset) {
+    ///
+    /// `epoch` is the leadership of the last record that was read: by it a later reader notices that records were lost
+    /// (KIP-320).
+    pub fn consumed(&mut self, topic: &str, partition: PartitionIndex, next: Offset, epoch: LeaderEpoch) {
         let is_ours = self.assigned.get(topic).is_some_and(|partitions| partitions.contains(&partition));
         if is_ours && matches!(self.phase, Phase::Stable) {
-            self.uncommitted.insert((topic.to_owned(), partition), next);
+            self.uncommitted.insert((topic.to_owned(), partition), (next, epoch));
         }
     }
 
@@ -406,10 +412,11 @@ impl GroupMember {
         self.next_commit = now.plus_ms(self.options.commit_interval_ms);
         self.committing = std::mem::take(&mut self.uncommitted);
         let mut topics: Vec<OffsetCommitRequestTopic> = Vec::new();
-        for ((topic, partition), offset) in &self.committing {
+        for ((topic, partition), (offset, epoch)) in &self.committing {
             let partition = OffsetCommitRequestPartition {
                 partition_index: partition.0,
                 committed_offset: offset.0,
+                committed_leader_epoch: epoch.0,
                 committed_metadata: Some(KafkaString::EMPTY),
                 ..OffsetCommitRequestPartition::default()
             };

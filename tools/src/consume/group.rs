@@ -105,7 +105,7 @@ fn read_on(
             let next = consume.print(&mut out, &batch, printed)?;
             // Nothing is committed before it is out.
             out.flush()?;
-            member.consumed(&batch.topic, batch.partition, next);
+            member.consumed(&batch.topic, batch.partition, next, batch.batch.header().leader_epoch());
             continue;
         }
         let gives_up = consume.timeout_ms.map(|ms| last_record.plus_ms(ms));

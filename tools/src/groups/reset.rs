@@ -205,7 +205,10 @@ fn plan(admin: &mut Admin, group: &str, reset: &Reset) -> Result<BTreeMap<TopicP
                     .remedy("Set one with --to-offset, --to-earliest or --to-latest."));
                 }
             },
-            Where::Time(_) => by_time.get(at).copied().flatten().unwrap_or(end),
+            Where::Time(_) => by_time.get(at).copied().flatten().unwrap_or_else(|| {
+                note(format!("no record of {at} is that young, so its end is taken"));
+                end
+            }),
             Where::Planned(plans) => plans.get(group).and_then(|plan| plan.get(at)).copied().unwrap_or(end),
         };
         plan.insert(at.clone(), within(at, wanted, start, end));

@@ -3,14 +3,17 @@
 mod input;
 mod syntax;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::mpsc::TryRecvError;
 
 use clap::{Args, ValueEnum};
-use corelane_core::base::{PartitionIndex, Timestamp};
-use corelane_core::client::{Acks, AppendError, Delivery, DeliveryError, Producer, ProducerOptions, RecordToSend};
+use corelane_core::base::{NodeId, PartitionIndex, Timestamp};
+use corelane_core::client::{
+    Acks, AppendError, Delivery, DeliveryError, Producer, ProducerOptions, RecordToSend, Target,
+};
+use corelane_core::protocol::messages::MetadataRequest;
 use corelane_core::record::{Codec, Compression, Header};
 
 use crate::arguments::{ClusterArguments, parse_pair};
@@ -147,6 +150,7 @@ impl Produce {
                     break;
                 }
             }
+            let waits_its_turn = self.in_turn && !run.producer.is_idle();
             run.producer.advance(now, &mut driver.client);
             while let Some((id, result)) = driver.poll_answer() {
                 let _ = run.producer.handle_answer(driver.now(), &mut driver.client, id, result);
@@ -155,7 +159,10 @@ impl Produce {
                 run.report(delivery)?;
             }
             if is_read && held.is_none() && run.producer.is_idle() {
-                return Ok(());
+                return if self.acks == Acks::None { self.wait_until_taken(&mut driver) } else { Ok(()) };
+            }
+            if waits_its_turn && run.producer.is_idle() {
+                continue;
             }
             run.producer.advance(driver.now(), &mut driver.client);
             let wake = run.producer.poll_timeout(driver.now());
@@ -184,6 +191,21 @@ impl Produce {
             in_turn: false,
             is_idempotent: None,
         }
+    }
+
+    /// Nobody's word is waited for with acks=0, but records that are still in a socket when it is closed may be lost. An
+    /// answer to something else that was asked behind them says that they were taken.
+    fn wait_until_taken(&self, driver: &mut Driver) -> Result<(), Failure> {
+        let leaders: BTreeSet<NodeId> = match driver.client.cluster().topic(&self.topic) {
+            Some(Ok(topic)) => topic.partitions.iter().filter_map(|partition| partition.leader).collect(),
+            _ => BTreeSet::new(),
+        };
+        for node in leaders {
+            let request = MetadataRequest { topics: Some(Vec::new()), ..MetadataRequest::default() };
+            let answer = driver.call(Target::Node(node), request);
+            answer.map_err(|error| Failure::from(error).during("the broker may not have taken the last records"))?;
+        }
+        Ok(())
     }
 
     fn sources(&self) -> Vec<Source> {

@@ -20,8 +20,11 @@ use crate::output::{line, print_json};
 
 /// Number of the resource type "topic" in DescribeConfigs.
 const TOPIC_RESOURCE: i8 = 2;
-/// Number of the source "set on the topic" in DescribeConfigs.
-const TOPIC_SOURCE: i8 = 1;
+/// Number of the source "nobody has set it" in DescribeConfigs.
+const DEFAULT_SOURCE: i8 = 5;
+
+/// Settings and their values, in the broker's order.
+type Settings = Vec<(String, String)>;
 
 /// Which partitions to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,8 +111,8 @@ fn ask_old(admin: &mut Admin, names: &[String]) -> Result<Vec<Topic>, Failure> {
     Ok(topics.collect())
 }
 
-/// What was set on each topic, in the order of the topics.
-fn own_configs(admin: &mut Admin, names: &[KafkaString]) -> Result<Vec<BTreeMap<String, String>>, Failure> {
+/// What was set on each topic, or for all of them on its broker, in the order of the topics.
+fn settings(admin: &mut Admin, names: &[KafkaString]) -> Result<Vec<Settings>, Failure> {
     let resource = |name: &KafkaString| DescribeConfigsResource {
         resource_type: TOPIC_RESOURCE,
         resource_name: name.clone(),
@@ -120,12 +123,13 @@ fn own_configs(admin: &mut Admin, names: &[KafkaString]) -> Result<Vec<BTreeMap<
     let response = match admin.call(Destination::Any, request) {
         Ok(response) => response,
         // A broker may not serve configurations at all; the partitions are worth seeing without them.
-        Err(RequestError::Unsupported(_)) => return Ok(vec![BTreeMap::new(); names.len()]),
+        Err(RequestError::Unsupported(_)) => return Ok(vec![Settings::new(); names.len()]),
         Err(error) => return Err(error.into()),
     };
     let of_topic = |name: &KafkaString| {
         let result = response.results.iter().find(|result| result.resource_name == *name);
-        let set = result.into_iter().flat_map(|result| &result.configs).filter(|row| row.config_source == TOPIC_SOURCE);
+        let set =
+            result.into_iter().flat_map(|result| &result.configs).filter(|row| row.config_source != DEFAULT_SOURCE);
         set.map(|row| (row.name.to_string(), row.value.as_ref().map_or_else(String::new, ToString::to_string)))
             .collect()
     };
@@ -165,7 +169,7 @@ pub(crate) fn describe(admin: &mut Admin, names: &[String], filter: Filter, json
         }
     }
     let names: Vec<KafkaString> = known.iter().map(|(name, _)| name.clone()).collect();
-    let configs = if names.is_empty() { Vec::new() } else { own_configs(admin, &names)? };
+    let configs = if names.is_empty() { Vec::new() } else { settings(admin, &names)? };
     for ((name, topic), configs) in known.into_iter().zip(configs) {
         match json {
             true => print_json([row(&name, topic, configs)])?,
@@ -175,13 +179,13 @@ pub(crate) fn describe(admin: &mut Admin, names: &[String], filter: Filter, json
     first_of(failures)
 }
 
-fn row(name: &str, topic: Topic, configs: BTreeMap<String, String>) -> TopicRow {
+fn row(name: &str, topic: Topic, configs: Settings) -> TopicRow {
     TopicRow {
         topic: name.to_owned(),
         id: Uuid(topic.topic_id).to_string(),
         is_internal: topic.is_internal,
         replication_factor: topic.partitions.first().map_or(0, |partition| partition.replica_nodes.len()),
-        configs,
+        configs: configs.into_iter().collect(),
         partitions: topic
             .partitions
             .into_iter()
@@ -195,7 +199,7 @@ fn row(name: &str, topic: Topic, configs: BTreeMap<String, String>) -> TopicRow 
     }
 }
 
-fn print(name: &str, topic: &Topic, configs: &BTreeMap<String, String>, filter: Filter) -> Result<(), Failure> {
+fn print(name: &str, topic: &Topic, configs: &Settings, filter: Filter) -> Result<(), Failure> {
     if matches!(filter, Filter::All) || (filter == Filter::WithOverrides && !configs.is_empty()) {
         let replicas = topic.partitions.first().map_or(0, |partition| partition.replica_nodes.len());
         let configs: Vec<String> = configs.iter().map(|(name, value)| format!("{name}={value}")).collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::fake_broker::{FakeBroker, Fault, TOPIC};
 use super::world::World;
-use crate::base::{Offset, PartitionIndex};
+use crate::base::{LeaderEpoch, Offset, PartitionIndex};
 use crate::client::*;
 use crate::protocol::ApiKey;
 
@@ -50,13 +50,13 @@ fn a_member_joins_commits_and_leaves() {
     let mut world = World::new(FakeBroker::new(2));
     let mut member = member();
     assert_eq!(play(&mut world, &mut member, 1_000), [both(None)]);
-    member.consumed(TOPIC, PartitionIndex(0), Offset(5));
+    member.consumed(TOPIC, PartitionIndex(0), Offset(5), LeaderEpoch(0));
     // Not its own.
-    member.consumed(TOPIC, PartitionIndex(7), Offset(5));
+    member.consumed(TOPIC, PartitionIndex(7), Offset(5), LeaderEpoch(0));
     assert_eq!(play(&mut world, &mut member, 10_000), []);
     assert_eq!(world.broker.group.commits, [(1, 5)]);
     assert!(world.broker.group.heartbeats >= 3, "{}", world.broker.group.heartbeats);
-    member.consumed(TOPIC, PartitionIndex(0), Offset(9));
+    member.consumed(TOPIC, PartitionIndex(0), Offset(9), LeaderEpoch(0));
     member.leave();
     play(&mut world, &mut member, 1_000);
     assert!(member.is_ended() && member.error().is_none());
@@ -72,7 +72,7 @@ fn what_was_read_is_committed_before_partitions_are_given_back() {
     let mut world = World::new(FakeBroker::new(2));
     let mut member = member();
     play(&mut world, &mut member, 1_000);
-    member.consumed(TOPIC, PartitionIndex(0), Offset(3));
+    member.consumed(TOPIC, PartitionIndex(0), Offset(3), LeaderEpoch(0));
     world.broker.group.is_rebalancing = true;
     assert_eq!(play(&mut world, &mut member, 4_000), [MemberEvent::Revoked, both(Some(3))]);
     assert_eq!(world.broker.group.commits, [(1, 3)], "in the generation that read it");
@@ -111,7 +111,7 @@ fn a_member_that_was_thrown_out_commits_nothing_and_joins_again() {
         let mut world = World::new(FakeBroker::new(2));
         let mut member = member();
         play(&mut world, &mut member, 1_000);
-        member.consumed(TOPIC, PartitionIndex(0), Offset(3));
+        member.consumed(TOPIC, PartitionIndex(0), Offset(3), LeaderEpoch(0));
         match thrown_out {
             true => world.broker.group.members.clear(),
             false => world.broker.group.generation += 1,
@@ -133,7 +133,7 @@ fn a_member_survives_faults_and_tells_what_does_not_pass() {
             let mut world = World::new(FakeBroker::new(2).fault(api, fault));
             let mut member = member();
             play(&mut world, &mut member, 2_000);
-            member.consumed(TOPIC, PartitionIndex(0), Offset(3));
+            member.consumed(TOPIC, PartitionIndex(0), Offset(3), LeaderEpoch(0));
             let events = play(&mut world, &mut member, 20_000);
             assert!(member.error().is_none(), "{api:?} {fault:?}: {events:?}");
             member.leave();
@@ -145,7 +145,7 @@ fn a_member_survives_faults_and_tells_what_does_not_pass() {
         let mut world = World::new(FakeBroker::new(2).fault(api, refused));
         let mut member = member();
         play(&mut world, &mut member, 2_000);
-        member.consumed(TOPIC, PartitionIndex(0), Offset(3));
+        member.consumed(TOPIC, PartitionIndex(0), Offset(3), LeaderEpoch(0));
         play(&mut world, &mut member, 20_000);
         let refusal = matches!(member.error(), Some(MemberError::Refused(_, ErrorCode::GROUP_AUTHORIZATION_FAILED)));
         assert!(refusal && member.is_ended(), "{api:?}");
