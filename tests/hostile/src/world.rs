@@ -33,11 +33,24 @@ const LOOK_MS: u64 = 5;
 /// # Panics
 /// If a task of the broker or the story panics, if the broker does not stop, or if either gets stuck.
 pub fn with_broker<F: Future<Output = ()> + 'static>(seed: u64, shards: u16, story: impl FnOnce(Clients) -> F) {
+    with_broker_of(seed, shards, ANSWER_MEMORY_BYTES_MAX, story);
+}
+
+/// The same, with so much memory for what answers to fetches hold.
+///
+/// # Panics
+/// As [`with_broker`].
+pub fn with_broker_of<F: Future<Output = ()> + 'static>(
+    seed: u64,
+    shards: u16,
+    answer_memory_bytes_max: usize,
+    story: impl FnOnce(Clients) -> F,
+) {
     let simulation = Simulation::new(seed);
     let machine = simulation.machine("node");
     machine.make_directory("/data");
     let address = SocketAddr::from(([127, 0, 0, 1], 9092));
-    let settings = Arc::new(settings(address));
+    let settings = Arc::new(Settings { answer_memory_bytes_max, ..settings(address) });
     let stopping = Rc::new(Cell::new(false));
     let stop_asked = Rc::clone(&stopping);
     let process = machine.start(shards, move |sys| {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use corelane_core::base::Timestamp;
-use corelane_core::limits::PIPELINE_REQUESTS_MAX;
+use corelane_core::limits::{ANSWER_MEMORY_BYTES_MAX, PIPELINE_REQUESTS_MAX};
 use corelane_core::protocol::messages::{
     ApiVersionsRequest, ApiVersionsResponse, CreateTopicsRequest, FetchRequest, MetadataRequest, ProduceRequest,
     create_topics_request, fetch_request, produce_request,
@@ -17,7 +17,7 @@ use corelane_core::record::{BatchBuilder, BatchOptions};
 use corelane_core::test_support::Random;
 use corelane_hostile::allocation::Mark;
 use corelane_hostile::requests;
-use corelane_hostile::world::{Clients, Raw, frame, frame_of, with_broker};
+use corelane_hostile::world::{Clients, Raw, frame, frame_of, with_broker, with_broker_of};
 
 const TOPIC: &str = "everyday";
 /// About when the simulation's wall clock begins.
@@ -475,25 +475,71 @@ fn waiting_fetches_without_end() {
     });
 }
 
-#[test]
-#[ignore = "what is not copied any more is sent from files, and the simulated disk copies that too: shows nothing yet"]
-fn fetched_data_that_nobody_reads() {
-    visit(48 * 1024 * 1024, |clients| async move {
+/// Records of that size on partition 0, then clients that ask for all of them as often as they may and read nothing; what
+/// that costs in memory at its height, and what is kept when they have gone.
+fn cost_of_unread_fetches(shards: u16, answer_memory_bytes_max: usize, record_bytes: usize) -> (usize, usize) {
+    let cost = Rc::new(Cell::new((0, 0)));
+    let told = Rc::clone(&cost);
+    with_broker_of(u64::from(shards), shards, answer_memory_bytes_max, |clients| async move {
+        create(&clients).await;
+        // Before memory is looked at: the simulated disk is memory too.
         let mut link = clients.honest().await;
         for number in 0..8 {
-            let answer = link.call(PRODUCE_VERSION, &produce(0, batch(&vec![number; 900_000]), -1)).await;
+            let answer = link.call(PRODUCE_VERSION, &produce(0, batch(&vec![number; record_bytes]), -1)).await;
             assert_eq!(answer.expect("is answered").responses[0].partition_responses[0].error_code, 0);
         }
-        // Many times more than may wait for readers: 8 clients × 64 requests × 1 MB.
+        honest_work(&clients, 9).await;
+        let mark = Mark::here();
         let mut deaf = Vec::new();
-        for _ in 0..8 {
+        for _ in 0..DEAF_CLIENTS {
             let raw = clients.raw().await;
             for number in 0..i32::try_from(PIPELINE_REQUESTS_MAX).expect("is small") {
-                assert!(raw.send(frame(FETCH_VERSION, number, &fetch(0, 0))).await);
+                assert!(raw.send(frame(FETCH_VERSION, number, &fetch_limited(record_bytes))).await);
             }
             deaf.push(raw);
         }
         clients.sleep_ms(5_000).await;
-        honest_work(&clients, 30).await;
+        let peak_bytes = mark.peak_bytes();
+        honest_work(&clients, 10).await;
+        deaf.iter().for_each(Raw::reset);
+        drop(deaf);
+        clients.sleep_ms(CLOSE_MS).await;
+        told.set((peak_bytes, mark.kept_bytes()));
     });
+    cost.get()
+}
+
+const DEAF_CLIENTS: usize = 8;
+/// What the socket buffers of a connection hold, and its own small things.
+const CONNECTION_BYTES_MAX: usize = 512 * 1024;
+
+/// A fetch of about two records from the beginning.
+fn fetch_limited(record_bytes: usize) -> FetchRequest {
+    let mut request = fetch(0, 0);
+    request.topics[0].partitions[0].partition_max_bytes =
+        i32::try_from(record_bytes + record_bytes / 8).expect("is small");
+    request
+}
+
+#[test]
+fn fetched_data_that_nobody_reads() {
+    // 8 clients × 64 requests × 0.9 MB that wait for their readers, in their files.
+    for shards in [1, 2] {
+        let (peak_bytes, kept_bytes) = cost_of_unread_fetches(shards, ANSWER_MEMORY_BYTES_MAX, 900_000);
+        assert!(peak_bytes <= DEAF_CLIENTS * CONNECTION_BYTES_MAX, "unread answers hold {peak_bytes} bytes");
+        assert!(kept_bytes <= LEFT_BYTES_MAX, "{kept_bytes} bytes are left");
+    }
+}
+
+#[test]
+fn fetched_data_that_nobody_reads_and_that_is_too_little_for_files() {
+    // 8 clients × 64 requests × 40 KB that are copied, until the budget is spent.
+    const BUDGET_BYTES: usize = 2 * 1024 * 1024;
+    for shards in [1, 2] {
+        let (peak_bytes, kept_bytes) = cost_of_unread_fetches(shards, BUDGET_BYTES, 40_000);
+        let bound = BUDGET_BYTES + DEAF_CLIENTS * CONNECTION_BYTES_MAX;
+        assert!(peak_bytes <= bound, "unread answers hold {peak_bytes} bytes");
+        assert!(peak_bytes > BUDGET_BYTES / 2, "they hold next to nothing: {peak_bytes} bytes");
+        assert!(kept_bytes <= LEFT_BYTES_MAX, "{kept_bytes} bytes are left");
+    }
 }
