@@ -21,9 +21,6 @@ struct State {
     released: Signal,
 }
 
-/// Least that [`Budget::reserve_up_to`] gives, so that everybody gets on however much is held.
-const GRANT_BYTES_MIN: usize = 64 * 1024;
-
 /// Bytes held; given back on drop.
 pub(crate) struct Reservation {
     state: Rc<State>,
@@ -52,7 +49,7 @@ impl Budget {
     /// Takes what is left of `bytes` without waiting.
     pub(crate) fn reserve_up_to(&self, bytes: usize) -> Reservation {
         let left = self.0.bytes_max.saturating_sub(self.0.bytes_held.get());
-        self.hold(bytes.min(left.max(GRANT_BYTES_MIN)))
+        self.hold(bytes.min(left))
     }
 
     fn hold(&self, bytes: usize) -> Reservation {
