@@ -169,6 +169,25 @@ def groups(t, broker, name):
 
 
 @scenario
+def group_with_a_member(t, broker, name):
+    tool = "kafka-consumer-groups"
+    written(broker, name, partitions=2)
+    member = subprocess.Popen([Corelane.binary, "consume", "-t", name, "-g", name, "-b", broker.address])
+    shape = [(r"\bcorelane-[\w-]{36}\b", "MEMBER")]
+    try:
+        deadline = time.monotonic() + 20
+        while not any(row["group"] == name and row["state"] == "Stable" for row in rows(corelane(broker, "groups", "list", "--json"))):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        t(tool, "--list", "--state", only=f"^{name} ")
+        for view in ((), ("--members",), ("--members", "--verbose"), ("--state",)):
+            t(tool, "--describe", "--group", name, *view, sort=True, shape=shape)
+    finally:
+        member.send_signal(signal.SIGINT)
+        assert member.wait(20) == 0
+
+
+@scenario
 def offsets_and_records(t, broker, name):
     written(broker, name, partitions=3)
     for when in ("latest", "earliest", "max-timestamp", "earliest-local", "latest-tiered", -1, -2, -3, START_MS + 10_000,
@@ -275,3 +294,30 @@ def test_an_answer_comes_in_milliseconds(broker):
         taken.append(time.monotonic() - begin)
     assert statistics.median(taken) < 0.05, taken
     assert re.search(r"\w", corelane(broker, "cluster", "describe"))
+
+
+def test_groups_of_the_new_protocol_are_described(broker):
+    """KIP-848, which only Kafka serves so far."""
+    from confluent_kafka import Consumer
+
+    if not broker.is_reference:
+        pytest.skip("not served yet")
+    written(broker, "new", partitions=2)
+    consumer = Consumer({"bootstrap.servers": broker.address, "group.id": "new", "group.protocol": "consumer",
+                         "auto.offset.reset": "earliest"})
+    try:
+        consumer.subscribe(["new"])
+        deadline = time.monotonic() + 40
+        while len(consumer.assignment()) != 2:
+            consumer.poll(0.2)
+            assert time.monotonic() < deadline
+        consumer.poll(5)
+        consumer.commit(asynchronous=False)
+        [state] = rows(corelane(broker, "groups", "describe", "new", "--state", "--json"))
+        assert (state["type"], state["state"], state["members"]) == ("consumer", "Stable", 1)
+        [member] = rows(corelane(broker, "groups", "describe", "new", "--members", "--json"))
+        assert member["assignment"] == {"new": [0, 1]}
+        lags = rows(corelane(broker, "groups", "describe", "new", "--json"))
+        assert {row["partition"] for row in lags if row["member"] == member["member"]} == {0, 1}
+    finally:
+        consumer.close()

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use corelane_core::base::PartitionIndex;
 use corelane_core::client::{Assignment, Destination, ErrorCode, RequestError, decode_assignment};
 use corelane_core::protocol::KafkaString;
-use corelane_core::protocol::messages::consumer_group_describe_response::DescribedGroup as NewGroup;
+use corelane_core::protocol::messages::consumer_group_describe_response::{
+    Assignment as NewAssignment, DescribedGroup as NewGroup,
+};
 use corelane_core::protocol::messages::{
     ConsumerGroupDescribeRequest, DescribeGroupsRequest, DescribeGroupsResponse, FindCoordinatorRequest,
 };
@@ -32,6 +34,8 @@ struct Member {
     host: String,
     epoch: Option<i32>,
     assignment: Assignment,
+    /// What a group of KIP-848 means to give it.
+    target: Option<Assignment>,
 }
 
 /// A group as its coordinator describes it.
@@ -76,6 +80,7 @@ pub(super) fn ask(admin: &mut Admin, name: &str) -> Result<Group, Failure> {
         client_id: member.client_id.to_string(),
         host: member.client_host.to_string(),
         epoch: None,
+        target: None,
         // What other kinds of clients tell each other is theirs.
         assignment: decode_assignment(member.member_assignment).ok().filter(|_| is_of_consumers).unwrap_or_default(),
     });
@@ -100,18 +105,19 @@ fn ask_new(admin: &mut Admin, name: &str) -> Result<Option<Group>, Failure> {
     };
     let Some(group) = response.groups.into_iter().next().filter(|group| group.error_code == 0) else { return Ok(None) };
     let NewGroup { group_state, group_epoch, assignment_epoch, assignor_name, members, .. } = group;
+    let assignment = |given: NewAssignment| -> Assignment {
+        let topics = given.topic_partitions.into_iter();
+        let numbers = |partitions: Vec<i32>| partitions.into_iter().map(PartitionIndex).collect();
+        topics.map(|topic| (topic.topic_name.to_string(), numbers(topic.partitions))).collect()
+    };
     let members = members.into_iter().map(|member| Member {
         id: member.member_id.to_string(),
         instance_id: member.instance_id.map(|id| id.to_string()),
         client_id: member.client_id.to_string(),
         host: member.client_host.to_string(),
         epoch: Some(member.member_epoch),
-        assignment: member
-            .assignment
-            .topic_partitions
-            .into_iter()
-            .map(|topic| (topic.topic_name.to_string(), topic.partitions.into_iter().map(PartitionIndex).collect()))
-            .collect(),
+        assignment: assignment(member.assignment),
+        target: Some(assignment(member.target_assignment)),
     });
     Ok(Some(Group {
         state: group_state.to_string(),
@@ -245,14 +251,17 @@ struct MemberRow<'a> {
 }
 
 fn members(name: &str, group: &Group, verbose: bool, json: bool) -> Result<(), Failure> {
-    let row = |member: &'_ Member| -> (usize, String) {
-        let count = member.assignment.values().map(Vec::len).sum();
+    let text = |assignment: &Assignment| -> String {
         let of_topic = |(topic, partitions): (&String, &Vec<PartitionIndex>)| {
             let numbers: Vec<String> = partitions.iter().map(ToString::to_string).collect();
             format!("{topic}:{}", numbers.join(","))
         };
-        (count, member.assignment.iter().map(of_topic).collect::<Vec<_>>().join(";"))
+        match assignment.is_empty() {
+            true => "-".to_owned(),
+            false => assignment.iter().map(of_topic).collect::<Vec<_>>().join(";"),
+        }
     };
+    let count = |member: &Member| -> usize { member.assignment.values().map(Vec::len).sum() };
     if json {
         return print_json(group.members.iter().map(|member| {
             MemberRow {
@@ -262,7 +271,7 @@ fn members(name: &str, group: &Group, verbose: bool, json: bool) -> Result<(), F
                 host: &member.host,
                 client_id: &member.client_id,
                 member_epoch: member.epoch,
-                partitions: row(member).0,
+                partitions: count(member),
                 assignment: member
                     .assignment
                     .iter()
@@ -278,18 +287,23 @@ fn members(name: &str, group: &Group, verbose: bool, json: bool) -> Result<(), F
     let mut header = vec!["GROUP", "CONSUMER-ID"];
     header.extend(has_instances.then_some("GROUP-INSTANCE-ID"));
     header.extend(["HOST", "CLIENT-ID", "#PARTITIONS"]);
-    header.extend(if verbose { &["CURRENT-EPOCH", "CURRENT-ASSIGNMENT"][..] } else { &[] });
+    header.extend(if verbose {
+        &["CURRENT-EPOCH", "CURRENT-ASSIGNMENT", "TARGET-EPOCH", "TARGET-ASSIGNMENT"][..]
+    } else {
+        &[]
+    });
     let cells = |member: &Member| {
-        let (count, assignment) = row(member);
         let mut cells = vec![name.to_owned(), member.id.clone()];
         cells.extend(has_instances.then(|| or_dash(member.instance_id.as_deref())));
-        cells.extend([member.host.clone(), member.client_id.clone(), count.to_string()]);
+        cells.extend([member.host.clone(), member.client_id.clone(), count(member).to_string()]);
         if verbose {
-            cells.extend([or_dash(member.epoch), if assignment.is_empty() { "-".to_owned() } else { assignment }]);
+            cells.extend([or_dash(member.epoch), text(&member.assignment)]);
+            cells.push(or_dash(member.target.as_ref().and(group.epochs).map(|(_, epoch)| epoch)));
+            cells.push(member.target.as_ref().map_or_else(|| "-".to_owned(), text));
         }
         cells
     };
-    print_table(&header, &[15; 8], &group.members.iter().map(cells).collect::<Vec<_>>())
+    print_table(&header, &[15; 10], &group.members.iter().map(cells).collect::<Vec<_>>())
 }
 
 #[derive(Serialize)]

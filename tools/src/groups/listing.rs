@@ -1,7 +1,7 @@
 //! Which groups there are: every broker is asked for those that it coordinates.
 
 use corelane_core::client::{Destination, ErrorCode};
-use corelane_core::protocol::messages::ListGroupsRequest;
+use corelane_core::protocol::messages::{ListGroupsRequest, ListGroupsResponse};
 use serde::Serialize;
 
 use super::Admin;
@@ -33,7 +33,9 @@ struct Listed {
 fn all(admin: &mut Admin) -> Result<Vec<Listed>, Failure> {
     let mut found = Vec::new();
     for node in admin.brokers()? {
-        let response = admin.call(Destination::Node(node), ListGroupsRequest::default())?;
+        let verdict = |response: &ListGroupsResponse| ErrorCode(response.error_code);
+        let request = ListGroupsRequest::default();
+        let response = admin.call_until(Destination::Node(node), request, i16::MAX, verdict)?;
         if response.error_code != 0 {
             return Err(Failure::new(format!("broker {node}: {}", ErrorCode(response.error_code))));
         }
