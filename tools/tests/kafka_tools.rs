@@ -25,6 +25,16 @@ fn tools_take_the_options_of_kafka() {
     assert_eq!(ok("kafka-consumer-groups.sh", &["--list"], b""), "g\n");
     assert!(ok("kafka-consumer-groups", &["--describe", "--group", "g"], b"").contains("LOG-END-OFFSET"));
     assert!(ok("kafka-get-offsets.sh", &["--topic", "t", "--time", "-2"], b"").starts_with("t:0:0\n"));
+    let file = broker.directory().join("../client.properties");
+    std::fs::write(&file, "# a comment\nclient.id=me\nsecurity.protocol=PLAINTEXT\n").unwrap();
+    let config = ["--list", "--command-config", file.to_str().unwrap()];
+    assert!(ok("kafka-topics", &config, b"").contains("t\n"));
+    std::fs::write(&file, "security.protocol=SASL_SSL\n").unwrap();
+    let (status, _, errors) = broker.tool("kafka-topics", &config, b"");
+    assert!(status == Some(1) && errors.contains("security.protocol=SASL_SSL"), "{errors}");
+    std::fs::write(&file, "sasl.jaas.config=x\n").unwrap();
+    let (status, _, errors) = broker.tool("kafka-topics", &config, b"");
+    assert!(status == Some(1) && errors.contains("sasl.jaas.config does nothing here"), "{errors}");
     assert!(ok("kafka-cluster.sh", &["cluster-id"], b"").starts_with("Cluster ID: "));
 }
 

@@ -26,8 +26,8 @@ impl ClusterTool {
     /// Prints it.
     pub(super) fn run(&self) -> Result<(), Failure> {
         match &self.action {
-            ClusterAction::ClusterId(bootstrap) => cluster::cluster_id(&mut bootstrap.admin()),
-            ClusterAction::ListEndpoints(bootstrap) => cluster::list_endpoints(&mut bootstrap.admin()),
+            ClusterAction::ClusterId(bootstrap) => cluster::cluster_id(&mut bootstrap.admin()?),
+            ClusterAction::ListEndpoints(bootstrap) => cluster::list_endpoints(&mut bootstrap.admin()?),
         }
     }
 }
@@ -43,7 +43,7 @@ pub(super) struct BrokerApiVersions {
 impl BrokerApiVersions {
     /// Prints them.
     pub(super) fn run(&self) -> Result<(), Failure> {
-        cluster::api_versions(&mut self.bootstrap.admin(), false)
+        cluster::api_versions(&mut self.bootstrap.admin()?, false)
     }
 }
 
@@ -67,7 +67,7 @@ impl Features {
     /// Prints them.
     pub(super) fn run(&self) -> Result<(), Failure> {
         match self.action {
-            FeaturesAction::Describe => cluster::features(&mut self.bootstrap.admin(), false),
+            FeaturesAction::Describe => cluster::features(&mut self.bootstrap.admin()?, false),
         }
     }
 }
@@ -102,7 +102,7 @@ impl MetadataQuorum {
     /// Prints it.
     pub(super) fn run(&self) -> Result<(), Failure> {
         let QuorumAction::Describe { replication, human_readable, .. } = &self.action;
-        let admin = &mut self.bootstrap.admin();
+        let admin = &mut self.bootstrap.admin()?;
         match replication {
             true => cluster::quorum_replication(admin, *human_readable, false),
             false => cluster::quorum_status(admin, false),
@@ -130,6 +130,6 @@ pub(super) struct LogDirs {
 impl LogDirs {
     /// Prints them.
     pub(super) fn run(&self) -> Result<(), Failure> {
-        cluster::log_dirs(&mut self.bootstrap.admin(), &self.topic_list, &self.broker_list, false)
+        cluster::log_dirs(&mut self.bootstrap.admin()?, &self.topic_list, &self.broker_list, false)
     }
 }

@@ -31,7 +31,7 @@ pub(super) struct Configs {
 impl Configs {
     /// Does what is asked.
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let admin = &mut self.bootstrap.admin();
+        let admin = &mut self.bootstrap.admin()?;
         if self.alter {
             alter(admin, &self.entity, &self.changes)
         } else {

@@ -71,7 +71,7 @@ impl ConsoleConsumer {
         consume.isolation_level = self.isolation_level;
         consume.reports_count = true;
         let option = "--command-property";
-        let mut cluster = self.bootstrap.cluster();
+        let mut cluster = self.bootstrap.cluster()?;
         for (name, value) in properties(&self.command_property) {
             let one_of = |names: &str| Failure::new(format!("{option}: {name}={value}: it is one of {names}"));
             match (name, value) {

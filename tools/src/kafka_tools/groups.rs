@@ -64,7 +64,7 @@ pub(super) struct ConsumerGroups {
 impl ConsumerGroups {
     /// Does what is asked.
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let admin = &mut self.bootstrap.cluster().request_timeout_ms(self.timeout).admin();
+        let admin = &mut self.bootstrap.cluster()?.request_timeout_ms(self.timeout).admin();
         let named = |names: &Option<Vec<String>>| {
             names.as_ref().map(|names| names.iter().filter(|name| !name.is_empty()).cloned().collect())
         };

@@ -12,11 +12,12 @@ mod producer;
 mod topics;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser};
 use corelane_core::client::Address;
+use corelane_core::config::parse_properties;
 use regex::Regex;
 
 use crate::admin::Admin;
@@ -29,16 +30,50 @@ pub(crate) struct Bootstrap {
     /// Brokers to ask first, separated by commas.
     #[arg(long, value_name = "HOST:PORT", required = true, value_delimiter = ',', value_parser = Address::parse)]
     bootstrap_server: Vec<Address>,
+    /// A file with properties of the client: client.id, request.timeout.ms, default.api.timeout.ms; and
+    /// security.protocol, which is PLAINTEXT.
+    #[arg(long, value_name = "FILE", aliases = ["producer.config", "consumer.config"])]
+    command_config: Option<PathBuf>,
 }
 
+const CLIENT_PROPERTIES: &[&str] =
+    &["client.id", "request.timeout.ms", "default.api.timeout.ms", "security.protocol", "bootstrap.servers"];
+
 impl Bootstrap {
-    fn cluster(&self) -> ClusterArguments {
-        ClusterArguments::of(self.bootstrap_server.clone())
+    fn cluster(&self) -> Result<ClusterArguments, Failure> {
+        let cluster = ClusterArguments::of(self.bootstrap_server.clone());
+        match &self.command_config {
+            None => Ok(cluster),
+            Some(path) => with_properties(cluster, path).map_err(|failure| failure.during("--command-config")),
+        }
     }
 
-    fn admin(&self) -> Admin {
-        self.cluster().admin()
+    fn admin(&self) -> Result<Admin, Failure> {
+        Ok(self.cluster()?.admin())
     }
+}
+
+/// Takes the properties of a file in; one that does nothing here is refused by name.
+fn with_properties(mut cluster: ClusterArguments, path: &Path) -> Result<ClusterArguments, Failure> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::from(error).during(&name))?;
+    let settings = parse_properties(&name, &text)
+        .map_err(|errors| Failure::new(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+    for setting in settings {
+        match (setting.name.as_str(), setting.value.as_str()) {
+            ("client.id", id) => cluster = cluster.client_id(id.to_owned()),
+            (property @ ("request.timeout.ms" | "default.api.timeout.ms"), ms) => {
+                cluster = cluster.request_timeout_ms(number(&name, property, ms)?);
+            }
+            // What the option says counts.
+            ("bootstrap.servers", _) | ("security.protocol", "PLAINTEXT") => {}
+            ("security.protocol", other) => {
+                return Err(Failure::new(format!("{name}: security.protocol={other}: only PLAINTEXT is there yet")));
+            }
+            (other, _) => return Err(unknown_property(&name, other, CLIENT_PROPERTIES)),
+        }
+    }
+    Ok(cluster)
 }
 
 /// A tool's name, and how to run it with its arguments, its name first.

@@ -36,7 +36,7 @@ impl GetOffsets {
             }
             (None, None) => vec![PartitionFilter { topic: None, from: 0, below: i32::MAX }],
         };
-        let admin = &mut self.bootstrap.admin();
+        let admin = &mut self.bootstrap.admin()?;
         let topics = admin.topics(None)?;
         self.query.print(admin, &topics, |at| filters.iter().any(|filter| filter.matches(at)), false)
     }
@@ -88,7 +88,7 @@ impl DeleteRecords {
     /// Deletes them.
     pub(super) fn run(&self) -> Result<(), Failure> {
         let wanted = records::parse_file(&self.offset_json_file)?;
-        records::report(&records::delete(&mut self.bootstrap.admin(), &wanted)?)
+        records::report(&records::delete(&mut self.bootstrap.admin()?, &wanted)?)
     }
 }
 

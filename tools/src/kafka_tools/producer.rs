@@ -58,7 +58,7 @@ const READER_PROPERTIES: &[&str] = &[
 impl ConsoleProducer {
     /// Sends the lines.
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let mut cluster = self.bootstrap.cluster();
+        let mut cluster = self.bootstrap.cluster()?;
         let mut produce = Produce::to_topic(&self.topic);
         produce.syntax = self.syntax()?;
         produce.codec = self.compression_codec.unwrap_or(CodecName::None);

@@ -73,7 +73,7 @@ pub(super) struct Topics {
 impl Topics {
     /// Does what is asked.
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let admin = &mut self.bootstrap.admin();
+        let admin = &mut self.bootstrap.admin()?;
         if self.create {
             return self.create(admin);
         }
