@@ -20,3 +20,5 @@ mod storage;
 pub mod sys;
 mod topology;
 mod view;
+
+pub use api::SERVED;

@@ -59,7 +59,7 @@ use crate::shard::Shard;
 use crate::sys::Sys;
 
 /// The requests that are served, and in which versions.
-pub(crate) const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
+pub const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
     // Where Kafka 4 begins later (KIP-896), these begin where Kafka 3.9 does.
     (ApiKey::Produce, 0..=13),
     (ApiKey::Fetch, 0..=18),

@@ -1,7 +1,6 @@
 //! A well-formed request of each version that the broker serves, with values that a seed draws.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
@@ -14,51 +13,11 @@ use corelane_core::protocol::wire::{DecodeError, KafkaString, Writer};
 use corelane_core::protocol::{ApiKey, Message};
 use corelane_core::test_support::{Random, random_batch, random_message_set, random_options};
 use corelane_protocol::samples::{Codec, Source, codecs};
-
-/// The APIs and versions that these tests cover. The conformance test holds it against what the broker advertises.
-pub const COVERED: &[(ApiKey, RangeInclusive<i16>)] = &[
-    (ApiKey::Produce, 0..=13),
-    (ApiKey::Fetch, 0..=18),
-    (ApiKey::ListOffsets, 0..=11),
-    (ApiKey::Metadata, 0..=13),
-    (ApiKey::ApiVersions, 0..=4),
-    (ApiKey::CreateTopics, 0..=7),
-    (ApiKey::DeleteTopics, 0..=6),
-    (ApiKey::InitProducerId, 0..=5),
-    (ApiKey::OffsetForLeaderEpoch, 0..=4),
-    (ApiKey::DescribeConfigs, 0..=4),
-    (ApiKey::CreatePartitions, 0..=3),
-    (ApiKey::DescribeCluster, 0..=2),
-    (ApiKey::DescribeTopicPartitions, 0..=0),
-    (ApiKey::DeleteRecords, 0..=2),
-    (ApiKey::AlterConfigs, 0..=2),
-    (ApiKey::IncrementalAlterConfigs, 0..=1),
-    (ApiKey::AlterReplicaLogDirs, 0..=2),
-    (ApiKey::DescribeLogDirs, 0..=5),
-    (ApiKey::ElectLeaders, 0..=2),
-    (ApiKey::AlterPartitionReassignments, 0..=1),
-    (ApiKey::ListPartitionReassignments, 0..=0),
-    (ApiKey::DescribeClientQuotas, 0..=1),
-    (ApiKey::DescribeQuorum, 0..=2),
-    (ApiKey::UpdateFeatures, 0..=2),
-    (ApiKey::DescribeProducers, 0..=0),
-    (ApiKey::ListConfigResources, 0..=1),
-    (ApiKey::FindCoordinator, 0..=6),
-    (ApiKey::JoinGroup, 0..=9),
-    (ApiKey::SyncGroup, 0..=5),
-    (ApiKey::Heartbeat, 0..=4),
-    (ApiKey::LeaveGroup, 0..=5),
-    (ApiKey::OffsetCommit, 1..=10),
-    (ApiKey::OffsetFetch, 1..=10),
-    (ApiKey::DescribeGroups, 0..=6),
-    (ApiKey::ListGroups, 0..=5),
-    (ApiKey::DeleteGroups, 0..=2),
-    (ApiKey::OffsetDelete, 0..=0),
-];
+use corelane_server::SERVED;
 
 /// Every API and version whose body the broker reads.
 pub fn parsed() -> impl Iterator<Item = (ApiKey, i16)> {
-    COVERED.iter().flat_map(|(key, versions)| versions.clone().map(|version| (*key, version)))
+    SERVED.iter().flat_map(|(key, versions)| versions.clone().map(|version| (*key, version)))
 }
 
 /// What can be done with the requests of an API, whatever they are.

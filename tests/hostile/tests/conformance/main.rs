@@ -20,8 +20,8 @@ use corelane_core::protocol::wire::KafkaString;
 use corelane_core::protocol::{ApiKey, ErrorCode};
 use corelane_core::record::legacy::{Format, MessageSet, down_convert};
 use corelane_core::record::{Batch, BatchBuilder, BatchOptions};
-use corelane_hostile::requests::COVERED;
 use corelane_hostile::world::{Clients, with_broker};
+use corelane_server::SERVED;
 use corelane_simulation::client::Link;
 
 /// About when the simulation's wall clock begins.
@@ -40,7 +40,7 @@ fn every_advertised_version_answers_as_it_should() {
         with_broker(3, shards, |clients| async move {
             let advertised = advertised(&clients).await;
             let covered: BTreeMap<i16, (i16, i16)> =
-                COVERED.iter().map(|(key, range)| (*key as i16, (*range.start(), *range.end()))).collect();
+                SERVED.iter().map(|(key, range)| (*key as i16, (*range.start(), *range.end()))).collect();
             assert_eq!(advertised, covered, "what is advertised and what is tested here");
             for (key, (min, max)) in advertised {
                 let key = ApiKey::from_i16(key).expect("is known");
