@@ -5,10 +5,12 @@
 //! begun in the order in which they came: each handler is polled once, here, before the next frame is looked at, and
 //! by then a Produce has taken its places in the queues of its partitions or in the rings that lead to them.
 
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use corelane_core::base::Monotonic;
@@ -37,6 +39,57 @@ enum End {
     Ours(String),
 }
 
+/// The client's side of a connection.
+#[derive(Default)]
+pub(crate) struct Peer {
+    has_ended: Cell<bool>,
+    /// Who waits for the end, by number; as many as there are requests in progress, for each takes itself out.
+    waiting: RefCell<BTreeMap<u64, Waker>>,
+    next: Cell<u64>,
+}
+
+impl Peer {
+    /// Whether it has closed the connection, or said that it sends no more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended.get()
+    }
+
+    /// Resolves when it does.
+    pub(crate) fn ended(&self) -> PeerEnds<'_> {
+        let number = self.next.replace(self.next.get() + 1);
+        PeerEnds { peer: self, number }
+    }
+
+    fn end(&self) {
+        self.has_ended.set(true);
+        self.waiting.take().into_values().for_each(Waker::wake);
+    }
+}
+
+/// See [`Peer::ended`].
+pub(crate) struct PeerEnds<'a> {
+    peer: &'a Peer,
+    number: u64,
+}
+
+impl Future for PeerEnds<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.peer.has_ended() {
+            return Poll::Ready(());
+        }
+        self.peer.waiting.borrow_mut().insert(self.number, context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for PeerEnds<'_> {
+    fn drop(&mut self) {
+        self.peer.waiting.borrow_mut().remove(&self.number);
+    }
+}
+
 /// Serves a connection that shard 0 has accepted for this shard.
 pub(crate) fn adopt<S: Sys>(shard: &Rc<Shard<S>>, socket: S::Socket, origin: Origin) {
     let this = Rc::clone(shard);
@@ -62,7 +115,10 @@ pub(crate) fn adopt<S: Sys>(shard: &Rc<Shard<S>>, socket: S::Socket, origin: Ori
 
 /// Serves a connection until it ends.
 async fn serve<S: Sys>(shard: Rc<Shard<S>>, connection: S::Connection, answers: Rc<Answers<S>>, origin: Origin) {
-    let end = read_frames(&shard, &connection, &answers, origin).await;
+    let peer = Rc::new(Peer::default());
+    let end = read_frames(&shard, &connection, &answers, origin, &peer).await;
+    // What waits for records answers now: to nobody, or to a client that has said all and still listens.
+    peer.end();
     // Requests in progress run to their end, so that what they began is completed; their answers go nowhere.
     answers.all_sent().await;
     answers.close();
@@ -77,6 +133,7 @@ async fn read_frames<S: Sys>(
     connection: &S::Connection,
     answers: &Rc<Answers<S>>,
     origin: Origin,
+    peer: &Rc<Peer>,
 ) -> End {
     let frame_bytes_max = shard.settings.request_bytes_max();
     let mut buffer = BytesMut::new();
@@ -94,7 +151,7 @@ async fn read_frames<S: Sys>(
             }
             match next_frame(&mut buffer, frame_bytes_max) {
                 Ok(Frame::Complete(frame)) => {
-                    if let Err(why) = handle_frame(shard, answers, origin, frame, reservation.take()).await {
+                    if let Err(why) = handle_frame(shard, answers, (origin, peer), frame, reservation.take()).await {
                         return End::Ours(why);
                     }
                     if answers.is_closed() {
@@ -171,11 +228,11 @@ async fn while_nobody_waits<S: Sys, T>(
 async fn handle_frame<S: Sys>(
     shard: &Rc<Shard<S>>,
     answers: &Rc<Answers<S>>,
-    origin: Origin,
+    (origin, peer): (Origin, &Rc<Peer>),
     frame: Bytes,
     reservation: Option<Reservation>,
 ) -> Result<(), String> {
-    let request = Request::parse(frame, origin)?;
+    let request = Request::parse(frame, origin, peer)?;
     let overlaps = matches!(request.key, ApiKey::Produce | ApiKey::Fetch);
     if !overlaps {
         answers.flush().await;
@@ -209,4 +266,24 @@ async fn handle_frame<S: Sys>(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_the_end_is_woken_by_it_and_who_has_gone_is_forgotten() {
+        let peer = Peer::default();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut waits = pin!(peer.ended());
+        assert!(waits.as_mut().poll(&mut context).is_pending());
+        for _ in 0..10 {
+            assert!(pin!(peer.ended()).poll(&mut context).is_pending());
+        }
+        assert_eq!(peer.waiting.borrow().len(), 1);
+        peer.end();
+        assert!(waits.as_mut().poll(&mut context).is_ready());
+        assert!(pin!(peer.ended()).poll(&mut context).is_ready());
+    }
 }

@@ -199,7 +199,7 @@ fn session_request(asked: &FetchRequest, by_id: bool) -> SessionRequest<SessionK
     SessionRequest { id: asked.session_id, epoch: asked.session_epoch, by_id, wanted, forgotten }
 }
 
-/// Asks the owners until enough is there, something is wrong, or the time is up.
+/// Asks the owners until enough is there, something is wrong, the time is up, or the client has ended its side.
 async fn find<S: Sys>(
     shard: &Rc<Shard<S>>,
     request: &Request,
@@ -209,7 +209,10 @@ async fn find<S: Sys>(
 ) -> Vec<ReadResult<S>> {
     loop {
         let catalog = shard.catalog();
-        let may_wait = shard.sys.now() < deadline && !fetch.wanted.is_empty() && !shard.stopping.get();
+        let may_wait = shard.sys.now() < deadline
+            && !fetch.wanted.is_empty()
+            && !shard.stopping.get()
+            && !request.peer.has_ended();
         if !may_wait {
             return ask_owners(shard, request, &catalog, fetch, None).await.0;
         }
@@ -221,6 +224,7 @@ async fn find<S: Sys>(
             shard.end_watch(watch, &owners);
             return found;
         }
+        let notice = first_of(notice, request.peer.ended());
         let waited = first_of(notice, shard.sys.sleep_until(deadline)).await;
         shard.end_watch(watch, &owners);
         if matches!(waited, Either::Second(())) {

@@ -54,6 +54,7 @@ use corelane_core::protocol::wire::{DecodeError, EncodeError, KafkaString, Reade
 use corelane_core::protocol::{ApiKey, Message};
 
 use crate::answers::{Answer, Piece};
+use crate::connection::Peer;
 use crate::hop::Origin;
 use crate::shard::Shard;
 use crate::sys::Sys;
@@ -107,6 +108,8 @@ pub(crate) struct Request {
     pub(crate) correlation_id: i32,
     pub(crate) client_id: Option<KafkaString>,
     pub(crate) origin: Origin,
+    /// Who asked: what waits for something to happen need not wait when nobody is there for the answer.
+    pub(crate) peer: Rc<Peer>,
     body: Reader,
 }
 
@@ -115,7 +118,7 @@ impl Request {
     ///
     /// # Errors
     /// Why the connection must be closed: there is no answer to a request whose format is unknown.
-    pub(crate) fn parse(frame: Bytes, origin: Origin) -> Result<Self, String> {
+    pub(crate) fn parse(frame: Bytes, origin: Origin, peer: &Rc<Peer>) -> Result<Self, String> {
         let mut peek = Reader::new(frame.clone());
         let malformed = |error: DecodeError| format!("malformed request header: {error}");
         let number = peek.field("request_api_key").i16().map_err(malformed)?;
@@ -130,14 +133,14 @@ impl Request {
         if refused && key == ApiKey::ApiVersions {
             // The one request that is answered in a version that is not served; its body is not looked at.
             let body = Reader::new(Bytes::new());
-            return Ok(Self { key, version, correlation_id, client_id: None, origin, body });
+            return Ok(Self { key, version, correlation_id, client_id: None, origin, peer: Rc::clone(peer), body });
         }
         if refused {
             return Err(format!("{} version {version} is not served, only {served:?}", key.name()));
         }
         let mut body = Reader::new(frame);
         let header = RequestHeader::decode(&mut body, key.request_header_version(version)).map_err(malformed)?;
-        Ok(Self { key, version, correlation_id, client_id: header.client_id, origin, body })
+        Ok(Self { key, version, correlation_id, client_id: header.client_id, origin, peer: Rc::clone(peer), body })
     }
 
     /// Decodes the body.

@@ -224,6 +224,33 @@ fn who_announces_much_and_sends_nothing_does_not_hold_up_others() {
 }
 
 #[test]
+fn a_fetch_that_waits_goes_with_its_connection() {
+    with_broker(1, 2, |clients| async move {
+        create(&clients).await;
+        let long = |number| {
+            frame(FETCH_VERSION, number, &FetchRequest { max_wait_ms: 300_000, session_epoch: -1, ..fetch(0, 0) })
+        };
+        let mark = Mark::here();
+        for _ in 0..200 {
+            let raw = clients.raw().await;
+            raw.send(long(1)).await;
+            raw.send(long(2)).await;
+            clients.sleep_ms(5).await;
+            raw.reset();
+        }
+        clients.sleep_ms(CLOSE_MS).await;
+        let kept_bytes = mark.kept_bytes();
+        // The simulated clock keeps their timers, and they held two million bytes.
+        assert!(kept_bytes < 300 * 1024, "two hundred connections that are gone hold {kept_bytes} bytes");
+        // Who has said all and listens gets the answer at once.
+        let raw = clients.raw().await;
+        raw.send(long(3)).await;
+        raw.finish_sending();
+        assert!(raw.received_until_closed(CLOSE_MS).await.len() > 8);
+    });
+}
+
+#[test]
 fn an_unknown_key_closes_the_connection() {
     for key in [-1, 4, 93, 999, i16::MAX] {
         is_refused(&frame_of(key, 0, 1, 1, b""));
