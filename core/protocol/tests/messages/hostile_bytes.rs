@@ -1,8 +1,5 @@
 //! Bytes that no honest peer sends: nothing panics, and memory stays in proportion to what was really sent.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use bytes::Bytes;
 
 use corelane_protocol::samples::{Codec, Source, codecs};
@@ -16,56 +13,16 @@ const MEMORY_PER_BYTE_MAX: usize = 40;
 /// Memory that decoding may take whatever the size: an error, the first elements of a list.
 const MEMORY_MAX: usize = 1024;
 
-thread_local! {
-    static LIVE: Cell<usize> = const { Cell::new(0) };
-    static PEAK: Cell<usize> = const { Cell::new(0) };
-}
-
-/// The system's allocator, which counts for each thread what is live and what was the most.
-struct Counting;
-
-// SAFETY: (1) every call is passed on to the system's allocator unchanged, so its promises hold. (2) Counting touches
-// only cells of this thread that need no initialization and no destructor, so it neither allocates nor unwinds.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size(), 0);
-        // SAFETY: (1).
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(0, layout.size());
-        // SAFETY: (1).
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // Both are live while the content moves.
-        count(size, 0);
-        count(0, layout.size());
-        // SAFETY: (1).
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn count(more: usize, less: usize) {
-    // Memory of other threads may be freed here, so the count can go below where it was.
-    let live = LIVE.get().wrapping_add(more).wrapping_sub(less);
-    LIVE.set(live);
-    if live.cast_signed() > PEAK.get().cast_signed() {
-        PEAK.set(live);
-    }
-}
+/// The one that the tests of the whole broker use.
+#[path = "../../../../tests/hostile/src/allocation.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod allocation;
 
 /// Bytes that `action` had allocated at its height, beyond what was there before.
 fn peak_of(action: impl FnOnce()) -> usize {
-    let before = LIVE.get();
-    PEAK.set(before);
+    let before = allocation::Mark::here();
     action();
-    PEAK.get().wrapping_sub(before)
+    before.peak_bytes()
 }
 
 #[test]
