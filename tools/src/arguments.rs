@@ -56,6 +56,11 @@ impl ClusterArguments {
         Driver::new(Client::new(config))
     }
 
+    /// The broker to ask first, as `host:port`.
+    pub(crate) fn first(&self) -> String {
+        self.bootstrap_server.first().map(ToString::to_string).unwrap_or_default()
+    }
+
     /// Questions to that cluster.
     pub(crate) fn admin(&self) -> Admin {
         Admin::new(self.driver(false))

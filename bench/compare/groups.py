@@ -1,0 +1,121 @@
+"""Many consumer groups on Corelane and on Apache Kafka: how long until all are stable, and what that takes.
+
+The load is `corelane perf groups`: members at the level of the protocol, each with a connection of its own, on both
+brokers with the same settings, in alternation. Prints a table and keeps it in docs/benchmarks/.
+"""
+
+import argparse
+import datetime
+import json
+import re
+import shutil
+import statistics
+import subprocess
+from pathlib import Path
+
+from compare import KINDS, REPOSITORY, cpu_seconds, machine, peak_memory_mb
+
+# A group's first rebalance begins at once, so that what is timed is work and not a wait; every member of a group that
+# comes later makes another one.
+SETTINGS = {"group.initial.rebalance.delay.ms": 0}
+FIGURES = [
+    ("joined", "s"),
+    ("rolled", "s"),
+    ("left", "s"),
+    ("broker CPU", "s"),
+    ("peak resident memory when stable", "MB"),
+    ("peak resident memory before", "MB"),
+    ("requests", ""),
+]
+
+
+def measure(kind: str, directory: Path, options: argparse.Namespace) -> dict[str, float]:
+    shutil.rmtree(directory, ignore_errors=True)
+    broker = KINDS[kind](directory)
+    broker.settings |= SETTINGS
+    try:
+        broker.start()
+
+        def load(groups: int, prefix: str) -> tuple[dict[str, float], float]:
+            command = [
+                str(options.corelane), "perf", "groups", "--bootstrap-server", broker.address, "--groups", str(groups),
+                "--members", str(options.members), "--prefix", prefix, "--heartbeat-interval", str(options.heartbeat_ms),
+            ]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+                stable = process.stdout.readline()
+                memory = peak_memory_mb(broker)
+                rest = process.stdout.read()
+            if process.returncode != 0 or "are stable" not in stable:
+                raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+            found = re.search(r"joined in ([\d.]+) s, rolled in ([\d.]+) s, left in ([\d.]+) s, (\d+) requests", rest)
+            return dict(zip(("joined", "rolled", "left", "requests"), map(float, found.groups()))), memory
+
+        # Warm: code compiled, __consumer_offsets made.
+        load(10, "warm-")
+        before, memory_before = cpu_seconds(broker), peak_memory_mb(broker)
+        figures, memory = load(options.groups, "bench-")
+        figures["broker CPU"] = cpu_seconds(broker) - before
+        figures["peak resident memory when stable"] = memory
+        figures["peak resident memory before"] = memory_before
+        broker.stop()
+        return figures
+    finally:
+        if broker.is_alive():
+            broker.kill()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def table(runs: dict[str, list[dict[str, float]]]) -> str:
+    kinds = list(runs)
+    lines = ["| figure | " + " | ".join(kinds) + " |", "| --- |" + " ---: |" * len(kinds)]
+    for name, unit in FIGURES:
+        cells = []
+        for kind in kinds:
+            values = [run[name] for run in runs[kind]]
+            cells.append(f"{statistics.median(values):,.4g} ({min(values):,.4g}–{max(values):,.4g})")
+        lines.append(f"| {name}{', ' + unit if unit else ''} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corelane", type=Path, default=REPOSITORY / "target" / "release" / "corelane")
+    parser.add_argument("--rounds", type=int, default=5, help="alternations; medians are taken over them")
+    parser.add_argument("--groups", type=int, default=300)
+    parser.add_argument("--members", type=int, default=10, help="of each group")
+    parser.add_argument("--heartbeat-ms", type=int, default=500, help="the longest until a member hears of a rebalance")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="which brokers, separated by commas")
+    parser.add_argument("--work", type=Path, default=REPOSITORY / "tests" / ".work" / "compare", help="where data goes")
+    parser.add_argument("--results", type=Path, default=REPOSITORY / "docs" / "benchmarks", help="where results go")
+    options = parser.parse_args()
+    runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in options.kinds.split(",")}
+    for round_number in range(options.rounds):
+        for kind, of_kind in runs.items():
+            figures = measure(kind, options.work / kind, options)
+            of_kind.append(figures)
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+            print(f"round {round_number + 1} {kind}: {shown}", flush=True)
+    today = datetime.date.today().isoformat()
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True).stdout.strip()
+    settings = {"rounds": options.rounds, "groups": options.groups, "members": options.members,
+                "heartbeat ms": options.heartbeat_ms, **SETTINGS}
+    options.results.mkdir(parents=True, exist_ok=True)
+    raw = {"date": today, "commit": commit, "machine": machine(), "settings": settings, "runs": runs}
+    (options.results / f"{today}-groups.json").write_text(json.dumps(raw, indent=1) + "\n")
+    report = [
+        f"# Consumer groups on Corelane and on Apache Kafka 4.3.1, {today}",
+        "",
+        f"Commit {commit}. {machine()}. Medians of {options.rounds} alternations (least–most): {options.groups} groups of",
+        f"{options.members} members join, one member of each leaves and comes back, all leave. Members heartbeat every",
+        f"{options.heartbeat_ms} ms and first rebalances are not delayed; the load runs on the same cores. Kafka has",
+        f"-Xms1G -Xmx1G. Made by `python3 bench/compare/groups.py`; every single figure is in `{today}-groups.json`.",
+        "",
+        table(runs),
+        "",
+    ]
+    (options.results / f"{today}-groups.md").write_text("\n".join(report))
+    print(table(runs))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+//! Many classic groups at once, at the level of the protocol: members that join, roll and leave, and hold no partitions.
+//!
+//! Each member is a thread with a connection of its own, as a consumer is a process with one. A group is stable when all
+//! its members have an assignment of one and the same generation and that generation has them all.
+
+mod link;
+mod member;
+
+use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use member::{Member, Order, Shown};
+
+/// Stack of a member's thread.
+const STACK_BYTES: usize = 128 * 1024;
+/// How often the groups are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+
+/// What to put on.
+#[derive(Clone, Debug)]
+pub struct GroupLoad {
+    /// A broker, `host:port`.
+    pub address: String,
+    /// Groups.
+    pub groups: usize,
+    /// Members of each.
+    pub members: usize,
+    /// Names of groups begin with it.
+    pub prefix: String,
+    /// `session.timeout.ms` of the members.
+    pub session_timeout_ms: i32,
+    /// `heartbeat.interval.ms` of the members: the longest that one takes to hear of a rebalance.
+    pub heartbeat_interval: Duration,
+    /// Time that each phase may take.
+    pub patience: Duration,
+}
+
+/// What it came to.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupReport {
+    /// From the first member's connection until every group was stable.
+    pub joined: Duration,
+    /// From when one member of each group left and came back until every group was stable again.
+    pub rolled: Duration,
+    /// From when all members were told to leave until the last one's leave was answered.
+    pub left: Duration,
+    /// Requests in all.
+    pub requests: u64,
+}
+
+/// Puts the load on. `stable` is called when all groups are, before anybody rolls.
+///
+/// # Errors
+/// A member lost its connection or was refused for good, or a phase took longer than it may.
+pub fn run(load: &GroupLoad, stable: impl FnOnce()) -> io::Result<GroupReport> {
+    let names: Vec<String> = (0..load.groups).map(|group| format!("{}{group}", load.prefix)).collect();
+    let shown: Vec<Vec<Shown>> =
+        names.iter().map(|_| std::iter::repeat_with(Shown::default).take(load.members).collect()).collect();
+    let requests = AtomicU64::new(0);
+    let failure = Mutex::new(None);
+    thread::scope(|scope| {
+        let mut orders: Vec<Vec<Sender<Order>>> = Vec::new();
+        let begun = Instant::now();
+        for (name, shown) in names.iter().zip(&shown) {
+            let mut of_group = Vec::new();
+            for shown in shown {
+                let (sender, receiver) = channel();
+                let (requests, failure) = (&requests, &failure);
+                let live = move || {
+                    let end = Member::connect(load, name, shown, requests).and_then(|member| member.run(&receiver));
+                    if let Err(error) = end {
+                        failure.lock().expect("nobody panics with it").get_or_insert(error);
+                    }
+                };
+                thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, live)?;
+                of_group.push(sender);
+            }
+            orders.push(of_group);
+        }
+        let wait = |what: &str, is_done: &dyn Fn() -> bool| -> io::Result<Duration> {
+            let begun = Instant::now();
+            while !is_done() {
+                if let Some(error) = failure.lock().expect("nobody panics with it").take() {
+                    return Err(error);
+                }
+                if begun.elapsed() > load.patience {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, format!("not everybody {what} in time")));
+                }
+                thread::sleep(LOOK_INTERVAL);
+            }
+            Ok(begun.elapsed())
+        };
+        wait("joined", &|| shown.iter().all(|group| is_stable(group)))?;
+        let joined = begun.elapsed();
+        stable();
+
+        let generations: Vec<i32> = shown.iter().map(|group| generation(group)).collect();
+        for group in &orders {
+            order(&group[..1], Order::ComeBack);
+        }
+        let again = |(group, before): (&Vec<Shown>, &i32)| is_stable(group) && generation(group) > *before;
+        let rolled = wait("came back", &|| shown.iter().zip(&generations).all(again))?;
+
+        let leaving = Instant::now();
+        for group in &orders {
+            order(group, Order::Leave);
+        }
+        drop(orders);
+        Ok((joined, rolled, leaving))
+    })
+    .and_then(|(joined, rolled, leaving)| {
+        let left = leaving.elapsed();
+        match failure.into_inner().expect("nobody panics with it") {
+            Some(error) => Err(error),
+            None => Ok(GroupReport { joined, rolled, left, requests: requests.load(Ordering::Relaxed) }),
+        }
+    })
+}
+
+/// Whoever has ended needs no order: what ended it is told elsewhere.
+fn order(members: &[Sender<Order>], order: Order) {
+    for member in members {
+        let _ = member.send(order);
+    }
+}
+
+fn generation(group: &[Shown]) -> i32 {
+    group.first().map_or(-1, |member| member.generation.load(Ordering::Acquire))
+}
+
+fn is_stable(group: &[Shown]) -> bool {
+    let first = generation(group);
+    let same = group.iter().all(|member| member.generation.load(Ordering::Acquire) == first);
+    let size: i32 = group.iter().map(|member| member.size.load(Ordering::Acquire)).max().unwrap_or(0);
+    first >= 0 && same && usize::try_from(size) == Ok(group.len())
+}
