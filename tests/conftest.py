@@ -43,6 +43,9 @@ def pytest_generate_tests(metafunc):
         # Tests of what Kafka 4 dropped name an older release as their reference.
         reference = getattr(metafunc.module, "REFERENCE", "kafka")
         kinds = [reference if kind == "kafka" else kind for kind in kinds]
+        # Whole stories of clients are told on core-direct listeners as well.
+        if getattr(metafunc.module, "CORE_DIRECT", False) and metafunc.config.option.full:
+            kinds = [*kinds, "direct-2"]
         metafunc.parametrize("broker_kind", kinds, scope="session")
     if "client" in metafunc.fixturenames:
         metafunc.parametrize("client", CLIENTS, indirect=True, scope="session")

@@ -15,6 +15,8 @@ from harness.members import ABILITIES, SESSION_MS, Group
 from harness.records import Record, by_partition
 from harness.topics import create_topic
 
+# With --full the stories are told on a core-direct listener too.
+CORE_DIRECT = True
 PARTITIONS = 6
 # A member may be silent for less than Kafka's least by default, 6 s.
 SETTINGS = {"group.min.session.timeout.ms": 1_000, "group.initial.rebalance.delay.ms": 300}

@@ -7,6 +7,8 @@ import pytest
 from harness.drivers import KafkaError
 from harness.records import assert_same, by_partition, numbered
 
+# With --full the stories are told on a core-direct listener too.
+CORE_DIRECT = True
 UNKNOWN_TOPIC_OR_PARTITION = 3
 INVALID_TOPIC = 17
 TOPIC_ALREADY_EXISTS = 36

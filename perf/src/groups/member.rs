@@ -24,6 +24,7 @@ const JOIN_GROUP_VERSION: i16 = 5;
 const SYNC_GROUP_VERSION: i16 = 3;
 const HEARTBEAT_VERSION: i16 = 3;
 const LEAVE_GROUP_VERSION: i16 = 3;
+const CLIENT_ID: &str = "corelane-perf";
 /// Bytes of a subscription and of an assignment: about those of a consumer of one topic.
 const METADATA_BYTES: usize = 48;
 /// Wait before a request that the broker could not serve yet is sent again.
@@ -80,18 +81,7 @@ impl<'a> Member<'a> {
         requests: &'a AtomicU64,
     ) -> io::Result<Self> {
         let group = KafkaString::from(group.to_owned());
-        let mut first = Link::open(&load.address, "corelane-perf")?;
-        let coordinator = loop {
-            let request = FindCoordinatorRequest { key: group.clone(), ..Default::default() };
-            let found = first.call(FIND_COORDINATOR_VERSION, &request)?;
-            requests.fetch_add(1, Ordering::Relaxed);
-            match ErrorCode(found.error_code) {
-                ErrorCode::NONE => break found,
-                ErrorCode::COORDINATOR_NOT_AVAILABLE => thread::sleep(RETRY),
-                error => return Err(refused("FindCoordinator", error)),
-            }
-        };
-        let link = Link::open(&format!("{}:{}", coordinator.host, coordinator.port), "corelane-perf")?;
+        let link = find_coordinator(load, &group, requests)?;
         Ok(Self { load, group, shown, requests, link, id: KafkaString::default(), generation: -1 })
     }
 
@@ -198,7 +188,11 @@ impl<'a> Member<'a> {
             ErrorCode::REBALANCE_IN_PROGRESS => {}
             ErrorCode::UNKNOWN_MEMBER_ID => self.id = KafkaString::default(),
             ErrorCode::ILLEGAL_GENERATION => self.generation = -1,
-            ErrorCode::COORDINATOR_LOAD_IN_PROGRESS | ErrorCode::COORDINATOR_NOT_AVAILABLE => thread::sleep(RETRY),
+            ErrorCode::COORDINATOR_LOAD_IN_PROGRESS => thread::sleep(RETRY),
+            ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE => {
+                thread::sleep(RETRY);
+                self.link = find_coordinator(self.load, &self.group, self.requests)?;
+            }
             error => return Err(refused(request, error)),
         }
         Ok(())
@@ -207,6 +201,21 @@ impl<'a> Member<'a> {
     fn call<R: corelane_core::protocol::Request>(&mut self, version: i16, request: &R) -> io::Result<R::Response> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.link.call(version, request)
+    }
+}
+
+/// A connection to the coordinator of a group.
+fn find_coordinator(load: &GroupLoad, group: &KafkaString, requests: &AtomicU64) -> io::Result<Link> {
+    let mut first = Link::open(&load.address, CLIENT_ID)?;
+    loop {
+        let request = FindCoordinatorRequest { key: group.clone(), ..Default::default() };
+        let found = first.call(FIND_COORDINATOR_VERSION, &request)?;
+        requests.fetch_add(1, Ordering::Relaxed);
+        match ErrorCode(found.error_code) {
+            ErrorCode::NONE => return Link::open(&format!("{}:{}", found.host, found.port), CLIENT_ID),
+            ErrorCode::COORDINATOR_NOT_AVAILABLE => thread::sleep(RETRY),
+            error => return Err(refused("FindCoordinator", error)),
+        }
     }
 }
 
