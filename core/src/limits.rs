@@ -122,6 +122,9 @@ pub const UNSYNCED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Index entries that wait in memory before they are written to their files.
 pub const UNWRITTEN_INDEX_ENTRIES_MAX: usize = 512;
 
+/// Bytes of an index file that a search reads at once, when it has come near enough: a page.
+pub const INDEX_WINDOW_BYTES: u64 = 4 * 1024;
+
 /// Bytes of a segment that a walk over batch headers reads at a time.
 pub const WALK_BYTES: usize = 8 * 1024;
 

@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from harness.batch import decode_all, small
-from harness.session import Session
+from harness.session import PRODUCE_VERSION, Session
 from harness.topics import create_topic
 
 OFFSET_OUT_OF_RANGE = 1
@@ -61,6 +61,30 @@ def test_the_answer_starts_with_the_batch_that_holds_the_offset(session, made):
     for offset, first in ((0, 0), (5, 0), (9, 0), (10, 10)):
         batches = decode_all(session.fetch(made, offset).records)
         assert batches[0].base_offset == first
+
+
+def test_every_offset_and_time_is_found_in_segments_with_large_indexes(session, broker, topic):
+    """An index entry for each batch, thousands of them: more than one read of an index takes in."""
+    create_topic(broker, topic, segment_bytes=1 << 20, index_interval_bytes=1)
+    count, start_ms = 9_000, int(time.time() * 1000) - 3_600_000
+    for first in range(0, count, 100):
+        sent = [
+            session.send_produce(topic, small(b"%06d" % number + b"x" * 150, base_timestamp=start_ms + number * 10))
+            for number in range(first, first + 100)
+        ]
+        for number, correlation_id in enumerate(sent, first):
+            answer = session.receive("Produce", PRODUCE_VERSION, correlation_id).topics[0].partitions[0]
+            assert (answer.error, answer.base_offset) == (0, number)
+    for offset in [*range(0, count, 211), count - 1]:
+        fetched = session.fetch(topic, offset, partition_max_bytes=4_000)
+        read = decode_all(fetched.records)
+        numbers = [int(batch.values[0][:6]) for batch in read]
+        assert numbers == list(range(offset, offset + len(read))), offset
+        assert 1 < len(read) <= 4_000 // 200 or offset == count - 1, "about as much as was asked for"
+        found = session.list_offset(topic, start_ms + offset * 10)
+        assert (found.offset, found.timestamp) == (offset, start_ms + offset * 10)
+        found = session.list_offset(topic, start_ms + offset * 10 + 1)
+        assert found.offset == (offset + 1 if offset < count - 1 else -1)
 
 
 def test_offsets_at_the_edges(session, made):

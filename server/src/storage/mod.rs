@@ -8,6 +8,7 @@
 pub(crate) mod append;
 pub(crate) mod checkpoints;
 mod exchange;
+mod index_search;
 pub(crate) mod open;
 mod pause;
 pub(crate) mod read;

@@ -6,10 +6,8 @@
 use std::io;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use corelane_core::base::{FilePosition, LeaderEpoch, NodeId, Offset, Timestamp};
 use corelane_core::limits::{DECOMPRESSED_BATCH_BYTES_MAX, TASK_BUDGET_US, WALK_BYTES};
-use corelane_core::log::index::{OffsetIndex, TimeIndex};
 use corelane_core::log::names::SegmentFileKind;
 use corelane_core::log::read_plan::{BatchAt, Walked, find_batch};
 use corelane_core::partition::Extent;
@@ -290,8 +288,13 @@ impl<S: Sys> PartitionLog<S> {
                 let position = batch.position;
                 let bytes = visible_bytes - position.0;
                 let limit = u64::try_from(bytes_max).unwrap_or(0);
-                let whole_bytes =
-                    if bytes <= limit { bytes } else { self.whole_batches(&file, batch, end, limit).await? };
+                let whole_bytes = if bytes <= limit {
+                    bytes
+                } else {
+                    let bound = position.plus(limit);
+                    let indexed = self.indexed_before(segment, active, bound).await?;
+                    self.whole_batches(&file, batch, end, bound, indexed).await?
+                };
                 return Ok(Some(Range { file, position, bytes, whole_bytes }));
             }
             extent = self.machine.borrow().next_extent(segment);
@@ -299,16 +302,31 @@ impl<S: Sys> PartitionLog<S> {
         Ok(None)
     }
 
-    /// Bytes of the whole batches from `first` on that do not exceed `limit` together, `first` itself in any case.
-    async fn whole_batches(&self, file: &S::File, first: BatchAt, end: FilePosition, limit: u64) -> io::Result<u64> {
-        let start = first.position;
-        let bound = start.plus(limit);
-        // The index knows a batch near the bound, so that the walk is short.
-        let indexed = {
-            let machine = self.machine.borrow();
-            let near = machine.index().offsets().at_or_before(bound);
-            near.filter(|_| first.base_offset >= machine.active().base).map(|entry| entry.position)
+    /// Where a batch begins that is not far before `bound`, so that a walk to there is short.
+    async fn indexed_before(
+        &self,
+        segment: Offset,
+        active: bool,
+        bound: FilePosition,
+    ) -> io::Result<Option<FilePosition>> {
+        let entry = if active && self.machine.borrow().active().base == segment {
+            self.machine.borrow().index().offsets().at_or_before(bound)
+        } else {
+            self.ended_at_or_before(segment, bound).await?
         };
+        Ok(entry.map(|entry| entry.position))
+    }
+
+    /// Bytes of the whole batches from `first` on that end at or before `bound`, `first` itself in any case.
+    async fn whole_batches(
+        &self,
+        file: &S::File,
+        first: BatchAt,
+        end: FilePosition,
+        bound: FilePosition,
+        indexed: Option<FilePosition>,
+    ) -> io::Result<u64> {
+        let start = first.position;
         let from = indexed.filter(|position| *position > start).unwrap_or(start);
         let beyond = self.walk(file, from, end, |batch| batch.end > bound).await?;
         let whole_end = beyond.map_or(end, |batch| batch.position).max(first.end);
@@ -320,14 +338,7 @@ impl<S: Sys> PartitionLog<S> {
         if active && self.machine.borrow().active().base == segment {
             return Ok(self.machine.borrow().index().offsets().walk_start(offset));
         }
-        let file = self.segment_file(segment, SegmentFileKind::OffsetIndex).await?;
-        let bytes = self.read_whole(&file).await?;
-        Ok(OffsetIndex::new(segment, &bytes).walk_start(offset))
-    }
-
-    async fn read_whole(&self, file: &S::File) -> io::Result<Bytes> {
-        let len = usize::try_from(self.sys.len(file)?).map_err(io::Error::other)?;
-        self.sys.read_at(file, FilePosition(0), len).await
+        self.ended_walk_start(segment, offset).await
     }
 
     /// Walks over the headers of the batches from `from` to `end` until one is `wanted`.
@@ -383,8 +394,7 @@ impl<S: Sys> PartitionLog<S> {
             let first = if extent.active {
                 self.machine.borrow().index().times().walk_start(time)
             } else {
-                let index = self.segment_file(segment, SegmentFileKind::TimeIndex).await?;
-                TimeIndex::new(segment, &self.read_whole(&index).await?).walk_start(time)
+                self.ended_time_start(segment, time).await?
             };
             let mut from = self.walk_start(segment, extent.active, first).await?;
             let visible = FilePosition(extent.visible_bytes);
