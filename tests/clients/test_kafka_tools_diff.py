@@ -22,11 +22,9 @@ SETTINGS = {
 # What does not hold yet: the scenario and what it waits for. A scenario that holds must leave this list.
 NOT_YET = {
     "kafka-broker-api-versions": "names every API, also those that are not built",
-    "kafka-cluster-unregister": "UnregisterBroker (64) is not served",
     "kafka-configs-alter": "settings that do not act are refused: retention.ms and log.cleaner.threads",
     "kafka-configs-quotas": "AlterClientQuotas (49) is not served",
     "kafka-features": "metadata.version is the only feature that is finalized",
-    "kafka-metadata-quorum": "the one voter names an endpoint that nobody listens on",
 }
 
 

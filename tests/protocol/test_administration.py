@@ -288,3 +288,8 @@ def test_no_quotas_are_set(session, version):
     assert (answer.error, answer.entries) == (NONE, [])
     twice = session.call("DescribeClientQuotas", version, components=asked * 2)
     assert (twice.error, twice.entries) == (INVALID_REQUEST, None)
+
+
+def test_a_broker_that_is_not_there_cannot_be_unregistered(session):
+    answer = session.call("UnregisterBroker", 0, broker_id=77)
+    assert (answer.error, answer.error_message) == (102, "Broker ID 77 is not currently registered")

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use corelane_core::base::{PartitionIndex, Uuid};
-use corelane_core::metadata::{METADATA_TOPIC_NAME, VoterEndpoint};
+use corelane_core::metadata::METADATA_TOPIC_NAME;
 use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::describe_quorum_response::{
     Listener, Node, PartitionData, ReplicaState, TopicData,
@@ -15,6 +15,8 @@ use crate::controller::controller_endpoint;
 use crate::node::METADATA_PARTITION;
 use crate::shard::Shard;
 use crate::sys::Sys;
+use crate::topology::CONTROLLER_SHARD;
+use crate::view::Endpoint;
 
 /// First version that tells directories and where nodes listen.
 const VERSION_WITH_NODES: i16 = 2;
@@ -56,9 +58,11 @@ pub(super) fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S
         TopicData { topic_name: topic.topic_name, partitions }
     });
     let topics = topics.collect();
-    let nodes = with_nodes.then(|| {
-        let VoterEndpoint { listener, host, port } = controller_endpoint();
-        Node { node_id: node.0, listeners: vec![Listener { name: listener.into(), host: host.into(), port }] }
+    // The controller has no listener of its own: where it is asked is where this client has asked.
+    let reached = shard.view(request.origin).endpoint(CONTROLLER_SHARD).filter(|_| with_nodes);
+    let nodes = reached.map(|Endpoint { host, port, .. }| {
+        let name = controller_endpoint().listener.into();
+        Node { node_id: node.0, listeners: vec![Listener { name, host: host.into(), port }] }
     });
     let nodes = nodes.into_iter().collect();
     request.answer(&DescribeQuorumResponse { topics, nodes, ..Default::default() })

@@ -42,6 +42,7 @@ mod k55_describe_quorum;
 mod k57_update_features;
 mod k60_describe_cluster;
 mod k61_describe_producers;
+mod k64_unregister_broker;
 mod k74_list_config_resources;
 mod k75_describe_topic_partitions;
 
@@ -97,6 +98,7 @@ pub const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
     (ApiKey::UpdateFeatures, 0..=2),
     (ApiKey::DescribeCluster, 0..=2),
     (ApiKey::DescribeProducers, 0..=0),
+    (ApiKey::UnregisterBroker, 0..=0),
     (ApiKey::ListConfigResources, 0..=1),
     (ApiKey::DescribeTopicPartitions, 0..=0),
 ];
@@ -219,6 +221,7 @@ pub(crate) async fn serve<S: Sys>(shard: Rc<Shard<S>>, request: Request) -> Answ
         ApiKey::UpdateFeatures => k57_update_features::serve(&shard, request),
         ApiKey::DescribeCluster => k60_describe_cluster::serve(&shard, request),
         ApiKey::DescribeProducers => k61_describe_producers::serve(&shard, request).await,
+        ApiKey::UnregisterBroker => k64_unregister_broker::serve(&shard, request),
         ApiKey::ListConfigResources => k74_list_config_resources::serve(&shard, request),
         ApiKey::DescribeTopicPartitions => k75_describe_topic_partitions::serve(&shard, request),
         other => unreachable!("{} was refused when its header was read", other.name()),

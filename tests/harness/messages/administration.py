@@ -234,6 +234,14 @@ resources []
   type i8 1+
 """)
 
+define("UnregisterBroker", 64, 0, 0, 0, """
+broker_id i32
+""", """
+throttle_time_ms i32
+error i16
+error_message ?string
+""")
+
 define("UpdateFeatures", 57, 0, 2, 0, """
 timeout_ms i32 =60000
 updates []

@@ -6,11 +6,11 @@ use corelane_core::protocol::messages::{
     AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest, DeleteRecordsRequest,
     DescribeClientQuotasRequest, DescribeConfigsRequest, DescribeLogDirsRequest, DescribeProducersRequest,
     DescribeQuorumRequest, ElectLeadersRequest, IncrementalAlterConfigsRequest, ListConfigResourcesRequest,
-    ListOffsetsRequest, ListPartitionReassignmentsRequest, UpdateFeaturesRequest, alter_configs_request,
-    alter_partition_reassignments_request, alter_replica_log_dirs_request, delete_records_request,
-    describe_client_quotas_request, describe_configs_request, describe_log_dirs_request, describe_producers_request,
-    describe_quorum_request, elect_leaders_request, incremental_alter_configs_request, list_offsets_request,
-    list_partition_reassignments_request, update_features_request,
+    ListOffsetsRequest, ListPartitionReassignmentsRequest, UnregisterBrokerRequest, UpdateFeaturesRequest,
+    alter_configs_request, alter_partition_reassignments_request, alter_replica_log_dirs_request,
+    delete_records_request, describe_client_quotas_request, describe_configs_request, describe_log_dirs_request,
+    describe_producers_request, describe_quorum_request, elect_leaders_request, incremental_alter_configs_request,
+    list_offsets_request, list_partition_reassignments_request, update_features_request,
 };
 use corelane_simulation::client::Link;
 
@@ -345,4 +345,12 @@ pub(crate) async fn list_config_resources(version: i16, link: &mut Link) {
     assert!(answer.config_resources.iter().all(|found| found.resource_type == TOPIC));
     let answer = link.call(version, &request(vec![99])).await.expect("is answered");
     assert_eq!(ErrorCode(answer.error_code), ErrorCode::UNSUPPORTED_VERSION);
+}
+
+pub(crate) async fn unregister_broker(version: i16, link: &mut Link) {
+    for (broker_id, expected) in [(77, ErrorCode::BROKER_ID_NOT_REGISTERED), (NODE, ErrorCode::INVALID_REQUEST)] {
+        let request = UnregisterBrokerRequest { broker_id };
+        let answer = link.call(version, &request).await.expect("is answered");
+        assert_eq!((ErrorCode(answer.error_code), answer.error_message.is_some()), (expected, true), "{broker_id}");
+    }
 }

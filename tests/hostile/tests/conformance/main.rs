@@ -90,6 +90,7 @@ async fn ask(clients: &Clients, key: ApiKey, version: i16, mut link: Link) {
         ApiKey::DescribeQuorum => administration::describe_quorum(version, link).await,
         ApiKey::UpdateFeatures => administration::update_features(version, link).await,
         ApiKey::DescribeProducers => administration::describe_producers(version, link).await,
+        ApiKey::UnregisterBroker => administration::unregister_broker(version, link).await,
         ApiKey::ListConfigResources => administration::list_config_resources(version, link).await,
         ApiKey::FindCoordinator => groups::find_coordinator(version, link).await,
         ApiKey::JoinGroup => groups::join_group(version, link).await,
