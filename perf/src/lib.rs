@@ -1,8 +1,11 @@
 //! Load on any Kafka-compatible broker, and what it felt like.
 //!
 //! [`driver`] moves the bytes of the client in `corelane_core::client` over blocking sockets; the `corelane` command
-//! uses it too. [`producer`] and [`groups`] are the loads that `corelane perf` puts on.
+//! uses it too, and [`reader`] with it. [`producer`], [`consumer`], [`end_to_end`] and [`groups`] are the loads that `corelane perf` puts on.
 
+pub mod consumer;
 pub mod driver;
+pub mod end_to_end;
 pub mod groups;
 pub mod producer;
+pub mod reader;

@@ -48,12 +48,17 @@ impl ClusterArguments {
 
     /// A driver for a client of that cluster.
     pub(crate) fn driver(&self, auto_create_topics: bool) -> Driver {
+        Driver::new(Client::new(self.config(auto_create_topics)))
+    }
+
+    /// How a client reaches that cluster.
+    pub(crate) fn config(&self, auto_create_topics: bool) -> ClientConfig {
         let mut config = ClientConfig::new(self.bootstrap_server.clone());
         config.client_id.clone_from(&self.client_id);
         config.request_timeout_ms = self.request_timeout_ms;
         config.auto_create_topics = auto_create_topics;
         config.software_version = env!("CARGO_PKG_VERSION");
-        Driver::new(Client::new(config))
+        config
     }
 
     /// The broker to ask first, as `host:port`.
