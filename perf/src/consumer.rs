@@ -7,6 +7,7 @@ use corelane_core::client::{ConsumerOptions, MemberOptions, StartOffset};
 
 use crate::driver::Driver;
 use crate::reader::{GroupReader, ReadError};
+use crate::slo::Measured;
 
 /// Milliseconds for the last commit and the goodbye.
 const LEAVE_MS: u64 = 10_000;
@@ -87,6 +88,24 @@ impl Consumed {
             seconds: self.seconds - before.seconds,
             rebalance_seconds: self.rebalance_seconds - before.rebalance_seconds,
         }
+    }
+}
+
+impl Measured for Consumed {
+    fn latency_us(&self, _quantile: f64) -> Option<f64> {
+        None
+    }
+
+    fn mean_us(&self) -> Option<f64> {
+        None
+    }
+
+    fn bytes_rate(&self) -> f64 {
+        self.bytes as f64 / self.fetch_seconds().max(f64::MIN_POSITIVE)
+    }
+
+    fn records_rate(&self) -> f64 {
+        self.records as f64 / self.fetch_seconds().max(f64::MIN_POSITIVE)
     }
 }
 

@@ -21,6 +21,7 @@ use corelane_core::client::{
 use hdrhistogram::Histogram;
 
 use crate::driver::{Driver, Waker};
+use crate::slo::Measured;
 
 /// Longest latency that is told apart, in microseconds.
 const LATENCY_US_MAX: u64 = 3_600_000_000;
@@ -91,11 +92,40 @@ enum Arrival {
     Failed(String),
 }
 
-/// Sends and awaits all records; latencies in microseconds, of those that count.
+/// What it came to, of the records that count.
+#[derive(Clone, Debug)]
+pub struct EndToEndReport {
+    /// Latencies in microseconds.
+    pub latency_us: Histogram<u64>,
+    /// Bytes of the values.
+    pub bytes: u64,
+    /// From when the first of them was due to when the last one had arrived.
+    pub seconds: f64,
+}
+
+impl Measured for EndToEndReport {
+    fn latency_us(&self, quantile: f64) -> Option<f64> {
+        Some(self.latency_us.value_at_quantile(quantile) as f64)
+    }
+
+    fn mean_us(&self) -> Option<f64> {
+        Some(self.latency_us.mean())
+    }
+
+    fn bytes_rate(&self) -> f64 {
+        self.bytes as f64 / self.seconds.max(f64::MIN_POSITIVE)
+    }
+
+    fn records_rate(&self) -> f64 {
+        self.latency_us.len() as f64 / self.seconds.max(f64::MIN_POSITIVE)
+    }
+}
+
+/// Sends and awaits all records.
 ///
 /// # Errors
 /// A record was refused, lost or changed, or the cluster cannot be reached.
-pub fn run(load: &EndToEndLoad) -> Result<Histogram<u64>, EndToEndError> {
+pub fn run(load: &EndToEndLoad) -> Result<EndToEndReport, EndToEndError> {
     let mut driver = Driver::new(Client::new(load.cluster.clone()));
     let (sender, arrivals) = channel();
     let waker = driver.waker();
@@ -173,7 +203,7 @@ fn write(
     load: &EndToEndLoad,
     driver: &mut Driver,
     arrivals: &Receiver<Arrival>,
-) -> Result<Histogram<u64>, EndToEndError> {
+) -> Result<EndToEndReport, EndToEndError> {
     let mut latency_us = Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("bounds and digits are in range");
     let mut producer = Producer::new(load.producer);
     driver.client.want_topic(&load.topic);
@@ -181,6 +211,7 @@ fn write(
     let (mut sent, mut arrived) = (0, 0);
     let mut due: BTreeMap<u64, Instant> = BTreeMap::new();
     let mut begun: Option<Instant> = None;
+    let (mut first_due, mut last_at): (Option<Instant>, Option<Instant>) = (None, None);
     let mut last_sign = Instant::now();
     let mut value = value(0, load.record_bytes);
     while arrived < all {
@@ -193,6 +224,8 @@ fn write(
                     let was_due = due.remove(&number).filter(|_| is_whole).ok_or(EndToEndError::Changed(number))?;
                     arrived += 1;
                     if number >= load.warmup_records {
+                        first_due = Some(first_due.map_or(was_due, |first| first.min(was_due)));
+                        last_at = Some(last_at.map_or(at, |last| last.max(at)));
                         let us = at.saturating_duration_since(was_due).as_micros();
                         latency_us.saturating_record(u64::try_from(us).unwrap_or(u64::MAX));
                     }
@@ -245,7 +278,8 @@ fn write(
             driver.turn([producer.poll_timeout(now), paced, Some(look)].into_iter().flatten().min());
         }
     }
-    Ok(latency_us)
+    let seconds = first_due.zip(last_at).map_or(0.0, |(first, last)| (last - first).as_secs_f64());
+    Ok(EndToEndReport { latency_us, bytes: load.records * load.record_bytes as u64, seconds })
 }
 
 /// Time from the first record's turn to that of record `number`.

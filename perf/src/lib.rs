@@ -7,5 +7,7 @@ pub mod consumer;
 pub mod driver;
 pub mod end_to_end;
 pub mod groups;
+pub mod hgrm;
 pub mod producer;
 pub mod reader;
+pub mod slo;

@@ -14,9 +14,8 @@ use corelane_core::client::{
 use hdrhistogram::Histogram;
 
 use crate::driver::Driver;
+use crate::slo::Measured;
 
-/// Time between two interim reports.
-const REPORT_INTERVAL_MS: u64 = 5_000;
 /// Time that a topic which is not there has to appear: a broker may create it when it is named.
 const TOPIC_APPEARS_MS: u64 = 5_000;
 /// Records that are made in one go before the sockets are looked at.
@@ -31,6 +30,10 @@ pub struct ProducerLoad {
     pub topic: String,
     /// Records in all.
     pub records: u64,
+    /// How many of them come before what is reported as the steady state.
+    pub warmup_records: u64,
+    /// Milliseconds between two interim reports.
+    pub report_interval_ms: u64,
     /// Bytes of each value.
     pub record_bytes: usize,
     /// Records a second; `None` is as fast as possible.
@@ -102,6 +105,12 @@ impl Report {
         self.latency_us.value_at_quantile(quantile) as f64 / 1e3
     }
 
+    /// Whether anything was acknowledged in that time.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
     fn add(&mut self, bytes: usize, latency_ns: u64) {
         self.records += 1;
         self.bytes += bytes as u64;
@@ -109,23 +118,47 @@ impl Report {
     }
 }
 
-/// A record on its way: its number and when it was due.
+impl Measured for Report {
+    fn latency_us(&self, quantile: f64) -> Option<f64> {
+        Some(self.latency_us.value_at_quantile(quantile) as f64)
+    }
+
+    fn mean_us(&self) -> Option<f64> {
+        Some(self.latency_us.mean())
+    }
+
+    fn bytes_rate(&self) -> f64 {
+        self.bytes as f64 / self.seconds.max(f64::MIN_POSITIVE)
+    }
+
+    fn records_rate(&self) -> f64 {
+        self.rate()
+    }
+}
+
+/// A record on its way: its id, its place in the load, and when it was due.
 struct Underway {
     id: u64,
+    number: u64,
     due: Monotonic,
 }
 
-/// Sends the whole load, calling `interim` every few seconds with what was acknowledged since the last time, and gives
-/// the report of all of it.
+/// Sends the whole load, calling `interim` now and then with what was acknowledged since the last time; gives the report
+/// of all of it, and that of what came after the warm-up.
 ///
 /// # Errors
 /// What kept a record from being acknowledged.
-pub fn run(driver: &mut Driver, load: &ProducerLoad, mut interim: impl FnMut(&Report)) -> Result<Report, LoadError> {
+pub fn run(
+    driver: &mut Driver,
+    load: &ProducerLoad,
+    mut interim: impl FnMut(&Report),
+) -> Result<(Report, Report), LoadError> {
     wait_for_topic(driver, &load.topic)?;
     let payload = payload(load.record_bytes);
     let mut producer = Producer::new(load.options);
     let mut underway: VecDeque<Underway> = VecDeque::new();
-    let (mut total, mut window) = (Report::new(), Report::new());
+    let (mut total, mut steady, mut window) = (Report::new(), Report::new(), Report::new());
+    let mut steady_start = None;
     let start = driver.now();
     let mut window_start = start;
     let mut sent = 0;
@@ -141,7 +174,7 @@ pub fn run(driver: &mut Driver, load: &ProducerLoad, mut interim: impl FnMut(&Re
             // Any bits do for spreading records over partitions.
             let random = (now.0 >> 10) as u32 ^ sent as u32;
             match producer.append(now, &driver.client, &load.topic, None, &record, random) {
-                Ok(id) => underway.push_back(Underway { id: id.0, due }),
+                Ok(id) => underway.push_back(Underway { id: id.0, number: sent, due }),
                 Err(AppendError::BufferFull | AppendError::TopicUnknown) => break,
                 Err(AppendError::Topic(code)) if code.is_retriable() => break,
                 Err(error) => return Err(LoadError::Record(error)),
@@ -165,10 +198,14 @@ pub fn run(driver: &mut Driver, load: &ProducerLoad, mut interim: impl FnMut(&Re
                 let latency_ns = now.since_ns(record.due);
                 total.add(load.record_bytes, latency_ns);
                 window.add(load.record_bytes, latency_ns);
+                if record.number >= load.warmup_records {
+                    steady_start.get_or_insert(record.due);
+                    steady.add(load.record_bytes, latency_ns);
+                }
             }
         }
         let now = driver.now();
-        if now.since_ns(window_start) > REPORT_INTERVAL_MS * 1_000_000 {
+        if now.since_ns(window_start) > load.report_interval_ms * 1_000_000 {
             window.seconds = now.since_ns(window_start) as f64 / 1e9;
             interim(&window);
             window = Report::new();
@@ -176,7 +213,8 @@ pub fn run(driver: &mut Driver, load: &ProducerLoad, mut interim: impl FnMut(&Re
         }
         if sent == load.records && producer.is_idle() {
             total.seconds = now.since_ns(start) as f64 / 1e9;
-            return Ok(total);
+            steady.seconds = steady_start.map_or(0.0, |begun| now.since_ns(begun) as f64 / 1e9);
+            return Ok((total, steady));
         }
         producer.advance(now, &mut driver.client);
         let next_due = load.rate.filter(|_| sent < load.records).map(|rate| start_of(start, sent, rate));

@@ -19,6 +19,24 @@ fn loads_count_what_they_move() {
     let report = broker.ok("perf producer", &producer, b"");
     assert!(report.starts_with("2000 records sent, "), "{report}");
 
+    let folder = broker.directory();
+    let hgrm = folder.join("../producer.hgrm");
+    let warmed = ["--topic", "warm", "--num-records", "500", "--warmup-records", "100", "--record-size", "10"];
+    let more = ["--json", "--slo", "p99<60s,throughput>1records/s", "--hgrm", hgrm.to_str().unwrap()];
+    let steady = broker.ok("perf producer", &[&warmed[..], &more[..]].concat(), b"");
+    assert_eq!((field(&steady, "records"), field(&steady, "bytes")), (400.0, 4_000.0), "{steady}");
+    assert!(std::fs::read_to_string(&hgrm).unwrap().contains("Total count    =          400"));
+    let text = broker.ok("perf producer", &warmed, b"");
+    assert!(text.lines().last().unwrap().starts_with("400 steady state records sent, "), "{text}");
+    let output =
+        broker.run("perf producer", &[&warmed[..], &["--slo", "p50<0us,max<60s,throughput>1GB/s"]].concat(), b"");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said.contains("p50<0us was missed") && said.contains("throughput>1GB/s") && !said.contains("max"),
+        "{said}"
+    );
+
     // Twice the same group: the second time begins where the first one ended.
     let consumer = ["--topic", "load", "--group", "readers", "--num-records", "1500", "--json"];
     let read = broker.ok("perf consumer", &consumer, b"");

@@ -10,6 +10,7 @@ use corelane_perf::reader::GroupReader;
 use jiff::Zoned;
 use serde::Serialize;
 
+use super::outcome::SloArguments;
 use crate::arguments::ClusterArguments;
 use crate::failure::Failure;
 use crate::time::wall_clock;
@@ -51,6 +52,8 @@ pub(crate) struct ConsumerArguments {
     /// Leave the names of the columns out.
     #[arg(long)]
     hide_header: bool,
+    #[command(flatten)]
+    slo: SloArguments,
     /// Print the result as a JSON object.
     #[arg(long, short = 'J', conflicts_with = "show_detailed_stats")]
     json: bool,
@@ -128,7 +131,7 @@ impl ConsumerArguments {
             return Err(Failure::new(format!("{missing} records did not come: nothing did for {ms} ms"))
                 .remedy("Read fewer with --num-records, or wait longer with --timeout."));
         }
-        Ok(())
+        self.slo.check(&total)
     }
 }
 

@@ -9,6 +9,7 @@ use corelane_core::record::Compression;
 use corelane_perf::end_to_end::{self, EndToEndLoad, NUMBER_BYTES};
 use serde::Serialize;
 
+use super::outcome::{HgrmArguments, SloArguments};
 use crate::arguments::ClusterArguments;
 use crate::failure::Failure;
 use crate::produce::{CodecName, parse_acks};
@@ -53,6 +54,10 @@ pub(crate) struct EndToEndArguments {
     /// Milliseconds without an arrival after which it gives up.
     #[arg(long, value_name = "MS", default_value_t = 60_000)]
     timeout: u64,
+    #[command(flatten)]
+    slo: SloArguments,
+    #[command(flatten)]
+    hgrm: HgrmArguments,
     /// Print the result as a JSON object; latencies in milliseconds.
     #[arg(long, short = 'J')]
     json: bool,
@@ -96,8 +101,9 @@ impl EndToEndArguments {
             consumer: ConsumerOptions::default(),
             patience: Duration::from_millis(self.timeout),
         };
-        let latency_us =
-            end_to_end::run(&load).map_err(|error| Failure::new(format!("topic {}: {error}", self.topic)))?;
+        let report = end_to_end::run(&load).map_err(|error| Failure::new(format!("topic {}: {error}", self.topic)))?;
+        let latency_us = &report.latency_us;
+        self.hgrm.write(latency_us)?;
         let ms = |quantile: f64| latency_us.value_at_quantile(quantile) as f64 / 1e3;
         let outcome = Outcome {
             topic: &self.topic,
@@ -113,7 +119,7 @@ impl EndToEndArguments {
         let mut out = std::io::stdout().lock();
         if self.json {
             writeln!(out, "{}", serde_json::to_string(&outcome).map_err(std::io::Error::other)?)?;
-            return Ok(());
+            return self.slo.check(&report);
         }
         let Outcome { avg_ms, p50_ms, p95_ms, p99_ms, p999_ms, p9999_ms, max_ms, .. } = outcome;
         // The first two lines are those of Kafka's tool, which knows whole milliseconds only.
@@ -124,6 +130,6 @@ impl EndToEndArguments {
             "{p50_ms:.3} ms 50th, {p95_ms:.3} ms 95th, {p99_ms:.3} ms 99th, {p999_ms:.3} ms 99.9th, \
              {p9999_ms:.3} ms 99.99th, {max_ms:.3} ms max"
         )?;
-        Ok(())
+        self.slo.check(&report)
     }
 }

@@ -3,6 +3,7 @@
 mod consumer;
 mod end_to_end;
 mod groups;
+mod outcome;
 mod producer;
 
 use clap::{Args, Subcommand};

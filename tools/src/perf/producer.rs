@@ -6,7 +6,9 @@ use clap::Args;
 use corelane_core::client::{Acks, ProducerOptions};
 use corelane_core::record::Compression;
 use corelane_perf::producer::{self, LoadError, ProducerLoad, Report};
+use serde::Serialize;
 
+use super::outcome::{HgrmArguments, SloArguments};
 use crate::arguments::ClusterArguments;
 use crate::failure::Failure;
 use crate::produce::{CodecName, parse_acks};
@@ -28,6 +30,12 @@ pub(super) struct ProducerArguments {
     /// Records a second; -1 is as many as possible. Latency counts from when a record was due.
     #[arg(long, value_name = "RATE", default_value_t = -1, allow_hyphen_values = true)]
     throughput: i64,
+    /// How many of the records come before the steady state, which is reported on a line of its own.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    warmup_records: u64,
+    /// Milliseconds between two lines about what was sent since.
+    #[arg(long, value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..))]
+    reporting_interval: u64,
     /// Codec of the batches.
     #[arg(long, short = 'z', value_enum, value_name = "CODEC", default_value = "none")]
     codec: CodecName,
@@ -40,15 +48,44 @@ pub(super) struct ProducerArguments {
     /// Bytes of a batch, before compression.
     #[arg(long, value_name = "BYTES", default_value_t = 65_536)]
     batch_size: usize,
+    #[command(flatten)]
+    slo: SloArguments,
+    #[command(flatten)]
+    hgrm: HgrmArguments,
+    /// Print the result, of the steady state if there is a warm-up, as a JSON object; latencies in milliseconds.
+    #[arg(long, short = 'J')]
+    json: bool,
+}
+
+/// The result, with stable names.
+#[derive(Serialize)]
+struct Outcome<'a> {
+    topic: &'a str,
+    records: u64,
+    bytes: u64,
+    seconds: f64,
+    avg_ms: f64,
+    p50_ms: f64,
+    p95_ms: f64,
+    p99_ms: f64,
+    p999_ms: f64,
+    p9999_ms: f64,
+    max_ms: f64,
 }
 
 impl ProducerArguments {
     /// Puts the load on and reports.
     pub(super) fn run(&self) -> Result<(), Failure> {
+        if self.warmup_records >= self.num_records {
+            return Err(Failure::new(format!("--warmup-records {}: no record is left to report", self.warmup_records))
+                .remedy("Use fewer than --num-records."));
+        }
         let mut driver = self.cluster.driver(true);
         let load = ProducerLoad {
             topic: self.topic.clone(),
             records: self.num_records,
+            warmup_records: self.warmup_records,
+            report_interval_ms: self.reporting_interval,
             record_bytes: self.record_size,
             rate: u64::try_from(self.throughput).ok().filter(|rate| *rate > 0),
             options: ProducerOptions {
@@ -59,7 +96,10 @@ impl ProducerArguments {
                 ..ProducerOptions::default()
             },
         };
-        let report = producer::run(&mut driver, &load, |window| {
+        let reports = producer::run(&mut driver, &load, |window| {
+            if self.json || window.is_empty() {
+                return;
+            }
             // Nobody reading the interim lines is no reason to stop.
             let _ = writeln!(
                 std::io::stdout().lock(),
@@ -71,20 +111,48 @@ impl ProducerArguments {
                 window.latency_ms(1.0)
             );
         });
-        let report = report.map_err(|error| match error {
+        let (total, steady) = reports.map_err(|error| match error {
             LoadError::Cluster(error) => error.into(),
             LoadError::Topic(code) => Failure::of_topic(&self.topic, code, ""),
             other => Failure::new(other.to_string()),
         })?;
-        write_report(&report)?;
+        let counted = if self.warmup_records > 0 { &steady } else { &total };
+        self.hgrm.write(&counted.latency_us)?;
+        if self.json {
+            self.write_json(counted)?;
+        } else {
+            write_report(&total, "")?;
+            if self.warmup_records > 0 {
+                write_report(&steady, "steady state ")?;
+            }
+        }
+        self.slo.check(counted)
+    }
+
+    fn write_json(&self, report: &Report) -> Result<(), Failure> {
+        let outcome = Outcome {
+            topic: &self.topic,
+            records: report.records,
+            bytes: report.bytes,
+            seconds: report.seconds,
+            avg_ms: report.latency_us.mean() / 1e3,
+            p50_ms: report.latency_ms(0.5),
+            p95_ms: report.latency_ms(0.95),
+            p99_ms: report.latency_ms(0.99),
+            p999_ms: report.latency_ms(0.999),
+            p9999_ms: report.latency_ms(0.9999),
+            max_ms: report.latency_ms(1.0),
+        };
+        let line = serde_json::to_string(&outcome).map_err(std::io::Error::other)?;
+        writeln!(std::io::stdout().lock(), "{line}")?;
         Ok(())
     }
 }
 
-fn write_report(report: &Report) -> std::io::Result<()> {
+fn write_report(report: &Report, of: &str) -> std::io::Result<()> {
     writeln!(
         std::io::stdout().lock(),
-        "{} records sent, {:.6} records/sec ({:.2} MB/sec), {:.2} ms avg latency, {:.2} ms max latency, \
+        "{} {of}records sent, {:.6} records/sec ({:.2} MB/sec), {:.2} ms avg latency, {:.2} ms max latency, \
          {:.2} ms 50th, {:.2} ms 95th, {:.2} ms 99th, {:.2} ms 99.9th.",
         report.records,
         report.rate(),
