@@ -12,7 +12,7 @@ pub mod log;
 pub mod metadata;
 pub mod partition;
 pub mod record;
-pub mod ring;
+pub use corelane_ring as ring;
 pub mod session;
 #[cfg(any(test, feature = "test-support"))]
 pub mod test_support;

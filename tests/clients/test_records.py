@@ -12,6 +12,12 @@ from harness.records import assert_same, by_partition, every_shape, numbered
 from harness.topics import by_leader, create_topic
 
 
+@pytest.fixture(scope="module")
+def broker_of_module(module_brokers, broker_kind):
+    """Brokers on which a group of one, which is how kafkajs reads, need not wait for others."""
+    return module_brokers.share(broker_kind, **{"group.initial.rebalance.delay.ms": 0})
+
+
 def written(client, broker, topic, records, **how):
     """Writes what the client can express and returns what a consumer has to see, by partition."""
     records = [record for record in records if client.can_express(record)]

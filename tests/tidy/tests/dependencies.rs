@@ -13,6 +13,7 @@ const CORE_MAY_USE: &[&str] = &[
     "cfg-if",
     "corelane-core",
     "corelane-protocol",
+    "corelane-ring",
     "crc32c",
     "crc32fast",
     "flate2",
