@@ -119,7 +119,8 @@ def test_a_second_signal_ends_it_at_once(corelane, clients):
         time.sleep(0.5)
         assert process.poll() is None, "it waits for the answer to be taken"
         process.send_signal(signal.SIGINT)
-        assert process.wait(1) == -signal.SIGINT
+        # The status tells: a clean stop, some seconds later, has another one. The end itself waits for a sync in progress.
+        assert process.wait(10) == -signal.SIGINT
     assert not (broker.directory / ".kafka_cleanshutdown").exists()
     broker.start()
     assert len(clients["confluent-kafka"].consume(broker.address, "t", 0)) == len(large)
