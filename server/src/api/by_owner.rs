@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 
 use corelane_core::base::ShardId;
+use corelane_core::protocol::ErrorCode;
 
 use crate::local::all_of;
 
@@ -22,6 +23,17 @@ impl<P, T> ByOwner<P, T> {
         let (places, items) = self.owners.entry(owner).or_default();
         places.push(place);
         items.push(item);
+    }
+
+    /// The same where there may be nobody to ask here: the error of `route`, or none if a result will come.
+    pub(super) fn add_routed(&mut self, route: Result<ShardId, ErrorCode>, place: P, item: T) -> ErrorCode {
+        match route {
+            Ok(owner) => {
+                self.add(owner, place, item);
+                ErrorCode::NONE
+            }
+            Err(error) => error,
+        }
     }
 
     /// The shards that are to be asked.

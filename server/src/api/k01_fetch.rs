@@ -259,14 +259,13 @@ async fn ask_owners<S: Sys>(
         });
         match partition {
             Ok(partition) if catalog.has_partition(partition) => {
-                let failed = match view.route(partition) {
-                    Ok(owner) => {
-                        questions.add(owner, (place, partition), ReadItem { partition, wanted: *wanted });
-                        ErrorCode::UNKNOWN_SERVER_ERROR
-                    }
-                    Err(elsewhere) => elsewhere,
-                };
-                results.push(ReadResult { leader: view.leader(partition), ..ReadResult::failed(failed) });
+                let route = view.route(partition);
+                let item = ReadItem { partition, wanted: *wanted };
+                results.push(match questions.add_routed(route, (place, partition), item) {
+                    // Until the owner's answer takes its place.
+                    ErrorCode::NONE => ReadResult::failed(ErrorCode::UNKNOWN_SERVER_ERROR),
+                    elsewhere => ReadResult { leader: view.leader(partition), ..ReadResult::failed(elsewhere) },
+                });
             }
             Ok(_) => results.push(ReadResult::failed(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)),
             Err(code) => results.push(ReadResult::failed(code)),

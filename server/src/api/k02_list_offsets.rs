@@ -68,13 +68,7 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
                 (Some(partition_key), Ok(target)) => {
                     let current_epoch = LeaderEpoch(partition.current_leader_epoch);
                     let item = ListItem { partition: partition_key, target, current_epoch };
-                    match view.route(partition_key) {
-                        Ok(owner) => {
-                            questions.add(owner, (topics.len(), partitions.len()), item);
-                            ErrorCode::NONE
-                        }
-                        Err(elsewhere) => elsewhere,
-                    }
+                    questions.add_routed(view.route(partition_key), (topics.len(), partitions.len()), item)
                 }
             };
             partitions.push(answer(request.version, index, failed(error)));
@@ -118,13 +112,7 @@ async fn serve_by_segments<S: Sys>(shard: &Rc<Shard<S>>, request: &Request, aske
                 (Some(time), Some(partition_key)) => {
                     let count_max = usize::try_from(partition.max_num_offsets).unwrap_or(0);
                     let item = SegmentsItem { partition: partition_key, time, count_max };
-                    match view.route(partition_key) {
-                        Ok(owner) => {
-                            questions.add(owner, (topics.len(), partitions.len()), item);
-                            ErrorCode::NONE
-                        }
-                        Err(elsewhere) => elsewhere,
-                    }
+                    questions.add_routed(view.route(partition_key), (topics.len(), partitions.len()), item)
                 }
             };
             let error_code = error.0;

@@ -50,13 +50,7 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
                 (None, Some(key)) => {
                     let before = (partition.offset != HIGH_WATERMARK).then_some(Offset(partition.offset));
                     let item = DeleteRecordsItem { partition: key, before };
-                    match view.route(key) {
-                        Ok(owner) => {
-                            questions.add(owner, (topics.len(), partitions.len()), item);
-                            ErrorCode::NONE
-                        }
-                        Err(elsewhere) => elsewhere,
-                    }
+                    questions.add_routed(view.route(key), (topics.len(), partitions.len()), item)
                 }
             };
             partitions.push(answer(index, Err(error)));

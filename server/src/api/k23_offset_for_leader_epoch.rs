@@ -28,20 +28,18 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
             let key = known
                 .map(|known| PartitionKey { topic: known.image.id, index: PartitionIndex(partition.partition) })
                 .filter(|key| catalog.has_partition(*key));
-            let route = key.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION).and_then(|key| Ok((key, view.route(key)?)));
-            if let Ok((key, owner)) = route {
-                let item = EpochEndItem {
-                    partition: key,
-                    epoch: LeaderEpoch(partition.leader_epoch),
-                    current_epoch: LeaderEpoch(partition.current_leader_epoch),
-                };
-                questions.add(owner, (topics.len(), partitions.len()), item);
-            }
-            let refused = EpochEndResult {
-                error: route.err().unwrap_or(ErrorCode::NONE),
-                epoch: LeaderEpoch::NONE,
-                end: Offset(-1),
+            let error = match key {
+                Some(key) => {
+                    let item = EpochEndItem {
+                        partition: key,
+                        epoch: LeaderEpoch(partition.leader_epoch),
+                        current_epoch: LeaderEpoch(partition.current_leader_epoch),
+                    };
+                    questions.add_routed(view.route(key), (topics.len(), partitions.len()), item)
+                }
+                None => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
             };
+            let refused = EpochEndResult { error, epoch: LeaderEpoch::NONE, end: Offset(-1) };
             partitions.push(answer(partition.partition, refused));
         }
         topics.push(OffsetForLeaderTopicResult { topic: topic.topic.clone(), partitions });

@@ -28,11 +28,11 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
             let key = known
                 .map(|known| PartitionKey { topic: known.image.id, index: PartitionIndex(*index) })
                 .filter(|key| catalog.has_partition(*key));
-            let route = key.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION).and_then(|key| Ok((key, view.route(key)?)));
-            if let Ok((key, owner)) = route {
-                questions.add(owner, (topics.len(), partitions.len()), key);
-            }
-            partitions.push(refused(*index, route.err().unwrap_or(ErrorCode::NONE)));
+            let error = match key {
+                Some(key) => questions.add_routed(view.route(key), (topics.len(), partitions.len()), key),
+                None => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            };
+            partitions.push(refused(*index, error));
         }
         topics.push(TopicResponse { name: topic.name.clone(), partitions });
     }
