@@ -13,18 +13,15 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use corelane_core::base::{Monotonic, Timestamp};
+use corelane_core::base::Monotonic;
 use corelane_core::client::{
     AppendError, Client, ClientConfig, Consumer, ConsumerOptions, DeliveryError, Producer, ProducerOptions,
     RecordToSend, StartOffset,
 };
-use hdrhistogram::Histogram;
 
 use crate::driver::{Driver, Waker};
-use crate::slo::Measured;
+use crate::report::{Report, pace, wall_clock};
 
-/// Longest latency that is told apart, in microseconds.
-const LATENCY_US_MAX: u64 = 3_600_000_000;
 /// Bytes that the number of a record takes at the start of its value.
 pub const NUMBER_BYTES: usize = 8;
 /// Milliseconds after which the reader looks whether it is still wanted.
@@ -92,40 +89,12 @@ enum Arrival {
     Failed(String),
 }
 
-/// What it came to, of the records that count.
-#[derive(Clone, Debug)]
-pub struct EndToEndReport {
-    /// Latencies in microseconds.
-    pub latency_us: Histogram<u64>,
-    /// Bytes of the values.
-    pub bytes: u64,
-    /// From when the first of them was due to when the last one had arrived.
-    pub seconds: f64,
-}
-
-impl Measured for EndToEndReport {
-    fn latency_us(&self, quantile: f64) -> Option<f64> {
-        Some(self.latency_us.value_at_quantile(quantile) as f64)
-    }
-
-    fn mean_us(&self) -> Option<f64> {
-        Some(self.latency_us.mean())
-    }
-
-    fn bytes_rate(&self) -> f64 {
-        self.bytes as f64 / self.seconds.max(f64::MIN_POSITIVE)
-    }
-
-    fn records_rate(&self) -> f64 {
-        self.latency_us.len() as f64 / self.seconds.max(f64::MIN_POSITIVE)
-    }
-}
-
-/// Sends and awaits all records.
+/// Sends and awaits all records; the report is of those that count, and its time goes from when the first of them was due to
+/// when the last one had arrived.
 ///
 /// # Errors
 /// A record was refused, lost or changed, or the cluster cannot be reached.
-pub fn run(load: &EndToEndLoad) -> Result<EndToEndReport, EndToEndError> {
+pub fn run(load: &EndToEndLoad) -> Result<Report, EndToEndError> {
     let mut driver = Driver::new(Client::new(load.cluster.clone()));
     let (sender, arrivals) = channel();
     let waker = driver.waker();
@@ -199,12 +168,8 @@ fn read(load: &EndToEndLoad, sender: &Sender<Arrival>, waker: &Waker, is_over: &
 }
 
 /// Sends the records and takes note of when they come.
-fn write(
-    load: &EndToEndLoad,
-    driver: &mut Driver,
-    arrivals: &Receiver<Arrival>,
-) -> Result<EndToEndReport, EndToEndError> {
-    let mut latency_us = Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("bounds and digits are in range");
+fn write(load: &EndToEndLoad, driver: &mut Driver, arrivals: &Receiver<Arrival>) -> Result<Report, EndToEndError> {
+    let mut report = Report::new();
     let mut producer = Producer::new(load.producer);
     driver.client.want_topic(&load.topic);
     let all = load.warmup_records + load.records;
@@ -226,8 +191,7 @@ fn write(
                     if number >= load.warmup_records {
                         first_due = Some(first_due.map_or(was_due, |first| first.min(was_due)));
                         last_at = Some(last_at.map_or(at, |last| last.max(at)));
-                        let us = at.saturating_duration_since(was_due).as_micros();
-                        latency_us.saturating_record(u64::try_from(us).unwrap_or(u64::MAX));
+                        report.add(load.record_bytes, at.saturating_duration_since(was_due));
                     }
                 }
             }
@@ -278,25 +242,14 @@ fn write(
             driver.turn([producer.poll_timeout(now), paced, Some(look)].into_iter().flatten().min());
         }
     }
-    let seconds = first_due.zip(last_at).map_or(0.0, |(first, last)| (last - first).as_secs_f64());
-    Ok(EndToEndReport { latency_us, bytes: load.records * load.record_bytes as u64, seconds })
-}
-
-/// Time from the first record's turn to that of record `number`.
-fn pace(number: u64, rate: u64) -> Duration {
-    let ns = u128::from(number) * 1_000_000_000 / u128::from(rate.max(1));
-    Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX))
+    report.seconds = first_due.zip(last_at).map_or(0.0, |(first, last)| (last - first).as_secs_f64());
+    Ok(report)
 }
 
 /// The value of a record: its number, and bytes that tell a cut or shifted value.
 fn value(number: u64, bytes: usize) -> Vec<u8> {
     let rest = (NUMBER_BYTES..bytes).map(|at| b'A' + (at % 23) as u8);
     number.to_be_bytes().into_iter().chain(rest).collect()
-}
-
-fn wall_clock() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
@@ -308,11 +261,5 @@ mod tests {
         assert_eq!(value(7, 8), 7_u64.to_be_bytes());
         assert_eq!(value(7, 100).len(), 100);
         assert_ne!(value(7, 100)[8..], value(7, 101)[8..]);
-    }
-
-    #[test]
-    fn records_are_due_at_an_even_pace() {
-        assert_eq!(pace(0, 1_000), Duration::ZERO);
-        assert_eq!(pace(2_500, 1_000), Duration::from_millis(2_500));
     }
 }

@@ -10,4 +10,5 @@ pub mod groups;
 pub mod hgrm;
 pub mod producer;
 pub mod reader;
+pub mod report;
 pub mod slo;

@@ -6,22 +6,20 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::time::Duration;
 
-use corelane_core::base::{Monotonic, Timestamp};
+use corelane_core::base::Monotonic;
 use corelane_core::client::{
     AppendError, Delivery, DeliveryError, ErrorCode, Producer, ProducerOptions, RecordToSend, RequestError,
 };
-use hdrhistogram::Histogram;
 
 use crate::driver::Driver;
-use crate::slo::Measured;
+use crate::report::{Report, pace, wall_clock};
 
 /// Time that a topic which is not there has to appear: a broker may create it when it is named.
 const TOPIC_APPEARS_MS: u64 = 5_000;
 /// Records that are made in one go before the sockets are looked at.
 const BURST_RECORDS_MAX: u64 = 1_000;
-/// Longest latency that is told apart, in microseconds.
-const LATENCY_US_MAX: u64 = 3_600_000_000;
 
 /// What to send.
 #[derive(Clone, Debug)]
@@ -68,74 +66,6 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
-/// Records acknowledged in some time, and their latencies.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// How many.
-    pub records: u64,
-    /// Bytes of their values.
-    pub bytes: u64,
-    /// Length of the time in seconds.
-    pub seconds: f64,
-    /// Latencies in microseconds, from when each record was due to its acknowledgement.
-    pub latency_us: Histogram<u64>,
-}
-
-impl Report {
-    fn new() -> Self {
-        let latency_us = Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("bounds and digits are in range");
-        Self { records: 0, bytes: 0, seconds: 0.0, latency_us }
-    }
-
-    /// Acknowledged records a second.
-    #[must_use]
-    pub fn rate(&self) -> f64 {
-        self.records as f64 / self.seconds.max(f64::MIN_POSITIVE)
-    }
-
-    /// Acknowledged megabytes (of 1,048,576 bytes, as kafka-producer-perf-test counts) a second.
-    #[must_use]
-    pub fn megabytes_rate(&self) -> f64 {
-        self.bytes as f64 / 1_048_576.0 / self.seconds.max(f64::MIN_POSITIVE)
-    }
-
-    /// A quantile of the latency in milliseconds; 1 is the largest.
-    #[must_use]
-    pub fn latency_ms(&self, quantile: f64) -> f64 {
-        self.latency_us.value_at_quantile(quantile) as f64 / 1e3
-    }
-
-    /// Whether anything was acknowledged in that time.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.records == 0
-    }
-
-    fn add(&mut self, bytes: usize, latency_ns: u64) {
-        self.records += 1;
-        self.bytes += bytes as u64;
-        self.latency_us.saturating_record(latency_ns / 1_000);
-    }
-}
-
-impl Measured for Report {
-    fn latency_us(&self, quantile: f64) -> Option<f64> {
-        Some(self.latency_us.value_at_quantile(quantile) as f64)
-    }
-
-    fn mean_us(&self) -> Option<f64> {
-        Some(self.latency_us.mean())
-    }
-
-    fn bytes_rate(&self) -> f64 {
-        self.bytes as f64 / self.seconds.max(f64::MIN_POSITIVE)
-    }
-
-    fn records_rate(&self) -> f64 {
-        self.rate()
-    }
-}
-
 /// A record on its way: its id, its place in the load, and when it was due.
 struct Underway {
     id: u64,
@@ -166,7 +96,7 @@ pub fn run(
         let now = driver.now();
         let mut burst = 0;
         while sent < load.records && burst < BURST_RECORDS_MAX {
-            let due = load.rate.map_or(now, |rate| start_of(start, sent, rate));
+            let due = load.rate.map_or(now, |rate| due_at(start, sent, rate));
             if due > now {
                 break;
             }
@@ -195,12 +125,12 @@ pub fn run(
             for id in records {
                 let Some(at) = underway.iter().position(|record| record.id == id.0) else { continue };
                 let Some(record) = underway.swap_remove_front(at) else { continue };
-                let latency_ns = now.since_ns(record.due);
-                total.add(load.record_bytes, latency_ns);
-                window.add(load.record_bytes, latency_ns);
+                let latency = Duration::from_nanos(now.since_ns(record.due));
+                total.add(load.record_bytes, latency);
+                window.add(load.record_bytes, latency);
                 if record.number >= load.warmup_records {
-                    steady_start.get_or_insert(record.due);
-                    steady.add(load.record_bytes, latency_ns);
+                    steady_start = Some(steady_start.map_or(record.due, |first: Monotonic| first.min(record.due)));
+                    steady.add(load.record_bytes, latency);
                 }
             }
         }
@@ -217,7 +147,7 @@ pub fn run(
             return Ok((total, steady));
         }
         producer.advance(now, &mut driver.client);
-        let next_due = load.rate.filter(|_| sent < load.records).map(|rate| start_of(start, sent, rate));
+        let next_due = load.rate.filter(|_| sent < load.records).map(|rate| due_at(start, sent, rate));
         let more_now = load.rate.is_none() && burst == BURST_RECORDS_MAX;
         let wake = [producer.poll_timeout(now), next_due, more_now.then_some(now)].into_iter().flatten().min();
         driver.turn(wake);
@@ -225,14 +155,8 @@ pub fn run(
 }
 
 /// When record number `sent` is due.
-fn start_of(start: Monotonic, sent: u64, rate: u64) -> Monotonic {
-    let ns = u128::from(sent) * 1_000_000_000 / u128::from(rate.max(1));
-    Monotonic(start.0.saturating_add(u64::try_from(ns).unwrap_or(u64::MAX)))
-}
-
-fn wall_clock() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+fn due_at(start: Monotonic, sent: u64, rate: u64) -> Monotonic {
+    Monotonic(start.0.saturating_add(u64::try_from(pace(sent, rate).as_nanos()).unwrap_or(u64::MAX)))
 }
 
 /// Printable bytes in which no codec finds much to save.
@@ -261,30 +185,5 @@ fn wait_for_topic(driver: &mut Driver, topic: &str) -> Result<(), LoadError> {
             Some(Err(code)) if !code.is_retriable() || driver.now() >= deadline => return Err(LoadError::Topic(*code)),
             _ => {}
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn records_are_due_at_an_even_pace() {
-        let start = Monotonic(7);
-        assert_eq!(start_of(start, 0, 1_000), start);
-        assert_eq!(start_of(start, 1, 1_000), start.plus_ms(1));
-        assert_eq!(start_of(start, 2_500, 1_000), start.plus_ms(2_500));
-    }
-
-    #[test]
-    fn a_report_tells_rates_and_quantiles() {
-        let mut report = Report::new();
-        for ms in 1..=100 {
-            report.add(1_048_576, ms * 1_000_000);
-        }
-        report.seconds = 2.0;
-        assert_eq!((report.rate(), report.megabytes_rate()), (50.0, 50.0));
-        assert!((report.latency_ms(0.5) - 50.0).abs() < 0.1);
-        assert!((report.latency_ms(1.0) - 100.0).abs() < 0.1);
     }
 }

@@ -20,7 +20,7 @@ use crate::admin::Admin;
 use crate::arguments::ClusterArguments;
 use crate::failure::Failure;
 use crate::output::{OutputArguments, line, print_json, table};
-use crate::time::wall_clock;
+use corelane_perf::report::wall_clock;
 
 /// Kafka's name of each level of `metadata.version`, from 7 on.
 const METADATA_VERSIONS: &[&str] = &[

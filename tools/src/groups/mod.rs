@@ -192,7 +192,9 @@ impl ResetOptions {
             }
             (_, Some(offset), ..) => Where::Offset(Offset(*offset)),
             (_, _, Some(count), ..) => Where::Shift(*count),
-            (_, _, _, Some(ms), _) => Where::Time(corelane_core::base::Timestamp(crate::time::wall_clock().0 - ms)),
+            (_, _, _, Some(ms), _) => {
+                Where::Time(corelane_core::base::Timestamp(corelane_perf::report::wall_clock().0 - ms))
+            }
             (_, _, _, _, Some(time)) => Where::Time(*time),
             _ if *to_earliest => Where::Earliest,
             _ if *to_latest => Where::Latest,

@@ -9,7 +9,7 @@ use crate::console_format::ConsoleFormat;
 use crate::consume::{Consume, Isolation, parse_offset};
 use crate::failure::Failure;
 use crate::format::Format;
-use crate::time::wall_clock;
+use corelane_perf::report::wall_clock;
 
 /// Print the records of a topic.
 #[derive(Debug, Parser)]

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::outcome::SloArguments;
 use crate::arguments::ClusterArguments;
 use crate::failure::Failure;
-use crate::time::wall_clock;
+use corelane_perf::report::wall_clock;
 
 const HEADER: &str = "start.time, end.time, data.consumed.in.MB, MB.sec, data.consumed.in.nMsg, nMsg.sec, \
                       rebalance.time.ms, fetch.time.ms, fetch.MB.sec, fetch.nMsg.sec";

@@ -4,15 +4,13 @@ use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
-use corelane_core::client::{Acks, ConsumerOptions, ProducerOptions};
-use corelane_core::record::Compression;
+use corelane_core::client::ConsumerOptions;
 use corelane_perf::end_to_end::{self, EndToEndLoad, NUMBER_BYTES};
-use serde::Serialize;
 
 use super::outcome::{HgrmArguments, SloArguments};
+use super::sending::{JsonReport, Rate, SendingArguments, parse_rate};
 use crate::arguments::ClusterArguments;
 use crate::failure::Failure;
-use crate::produce::{CodecName, parse_acks};
 
 /// Arguments of `corelane perf end-to-end`.
 #[derive(Args, Debug)]
@@ -33,24 +31,10 @@ pub(crate) struct EndToEndArguments {
     record_size: usize,
     /// Records a second, whatever becomes of those before; latency counts from when a record was due. -1 is one after the
     /// other, as kafka-e2e-latency does it.
-    #[arg(long, value_name = "RATE", default_value_t = -1, allow_hyphen_values = true)]
-    throughput: i64,
-    /// Whose word the producer waits for: nobody's (0), the leader's (1) or that of all replicas in sync.
-    #[arg(
-        long,
-        alias = "producer-acks",
-        value_name = "0|1|all",
-        default_value = "all",
-        value_parser = parse_acks,
-        allow_hyphen_values = true
-    )]
-    acks: Acks,
-    /// Codec of the batches.
-    #[arg(long, short = 'z', value_enum, value_name = "CODEC", default_value = "none")]
-    codec: CodecName,
-    /// Milliseconds that a batch waits for more records.
-    #[arg(long, value_name = "MS", default_value_t = 0)]
-    linger_ms: u64,
+    #[arg(long, value_name = "RATE", default_value = "-1", value_parser = parse_rate, allow_hyphen_values = true)]
+    throughput: Rate,
+    #[command(flatten)]
+    sending: SendingArguments,
     /// Milliseconds without an arrival after which it gives up.
     #[arg(long, value_name = "MS", default_value_t = 60_000)]
     timeout: u64,
@@ -61,20 +45,6 @@ pub(crate) struct EndToEndArguments {
     /// Print the result as a JSON object; latencies in milliseconds.
     #[arg(long, short = 'J')]
     json: bool,
-}
-
-/// The result, with stable names.
-#[derive(Serialize)]
-struct Outcome<'a> {
-    topic: &'a str,
-    records: u64,
-    avg_ms: f64,
-    p50_ms: f64,
-    p95_ms: f64,
-    p99_ms: f64,
-    p999_ms: f64,
-    p9999_ms: f64,
-    max_ms: f64,
 }
 
 impl EndToEndArguments {
@@ -91,44 +61,32 @@ impl EndToEndArguments {
             records: self.num_records,
             warmup_records: self.warmup_records,
             record_bytes: self.record_size,
-            rate: u64::try_from(self.throughput).ok().filter(|rate| *rate > 0),
-            producer: ProducerOptions {
-                acks: self.acks,
-                compression: Compression { codec: self.codec.codec(), level: None },
-                linger_ms: self.linger_ms,
-                ..ProducerOptions::default()
-            },
+            rate: self.throughput.0,
+            producer: self.sending.options(),
             consumer: ConsumerOptions::default(),
             patience: Duration::from_millis(self.timeout),
         };
         let report = end_to_end::run(&load).map_err(|error| Failure::new(format!("topic {}: {error}", self.topic)))?;
-        let latency_us = &report.latency_us;
-        self.hgrm.write(latency_us)?;
-        let ms = |quantile: f64| latency_us.value_at_quantile(quantile) as f64 / 1e3;
-        let outcome = Outcome {
-            topic: &self.topic,
-            records: self.num_records,
-            avg_ms: latency_us.mean() / 1e3,
-            p50_ms: ms(0.5),
-            p95_ms: ms(0.95),
-            p99_ms: ms(0.99),
-            p999_ms: ms(0.999),
-            p9999_ms: ms(0.9999),
-            max_ms: ms(1.0),
-        };
+        self.hgrm.write(&report.latency_us)?;
         let mut out = std::io::stdout().lock();
         if self.json {
-            writeln!(out, "{}", serde_json::to_string(&outcome).map_err(std::io::Error::other)?)?;
+            writeln!(out, "{}", JsonReport::line(&self.topic, &report)?)?;
             return self.slo.check(&report);
         }
-        let Outcome { avg_ms, p50_ms, p95_ms, p99_ms, p999_ms, p9999_ms, max_ms, .. } = outcome;
+        let ms = |quantile| report.latency_ms(quantile);
         // The first two lines are those of Kafka's tool, which knows whole milliseconds only.
-        writeln!(out, "Avg latency: {avg_ms:.4} ms")?;
-        writeln!(out, "Percentiles: 50th = {}, 99th = {}, 99.9th = {}", p50_ms as u64, p99_ms as u64, p999_ms as u64)?;
+        writeln!(out, "Avg latency: {:.4} ms", report.mean_ms())?;
+        let whole = [0.5, 0.99, 0.999].map(|quantile| ms(quantile) as u64);
+        writeln!(out, "Percentiles: 50th = {}, 99th = {}, 99.9th = {}", whole[0], whole[1], whole[2])?;
         writeln!(
             out,
-            "{p50_ms:.3} ms 50th, {p95_ms:.3} ms 95th, {p99_ms:.3} ms 99th, {p999_ms:.3} ms 99.9th, \
-             {p9999_ms:.3} ms 99.99th, {max_ms:.3} ms max"
+            "{:.3} ms 50th, {:.3} ms 95th, {:.3} ms 99th, {:.3} ms 99.9th, {:.3} ms 99.99th, {:.3} ms max",
+            ms(0.5),
+            ms(0.95),
+            ms(0.99),
+            ms(0.999),
+            ms(0.9999),
+            ms(1.0)
         )?;
         self.slo.check(&report)
     }

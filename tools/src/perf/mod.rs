@@ -5,6 +5,7 @@ mod end_to_end;
 mod groups;
 mod outcome;
 mod producer;
+mod sending;
 
 use clap::{Args, Subcommand};
 

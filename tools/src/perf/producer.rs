@@ -3,15 +3,14 @@
 use std::io::Write;
 
 use clap::Args;
-use corelane_core::client::{Acks, ProducerOptions};
-use corelane_core::record::Compression;
-use corelane_perf::producer::{self, LoadError, ProducerLoad, Report};
-use serde::Serialize;
+use corelane_perf::producer::{self, LoadError, ProducerLoad};
+use corelane_perf::report::Report;
+use corelane_perf::slo::Measured;
 
 use super::outcome::{HgrmArguments, SloArguments};
+use super::sending::{JsonReport, Rate, SendingArguments, parse_rate};
 use crate::arguments::ClusterArguments;
 use crate::failure::Failure;
-use crate::produce::{CodecName, parse_acks};
 
 /// Arguments of `corelane perf producer`.
 #[derive(Args, Debug)]
@@ -28,26 +27,16 @@ pub(super) struct ProducerArguments {
     #[arg(long, value_name = "BYTES")]
     record_size: usize,
     /// Records a second; -1 is as many as possible. Latency counts from when a record was due.
-    #[arg(long, value_name = "RATE", default_value_t = -1, allow_hyphen_values = true)]
-    throughput: i64,
+    #[arg(long, value_name = "RATE", default_value = "-1", value_parser = parse_rate, allow_hyphen_values = true)]
+    throughput: Rate,
     /// How many of the records come before the steady state, which is reported on a line of its own.
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     warmup_records: u64,
     /// Milliseconds between two lines about what was sent since.
     #[arg(long, value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..))]
     reporting_interval: u64,
-    /// Codec of the batches.
-    #[arg(long, short = 'z', value_enum, value_name = "CODEC", default_value = "none")]
-    codec: CodecName,
-    /// Whose word to wait for: nobody's (0), the leader's (1) or that of all replicas in sync.
-    #[arg(long, value_name = "0|1|all", default_value = "all", value_parser = parse_acks, allow_hyphen_values = true)]
-    acks: Acks,
-    /// Milliseconds that a batch waits for more records.
-    #[arg(long, value_name = "MS", default_value_t = 0)]
-    linger_ms: u64,
-    /// Bytes of a batch, before compression.
-    #[arg(long, value_name = "BYTES", default_value_t = 65_536)]
-    batch_size: usize,
+    #[command(flatten)]
+    sending: SendingArguments,
     #[command(flatten)]
     slo: SloArguments,
     #[command(flatten)]
@@ -55,22 +44,6 @@ pub(super) struct ProducerArguments {
     /// Print the result, of the steady state if there is a warm-up, as a JSON object; latencies in milliseconds.
     #[arg(long, short = 'J')]
     json: bool,
-}
-
-/// The result, with stable names.
-#[derive(Serialize)]
-struct Outcome<'a> {
-    topic: &'a str,
-    records: u64,
-    bytes: u64,
-    seconds: f64,
-    avg_ms: f64,
-    p50_ms: f64,
-    p95_ms: f64,
-    p99_ms: f64,
-    p999_ms: f64,
-    p9999_ms: f64,
-    max_ms: f64,
 }
 
 impl ProducerArguments {
@@ -87,14 +60,8 @@ impl ProducerArguments {
             warmup_records: self.warmup_records,
             report_interval_ms: self.reporting_interval,
             record_bytes: self.record_size,
-            rate: u64::try_from(self.throughput).ok().filter(|rate| *rate > 0),
-            options: ProducerOptions {
-                acks: self.acks,
-                compression: Compression { codec: self.codec.codec(), level: None },
-                linger_ms: self.linger_ms,
-                batch_bytes_max: self.batch_size,
-                ..ProducerOptions::default()
-            },
+            rate: self.throughput.0,
+            options: self.sending.options(),
         };
         let reports = producer::run(&mut driver, &load, |window| {
             if self.json || window.is_empty() {
@@ -105,9 +72,9 @@ impl ProducerArguments {
                 std::io::stdout().lock(),
                 "{} records sent, {:.1} records/sec ({:.2} MB/sec), {:.1} ms avg latency, {:.1} ms max latency.",
                 window.records,
-                window.rate(),
+                window.records_rate(),
                 window.megabytes_rate(),
-                window.latency_us.mean() / 1e3,
+                window.mean_ms(),
                 window.latency_ms(1.0)
             );
         });
@@ -119,7 +86,7 @@ impl ProducerArguments {
         let counted = if self.warmup_records > 0 { &steady } else { &total };
         self.hgrm.write(&counted.latency_us)?;
         if self.json {
-            self.write_json(counted)?;
+            writeln!(std::io::stdout().lock(), "{}", JsonReport::line(&self.topic, counted)?)?;
         } else {
             write_report(&total, "")?;
             if self.warmup_records > 0 {
@@ -127,25 +94,6 @@ impl ProducerArguments {
             }
         }
         self.slo.check(counted)
-    }
-
-    fn write_json(&self, report: &Report) -> Result<(), Failure> {
-        let outcome = Outcome {
-            topic: &self.topic,
-            records: report.records,
-            bytes: report.bytes,
-            seconds: report.seconds,
-            avg_ms: report.latency_us.mean() / 1e3,
-            p50_ms: report.latency_ms(0.5),
-            p95_ms: report.latency_ms(0.95),
-            p99_ms: report.latency_ms(0.99),
-            p999_ms: report.latency_ms(0.999),
-            p9999_ms: report.latency_ms(0.9999),
-            max_ms: report.latency_ms(1.0),
-        };
-        let line = serde_json::to_string(&outcome).map_err(std::io::Error::other)?;
-        writeln!(std::io::stdout().lock(), "{line}")?;
-        Ok(())
     }
 }
 
@@ -155,9 +103,9 @@ fn write_report(report: &Report, of: &str) -> std::io::Result<()> {
         "{} {of}records sent, {:.6} records/sec ({:.2} MB/sec), {:.2} ms avg latency, {:.2} ms max latency, \
          {:.2} ms 50th, {:.2} ms 95th, {:.2} ms 99th, {:.2} ms 99.9th.",
         report.records,
-        report.rate(),
+        report.records_rate(),
         report.megabytes_rate(),
-        report.latency_us.mean() / 1e3,
+        report.mean_ms(),
         report.latency_ms(1.0),
         report.latency_ms(0.5),
         report.latency_ms(0.95),

@@ -18,8 +18,8 @@ use corelane_core::record::{Codec, Compression, Header};
 
 use crate::arguments::{ClusterArguments, parse_pair};
 use crate::failure::Failure;
-use crate::time::wall_clock;
 use corelane_perf::driver::Driver;
+use corelane_perf::report::wall_clock;
 
 pub(crate) use syntax::{HeaderSyntax, LineSyntax};
 
