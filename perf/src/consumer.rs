@@ -1,32 +1,52 @@
-//! A consumer that reads as fast as it can, as a member of a group, and what that came to.
+//! Consumers that read as fast as they can, as members of a group, and what that came to.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use corelane_core::base::Monotonic;
-use corelane_core::client::{ConsumerOptions, MemberOptions, StartOffset};
+use corelane_core::client::{ConsumerOptions, FetchedBatch, MemberOptions, StartOffset};
 
-use crate::driver::Driver;
+use crate::crew::{Placement, PlacementError};
+use crate::driver::{Cluster, Traffic};
+use crate::payload::Text;
 use crate::reader::{GroupReader, ReadError};
+use crate::report::Report;
 use crate::slo::Measured;
 
+/// Milliseconds after which a consumer looks whether the others have read the rest.
+const LOOK_MS: u64 = 100;
+/// Bytes of a value that can be checked.
+const CHECKED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Milliseconds for the last commit and the goodbye.
 const LEAVE_MS: u64 = 10_000;
 
 /// What to read.
 #[derive(Clone, Debug)]
 pub struct ConsumerLoad {
-    /// How it takes part in its group; the topic is one of those that the member wants.
+    /// How to reach the cluster.
+    pub cluster: Cluster,
+    /// How each consumer takes part in the group; the topics are those that the member wants.
     pub member: MemberOptions,
-    /// How it fetches.
+    /// How many consumers share the topics, each with connections and a thread of its own.
+    pub consumers: usize,
+    /// Where those run.
+    pub placement: Placement,
+    /// How they fetch.
     pub options: ConsumerOptions,
     /// Where to begin where the group has committed nothing.
     pub start: StartOffset,
     /// Records to read.
     pub records: u64,
-    /// Milliseconds without a record after which it gives up.
+    /// Milliseconds without a record after which a consumer gives up.
     pub patience_ms: u64,
-    /// Milliseconds between two interim reports.
-    pub report_interval_ms: u64,
+    /// Time between two interim reports.
+    pub interval: Duration,
+    /// Values have to be those that a producer made from this seed.
+    pub check: Option<u64>,
 }
 
 /// Why a load did not begin, or ended early.
@@ -36,6 +56,10 @@ pub enum ConsumerLoadError {
     Read(ReadError),
     /// The cluster cannot be reached.
     Cluster(String),
+    /// A value is not as it was sent: topic, partition and offset.
+    Changed(String, i32, i64),
+    /// A consumer cannot run where it was told to.
+    Placement(PlacementError),
 }
 
 impl fmt::Display for ConsumerLoadError {
@@ -43,6 +67,11 @@ impl fmt::Display for ConsumerLoadError {
         match self {
             Self::Read(error) => error.fmt(f),
             Self::Cluster(error) => f.write_str(error),
+            Self::Changed(topic, partition, offset) => write!(
+                f,
+                "topic {topic}, partition {partition}, offset {offset}: the value is none that a producer with this seed makes"
+            ),
+            Self::Placement(error) => error.fmt(f),
         }
     }
 }
@@ -52,6 +81,12 @@ impl std::error::Error for ConsumerLoadError {}
 impl From<ReadError> for ConsumerLoadError {
     fn from(error: ReadError) -> Self {
         Self::Read(error)
+    }
+}
+
+impl From<PlacementError> for ConsumerLoadError {
+    fn from(error: PlacementError) -> Self {
+        Self::Placement(error)
     }
 }
 
@@ -73,6 +108,14 @@ impl Consumed {
     #[must_use]
     pub fn megabytes(&self) -> f64 {
         self.bytes as f64 / 1_048_576.0
+    }
+
+    /// As a report, which has no latencies.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let mut report = Report::new();
+        (report.records, report.bytes, report.seconds) = (self.records, self.bytes, self.fetch_seconds());
+        report
     }
 
     /// Seconds in which it could fetch.
@@ -109,40 +152,106 @@ impl Measured for Consumed {
     }
 }
 
+/// What the consumers of a load share.
+struct Shared<'a> {
+    load: &'a ConsumerLoad,
+    text: Option<Text>,
+    /// Records that are still to be read. Whoever takes the last ones ends the load.
+    left: AtomicU64,
+    /// What each consumer has read so far.
+    read: Vec<Mutex<Consumed>>,
+}
+
+impl Shared<'_> {
+    /// What all have read.
+    fn sum(&self, seconds: f64) -> Consumed {
+        let mut sum = Consumed { seconds, ..Consumed::default() };
+        for each in &self.read {
+            let each = each.lock().unwrap_or_else(PoisonError::into_inner);
+            sum.records += each.records;
+            sum.bytes += each.bytes;
+            sum.rebalance_seconds = sum.rebalance_seconds.max(each.rebalance_seconds);
+        }
+        sum
+    }
+
+    fn is_over(&self) -> bool {
+        self.left.load(Ordering::Relaxed) == 0
+    }
+}
+
 /// Reads until all records were, or none has come for too long, calling `interim` now and then with what was read in all
 /// and since the last time. What was read is committed before this returns.
 ///
 /// # Errors
-/// The group or a partition was lost, or the cluster cannot be reached.
+/// The group or a partition was lost, the cluster cannot be reached, or a value is not as it was sent.
 pub fn run(
-    driver: &mut Driver,
     load: &ConsumerLoad,
     mut interim: impl FnMut(&Consumed, &Consumed),
-) -> Result<Consumed, ConsumerLoadError> {
-    let begun = driver.now();
-    let mut reader = GroupReader::new(load.member.clone(), load.options, load.start, begun);
-    let (mut total, mut told) = (Consumed::default(), Consumed::default());
-    let mut last_record = begun;
-    let mut next_report = begun.plus_ms(load.report_interval_ms);
-    while total.records < load.records {
-        reader.step(driver);
-        while let Some(batch) = reader.poll_batch()? {
-            last_record = driver.now();
-            for (offset, _, record) in batch.records() {
-                if total.records == load.records {
-                    break;
+) -> Result<(Consumed, Traffic), ConsumerLoadError> {
+    let shared = Shared {
+        load,
+        text: load.check.map(|seed| Text::new(seed, CHECKED_BYTES_MAX)),
+        left: AtomicU64::new(load.records),
+        read: (0..load.consumers).map(|_| Mutex::new(Consumed::default())).collect(),
+    };
+    let begun = Instant::now();
+    let mut told = Consumed::default();
+    let mut next_report = begun + load.interval;
+    thread::scope(|scope| {
+        let (sender, ended) = channel();
+        for index in 0..load.consumers {
+            let (sender, shared) = (sender.clone(), &shared);
+            scope.spawn(move || {
+                let settled = load.placement.settle(index).map_err(ConsumerLoadError::from);
+                let result = settled.and_then(|()| consume(shared, index));
+                if result.is_err() {
+                    shared.left.store(0, Ordering::Relaxed);
                 }
-                total.records += 1;
-                total.bytes += (record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len)) as u64;
-                reader.consumed(&batch, offset.plus(1));
+                // Whoever waits has gone if another one has failed.
+                let _ = sender.send(result);
+            });
+        }
+        drop(sender);
+        let (mut last_at, mut traffic) = (begun, Traffic::default());
+        loop {
+            match ended.recv_timeout(next_report.saturating_duration_since(Instant::now())) {
+                Ok(result) => {
+                    let (read_until, its_traffic) = result?;
+                    last_at = last_at.max(read_until);
+                    traffic.add(&its_traffic);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    let total = shared.sum(begun.elapsed().as_secs_f64());
+                    interim(&total, &total.since(&told));
+                    told = total;
+                    next_report += load.interval;
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Ok((shared.sum((last_at - begun).as_secs_f64()), traffic));
+                }
             }
         }
+    })
+}
+
+/// Reads as one member; gives when it had done with reading.
+fn consume(shared: &Shared<'_>, index: usize) -> Result<(Instant, Traffic), ConsumerLoadError> {
+    let load = shared.load;
+    let mut driver = load.cluster.driver();
+    let begun = driver.now();
+    let mut reader = GroupReader::new(load.member.clone(), load.options, load.start, begun);
+    let mut last_record = begun;
+    while !shared.is_over() {
+        reader.step(&mut driver);
+        while let Some(batch) = reader.poll_batch()? {
+            last_record = driver.now();
+            take(shared, index, &mut reader, &batch)?;
+        }
         let now = driver.now();
-        stamp(&mut total, &reader, begun, now);
-        if now >= next_report {
-            interim(&total, &total.since(&told));
-            told = total;
-            next_report = now.plus_ms(load.report_interval_ms);
+        if let Some(read) = shared.read.get(index) {
+            let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+            read.rebalance_seconds = reader.rebalancing_ns() as f64 / 1e9;
         }
         if let Some(error) = driver.client.metadata_failure() {
             return Err(ConsumerLoadError::Cluster(error.to_string()));
@@ -151,19 +260,47 @@ pub fn run(
         if now >= gives_up {
             break;
         }
-        if total.records < load.records {
-            reader.wait(driver, Some(gives_up.min(next_report)));
+        if !shared.is_over() {
+            reader.wait(&mut driver, Some(gives_up.min(now.plus_ms(LOOK_MS))));
         }
     }
-    stamp(&mut total, &reader, begun, driver.now());
-    let deadline = driver.now().plus_ms(LEAVE_MS);
-    reader.leave(driver, deadline)?;
-    Ok(total)
+    let read_until = Instant::now();
+    let deadline: Monotonic = driver.now().plus_ms(LEAVE_MS);
+    reader.leave(&mut driver, deadline)?;
+    Ok((read_until, driver.traffic()))
 }
 
-fn stamp(total: &mut Consumed, reader: &GroupReader, begun: Monotonic, now: Monotonic) {
-    total.seconds = now.since_ns(begun) as f64 / 1e9;
-    total.rebalance_seconds = reader.rebalancing_ns() as f64 / 1e9;
+/// Counts the records of a batch, as many as are still to be read.
+fn take(
+    shared: &Shared<'_>,
+    index: usize,
+    reader: &mut GroupReader,
+    batch: &FetchedBatch,
+) -> Result<(), ConsumerLoadError> {
+    let (mut records, mut bytes) = (0, 0);
+    let mut next = None;
+    // Taken before they are read, so that two consumers never count the same last ones.
+    let count = batch.records().count() as u64;
+    let taken = shared.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.saturating_sub(count)));
+    let wanted = taken.unwrap_or_else(|left| left).min(count);
+    for (offset, _, record) in batch.records().take(usize::try_from(wanted).unwrap_or(usize::MAX)) {
+        let value = record.value.unwrap_or_default();
+        if shared.text.as_ref().is_some_and(|text| !text.contains(value)) {
+            return Err(ConsumerLoadError::Changed(batch.topic.to_string(), batch.partition.0, offset.0));
+        }
+        records += 1;
+        bytes += (record.key.map_or(0, <[u8]>::len) + value.len()) as u64;
+        next = Some(offset.plus(1));
+    }
+    if let Some(read) = shared.read.get(index) {
+        let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.records += records;
+        read.bytes += bytes;
+    }
+    if let Some(next) = next {
+        reader.consumed(batch, next);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

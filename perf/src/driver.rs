@@ -1,65 +1,140 @@
-//! Moves the bytes of a [`Client`]: blocking sockets, one reading thread for each, and the clock.
+//! Moves the bytes of a [`Client`]: its sockets, the clock, and one place to wait.
 //!
-//! All that threads have to say comes through one channel, so that a command waits in one place. The channel needs no
-//! bound of its own: what can come in is what was asked for, and the client bounds that.
+//! Sockets are read and written by the thread that turns the driver, so that nothing stands between a broker and the
+//! load that is put on it. Only connecting, which may have to ask for an address, is done by a thread of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use corelane_core::base::Monotonic;
-use corelane_core::client::{Address, AdminCall, AdminResult, Answer, Client, LinkId, RequestError, RequestId, Target};
+use corelane_core::client::{
+    Address, AdminCall, AdminResult, Answer, Client, ClientConfig, LinkId, RequestError, RequestId, Target,
+};
 use corelane_core::protocol::Request;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 
 /// Time that an address has to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time that a broker has to take bytes before the connection counts as lost.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes that are read from a socket at once.
 const READ_BYTES: usize = 256 * 1024;
+/// Reads from one socket before the others have their turn.
+const READS_MAX: usize = 8;
 /// Slices that are written to a socket at once.
 const WRITE_SLICES_MAX: usize = 256;
 
-/// What a thread has to say.
-enum Event {
-    Opened(LinkId, TcpStream),
-    Bytes(LinkId, BytesMut),
-    Closed(LinkId, String),
-    /// Something else that the command waits for is there.
-    Woken,
+/// Buffers of sockets in the kernel; none is what the system gives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketBuffers {
+    /// Bytes on their way out (`send.buffer.bytes`).
+    pub send_bytes: Option<usize>,
+    /// Bytes that have come in (`receive.buffer.bytes`).
+    pub receive_bytes: Option<usize>,
+}
+
+/// How a cluster is reached.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// What clients are told.
+    pub client: ClientConfig,
+    /// What their sockets are told.
+    pub buffers: SocketBuffers,
+}
+
+impl Cluster {
+    /// A client of its own, with its driver.
+    #[must_use]
+    pub fn driver(&self) -> Driver {
+        Driver { buffers: self.buffers, ..Driver::new(Client::new(self.client.clone())) }
+    }
+}
+
+/// What has gone through a driver's sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Connections that were opened.
+    pub connections: u64,
+    /// Bytes that were read.
+    pub bytes_in: u64,
+    /// Bytes that were written.
+    pub bytes_out: u64,
+    /// Reads and writes that moved them.
+    pub calls: u64,
+    /// Requests that were answered, or have failed.
+    pub answers: u64,
+}
+
+impl Traffic {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.connections += other.connections;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        self.calls += other.calls;
+        self.answers += other.answers;
+    }
 }
 
 /// Ends a wait of the driver from another thread.
-#[derive(Clone)]
-pub struct Waker(Sender<Event>);
+#[derive(Clone, Debug)]
+pub struct Waker(Arc<OwnedFd>);
 
 impl Waker {
     /// Ends the present wait, or else the next one.
     pub fn wake(&self) {
-        // Nobody waits any more if the driver is gone.
-        let _ = self.0.send(Event::Woken);
+        // It fails only while 2^64 wakes have not been seen, and those do.
+        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
+}
+
+/// An open connection.
+struct Socket {
+    stream: TcpStream,
+    /// What the socket has not taken yet. Bounded by what the client has in flight.
+    outgoing: VecDeque<Bytes>,
+    /// The last write found no room.
+    is_full: bool,
 }
 
 /// A client with its sockets.
 pub struct Driver {
     /// The client, to send requests through.
     pub client: Client,
-    sockets: BTreeMap<LinkId, TcpStream>,
-    sender: Sender<Event>,
-    events: Receiver<Event>,
+    sockets: BTreeMap<LinkId, Socket>,
+    connector: Sender<(LinkId, io::Result<TcpStream>)>,
+    connected: Receiver<(LinkId, io::Result<TcpStream>)>,
+    waker: Waker,
+    buffers: SocketBuffers,
+    buffer: Vec<u8>,
     start: Instant,
+    traffic: Traffic,
 }
 
 impl Driver {
     /// Drives `client`.
+    ///
+    /// # Panics
+    /// The process has no descriptor left.
     pub fn new(client: Client) -> Self {
-        let (sender, events) = channel();
-        Self { client, sockets: BTreeMap::new(), sender, events, start: Instant::now() }
+        let (connector, connected) = channel();
+        let wakes = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).expect("a descriptor is left");
+        Self {
+            client,
+            sockets: BTreeMap::new(),
+            connector,
+            connected,
+            waker: Waker(Arc::new(wakes)),
+            buffers: SocketBuffers::default(),
+            buffer: vec![0; READ_BYTES],
+            start: Instant::now(),
+            traffic: Traffic::default(),
+        }
     }
 
     /// Time since the driver was made.
@@ -67,9 +142,14 @@ impl Driver {
         Monotonic(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
+    /// What has gone through the sockets so far.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
     /// A handle by which another thread ends a wait.
     pub fn waker(&self) -> Waker {
-        Waker(self.sender.clone())
+        self.waker.clone()
     }
 
     /// Writes what is to be written, then waits until something comes in, but not beyond `until`.
@@ -77,54 +157,117 @@ impl Driver {
         self.client.advance(self.now());
         self.flush();
         let deadline = [self.client.poll_timeout(), until].into_iter().flatten().min();
-        let first = match deadline {
-            None => self.events.recv().ok(),
-            Some(deadline) => {
-                let wait = Duration::from_nanos(deadline.since_ns(self.now()));
-                self.events.recv_timeout(wait).ok()
+        let ready = self.wait(deadline);
+        while let Ok((link, result)) = self.connected.try_recv() {
+            self.take_connected(link, result);
+        }
+        for (link, flags) in ready {
+            if flags.contains(PollFlags::OUT)
+                && let Some(socket) = self.sockets.get_mut(&link)
+            {
+                socket.is_full = false;
             }
-        };
-        let now = self.now();
-        for event in first.into_iter().chain(std::iter::from_fn(|| self.events.try_recv().ok())).collect::<Vec<_>>() {
-            match event {
-                Event::Opened(link, socket) => {
-                    self.sockets.insert(link, socket);
-                    self.client.handle_open(link);
-                }
-                Event::Bytes(link, bytes) => self.client.handle_bytes(now, link, bytes),
-                Event::Closed(link, reason) => {
-                    self.sockets.remove(&link);
-                    self.client.handle_closed(now, link, reason);
-                }
-                Event::Woken => {}
+            if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+                self.receive(link);
             }
         }
-        self.client.advance(now);
+        self.client.advance(self.now());
         self.flush();
+    }
+
+    /// Waits for a socket, a wake or the deadline; gives the sockets that are ready.
+    fn wait(&self, deadline: Option<Monotonic>) -> Vec<(LinkId, PollFlags)> {
+        let mut fds = Vec::with_capacity(self.sockets.len() + 1);
+        fds.push(PollFd::new(&*self.waker.0, PollFlags::IN));
+        for socket in self.sockets.values() {
+            let flags = if socket.is_full { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+            fds.push(PollFd::new(&socket.stream, flags));
+        }
+        let wait = deadline.map(|deadline| Duration::from_nanos(deadline.since_ns(self.now())));
+        // A time that no timespec holds is as good as none.
+        let timeout = wait.and_then(|wait| Timespec::try_from(wait).ok());
+        if poll(&mut fds, timeout.as_ref()).is_err() {
+            // A signal: whoever waits for one looks after every turn.
+            return Vec::new();
+        }
+        let mut ready = fds.iter().map(PollFd::revents);
+        if ready.next().is_some_and(|wakes| !wakes.is_empty()) {
+            let _ = rustix::io::read(&self.waker.0, &mut [0; 8]);
+        }
+        self.sockets.keys().copied().zip(ready).filter(|(_, flags)| !flags.is_empty()).collect()
+    }
+
+    fn take_connected(&mut self, link: LinkId, result: io::Result<TcpStream>) {
+        match result {
+            Ok(stream) => {
+                self.sockets.insert(link, Socket { stream, outgoing: VecDeque::new(), is_full: false });
+                self.client.handle_open(link);
+                self.traffic.connections += 1;
+            }
+            Err(error) => self.client.handle_closed(self.now(), link, error.to_string()),
+        }
+    }
+
+    /// Reads what a socket has.
+    fn receive(&mut self, link: LinkId) {
+        for _ in 0..READS_MAX {
+            // The client may have closed it over what was read last.
+            let Some(socket) = self.sockets.get_mut(&link) else { return };
+            let length = match socket.stream.read(&mut self.buffer) {
+                Ok(0) => return self.lost(link, "the broker closed the connection".to_owned()),
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => return self.lost(link, error.to_string()),
+            };
+            self.traffic.calls += 1;
+            self.traffic.bytes_in += length as u64;
+            let now = self.now();
+            self.client.handle_bytes(now, link, self.buffer.get(..length).unwrap_or_default());
+            self.close();
+            if length < READ_BYTES {
+                return;
+            }
+        }
+    }
+
+    fn lost(&mut self, link: LinkId, reason: String) {
+        self.sockets.remove(&link);
+        self.client.handle_closed(self.now(), link, reason);
+    }
+
+    fn close(&mut self) {
+        while let Some(link) = self.client.poll_close() {
+            if let Some(socket) = self.sockets.remove(&link) {
+                let _ = socket.stream.shutdown(Shutdown::Both);
+            }
+        }
     }
 
     /// Opens, closes and writes.
     fn flush(&mut self) {
-        while let Some(link) = self.client.poll_close() {
-            if let Some(socket) = self.sockets.remove(&link) {
-                let _ = socket.shutdown(Shutdown::Both);
-            }
-        }
+        self.close();
         while let Some((link, address)) = self.client.poll_connect(self.now()) {
-            let sender = self.sender.clone();
-            thread::spawn(move || serve(link, &address, &sender));
+            let (connector, waker, buffers) = (self.connector.clone(), self.waker(), self.buffers);
+            thread::spawn(move || {
+                // Nobody is there to take it if the command has ended.
+                let _ = connector.send((link, connect(&address, buffers)));
+                waker.wake();
+            });
         }
-        let mut outgoing: BTreeMap<LinkId, Vec<Bytes>> = BTreeMap::new();
         while let Some((link, bytes)) = self.client.poll_transmit() {
-            outgoing.entry(link).or_default().push(bytes);
-        }
-        for (link, slices) in outgoing {
-            let Some(socket) = self.sockets.get_mut(&link) else { continue };
-            if let Err(error) = write_all(socket, slices) {
-                let _ = socket.shutdown(Shutdown::Both);
-                self.sockets.remove(&link);
-                self.client.handle_closed(self.now(), link, error.to_string());
+            if let Some(socket) = self.sockets.get_mut(&link) {
+                socket.outgoing.push_back(bytes);
             }
+        }
+        let mut lost = Vec::new();
+        for (link, socket) in &mut self.sockets {
+            if let Err(error) = socket.write(&mut self.traffic) {
+                lost.push((*link, error.to_string()));
+            }
+        }
+        for (link, reason) in lost {
+            self.lost(link, reason);
         }
     }
 
@@ -163,49 +306,26 @@ impl Driver {
     /// Takes the next answer.
     pub fn poll_answer(&mut self) -> Option<(RequestId, Result<Answer, RequestError>)> {
         let now = self.now();
-        self.client.poll_answer(now)
-    }
-}
-
-/// Opens a connection and reads from it until it ends.
-fn serve(link: LinkId, address: &Address, sender: &Sender<Event>) {
-    let end = |reason: String| {
-        // Nobody is there to hear it if the command has ended.
-        let _ = sender.send(Event::Closed(link, reason));
-    };
-    let opened = connect(address).and_then(|socket| Ok((socket.try_clone()?, socket)));
-    let (for_writing, mut socket) = match opened {
-        Ok(both) => both,
-        Err(error) => return end(error.to_string()),
-    };
-    if sender.send(Event::Opened(link, for_writing)).is_err() {
-        return;
-    }
-    let mut buffer = vec![0; READ_BYTES];
-    loop {
-        match socket.read(&mut buffer) {
-            Ok(0) => return end("the broker closed the connection".to_owned()),
-            Ok(length) => {
-                // Copied, so that a short answer does not keep the whole buffer in memory.
-                let bytes = BytesMut::from(buffer.get(..length).unwrap_or_default());
-                if sender.send(Event::Bytes(link, bytes)).is_err() {
-                    return;
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return end(error.to_string()),
-        }
+        let answer = self.client.poll_answer(now);
+        self.traffic.answers += u64::from(answer.is_some());
+        answer
     }
 }
 
 /// Tries each address that the name stands for.
-fn connect(address: &Address) -> io::Result<TcpStream> {
+fn connect(address: &Address, buffers: SocketBuffers) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in (address.host.as_str(), address.port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
             Ok(socket) => {
                 socket.set_nodelay(true)?;
-                socket.set_write_timeout(Some(WRITE_TIMEOUT))?;
+                socket.set_nonblocking(true)?;
+                if let Some(bytes) = buffers.send_bytes {
+                    set_socket_send_buffer_size(&socket, bytes)?;
+                }
+                if let Some(bytes) = buffers.receive_bytes {
+                    set_socket_recv_buffer_size(&socket, bytes)?;
+                }
                 return Ok(socket);
             }
             Err(error) => last = error,
@@ -214,26 +334,36 @@ fn connect(address: &Address) -> io::Result<TcpStream> {
     Err(last)
 }
 
-fn write_all(socket: &mut TcpStream, mut slices: Vec<Bytes>) -> io::Result<()> {
-    let mut start = 0;
-    while start < slices.len() {
-        let window: Vec<IoSlice<'_>> =
-            slices.iter().skip(start).take(WRITE_SLICES_MAX).map(|slice| IoSlice::new(slice)).collect();
-        let mut written = match socket.write_vectored(&window) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => written,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        while let Some(slice) = slices.get_mut(start) {
-            let taken = written.min(slice.len());
-            slice.advance(taken);
-            written -= taken;
-            if !slice.is_empty() {
-                break;
+impl Socket {
+    /// Writes until nothing is left or there is no room.
+    fn write(&mut self, traffic: &mut Traffic) -> io::Result<()> {
+        while !self.outgoing.is_empty() && !self.is_full {
+            let window: Vec<IoSlice<'_>> =
+                self.outgoing.iter().take(WRITE_SLICES_MAX).map(|slice| IoSlice::new(slice)).collect();
+            match self.stream.write_vectored(&window) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    self.written(written);
+                    traffic.calls += 1;
+                    traffic.bytes_out += written as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_full = true,
+                Err(error) => return Err(error),
             }
-            start += 1;
+        }
+        Ok(())
+    }
+
+    fn written(&mut self, mut bytes: usize) {
+        while let Some(slice) = self.outgoing.front_mut() {
+            let taken = bytes.min(slice.len());
+            slice.advance(taken);
+            bytes -= taken;
+            if !slice.is_empty() {
+                return;
+            }
+            self.outgoing.pop_front();
         }
     }
-    Ok(())
 }

@@ -4,7 +4,8 @@
 //! value begins with the number of its record, which is how it is known again; everything else of it is compared too.
 //!
 //! Without a rate, a record is sent when the one before it has arrived, as kafka-e2e-latency does it. With one, load is
-//! open: a record is due at its time whatever became of those before it, and its latency counts from then.
+//! open: a record is due at its time whatever became of those before it, and its latency counts from then. With several
+//! readers, each of them reads everything, and each arrival counts.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,15 +16,18 @@ use std::time::{Duration, Instant};
 
 use corelane_core::base::Monotonic;
 use corelane_core::client::{
-    AppendError, Client, ClientConfig, Consumer, ConsumerOptions, DeliveryError, Producer, ProducerOptions,
-    RecordToSend, StartOffset,
+    AppendError, Consumer, ConsumerOptions, DeliveryError, Producer, ProducerOptions, RecordToSend, StartOffset,
 };
 
-use crate::driver::{Driver, Waker};
+use crate::crew::{Course, Placement, Watch};
+use crate::driver::{Cluster, Driver, Waker};
+use crate::payload::RecordHeaders;
 use crate::report::{Report, pace, wall_clock};
 
 /// Bytes that the number of a record takes at the start of its value.
 pub const NUMBER_BYTES: usize = 8;
+/// Readers that a load can have.
+pub const READERS_MAX: usize = 64;
 /// Milliseconds after which the reader looks whether it is still wanted.
 const LOOK_MS: u64 = 100;
 
@@ -31,7 +35,7 @@ const LOOK_MS: u64 = 100;
 #[derive(Clone, Debug)]
 pub struct EndToEndLoad {
     /// How to reach the cluster.
-    pub cluster: ClientConfig,
+    pub cluster: Cluster,
     /// The topic, which is there.
     pub topic: String,
     /// Records that count.
@@ -40,8 +44,18 @@ pub struct EndToEndLoad {
     pub warmup_records: u64,
     /// Bytes of each value, at least [`NUMBER_BYTES`].
     pub record_bytes: usize,
+    /// Bytes of each key; none is no key.
+    pub key_bytes: usize,
+    /// Headers of each record.
+    pub headers: RecordHeaders,
+    /// Readers, at most [`READERS_MAX`].
+    pub readers: usize,
+    /// Where the writer and the readers run.
+    pub placement: Placement,
+    /// Time between two interim reports.
+    pub interval: Duration,
     /// Records a second; none is one after the other.
-    pub rate: Option<u64>,
+    pub rate: Option<f64>,
     /// How to send.
     pub producer: ProducerOptions,
     /// How to read; where to begin is not asked for.
@@ -81,40 +95,62 @@ impl std::error::Error for EndToEndError {}
 
 /// What the reader has to say.
 enum Arrival {
-    /// It knows where to begin.
+    /// A reader knows where to begin.
     Ready,
-    /// A record, by its number, when it came, and whether it is as it was sent.
-    Record(u64, Instant, bool),
+    /// A record, by its number, when it came to which reader, and whether it is as it was sent.
+    Record(u64, Instant, usize, bool),
     /// It cannot go on.
     Failed(String),
 }
 
-/// Sends and awaits all records; the report is of those that count, and its time goes from when the first of them was due to
-/// when the last one had arrived.
+/// What a load came to: all of it over time, and the report of the records that count, its time from when the first of
+/// them was due to when the last one had arrived.
+#[derive(Clone, Debug)]
+pub struct Arrived {
+    /// All of it over time.
+    pub course: Course,
+    /// Arrivals after the warm-up.
+    pub steady: Report,
+}
+
+/// Sends and awaits all records, calling `interim` now and then with what has arrived since the last time.
 ///
 /// # Errors
 /// A record was refused, lost or changed, or the cluster cannot be reached.
-pub fn run(load: &EndToEndLoad) -> Result<Report, EndToEndError> {
-    let mut driver = Driver::new(Client::new(load.cluster.clone()));
+pub fn run(load: &EndToEndLoad, interim: impl FnMut(&Report)) -> Result<Arrived, EndToEndError> {
+    let mut driver = load.cluster.driver();
     let (sender, arrivals) = channel();
     let waker = driver.waker();
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| {
-            if let Err(error) = read(load, &sender, &waker, &is_over) {
-                let _ = sender.send(Arrival::Failed(error));
-                waker.wake();
-            }
-        });
-        let outcome = write(load, &mut driver, &arrivals);
+        for index in 0..load.readers {
+            let (sender, waker, is_over) = (sender.clone(), &waker, &is_over);
+            scope.spawn(move || {
+                let settled = load.placement.settle(index + 1).map_err(|error| error.to_string());
+                if let Err(error) = settled.and_then(|()| read(load, index, &sender, waker, is_over)) {
+                    let _ = sender.send(Arrival::Failed(error));
+                    waker.wake();
+                }
+            });
+        }
+        let outcome = match load.placement.settle(0) {
+            Ok(()) => write(load, &mut driver, &arrivals, Watch::new(load.interval, interim)),
+            Err(error) => Err(EndToEndError::Cluster(error.to_string())),
+        };
         is_over.store(true, Ordering::Release);
         outcome
     })
 }
 
 /// Reads from the end on, until it is over.
-fn read(load: &EndToEndLoad, sender: &Sender<Arrival>, waker: &Waker, is_over: &AtomicBool) -> Result<(), String> {
-    let mut driver = Driver::new(Client::new(load.cluster.clone()));
+fn read(
+    load: &EndToEndLoad,
+    index: usize,
+    sender: &Sender<Arrival>,
+    waker: &Waker,
+    is_over: &AtomicBool,
+) -> Result<(), String> {
+    let mut driver = load.cluster.driver();
     driver.client.want_topic(&load.topic);
     let mut consumer = Consumer::new(load.consumer);
     let mut is_ready = false;
@@ -137,7 +173,7 @@ fn read(load: &EndToEndLoad, sender: &Sender<Arrival>, waker: &Waker, is_over: &
         if let Some((_, partition, error)) = consumer.poll_error() {
             return Err(format!("partition {partition}: {error}"));
         }
-        let mut any = false;
+        let mut is_awaited = false;
         while let Some(batch) = consumer.poll_batch() {
             let now = Instant::now();
             for (_, _, record) in batch.records() {
@@ -145,18 +181,19 @@ fn read(load: &EndToEndLoad, sender: &Sender<Arrival>, waker: &Waker, is_over: &
                 let number = value.first_chunk().map_or(u64::MAX, |number| u64::from_be_bytes(*number));
                 let is_whole = value.get(NUMBER_BYTES..) == expected.get(NUMBER_BYTES..);
                 // Nobody listens any more when it is over.
-                let _ = sender.send(Arrival::Record(number, now, is_whole));
-                any = true;
+                let _ = sender.send(Arrival::Record(number, now, index, is_whole));
+                // With a rate, nothing is sent because of it.
+                is_awaited |= load.rate.is_none() || !is_whole;
             }
         }
         if !is_ready && let Some(Ok(topic)) = driver.client.cluster().topic(&load.topic) {
             is_ready = topic.partitions.iter().all(|each| consumer.position(&load.topic, each.index).is_some());
             if is_ready {
                 let _ = sender.send(Arrival::Ready);
-                any = true;
+                is_awaited = true;
             }
         }
-        if any {
+        if is_awaited {
             waker.wake();
         }
         consumer.advance(driver.now(), &mut driver.client);
@@ -167,51 +204,114 @@ fn read(load: &EndToEndLoad, sender: &Sender<Arrival>, waker: &Waker, is_over: &
     Ok(())
 }
 
+/// A record that has not come to all readers.
+struct Awaited {
+    due: Instant,
+    /// Readers that it has not come to, a bit each.
+    readers: u64,
+}
+
+/// What has come of the load.
+struct Arrivals<'a> {
+    load: &'a EndToEndLoad,
+    ready_readers: usize,
+    /// Set when all readers are ready.
+    begun: Option<Instant>,
+    awaited: BTreeMap<u64, Awaited>,
+    count: u64,
+    last_sign: Instant,
+    /// Since the last look.
+    window: Report,
+    steady: Report,
+    /// When the first record that counts was due, and when the last one came.
+    span: Option<(Instant, Instant)>,
+}
+
+impl Arrivals<'_> {
+    fn take(&mut self, arrival: Arrival) -> Result<(), EndToEndError> {
+        self.last_sign = Instant::now();
+        let (number, at, reader, is_whole) = match arrival {
+            Arrival::Failed(error) => return Err(EndToEndError::Cluster(error)),
+            Arrival::Ready => {
+                self.ready_readers += 1;
+                if self.ready_readers == self.load.readers {
+                    self.begun = Some(self.last_sign);
+                }
+                return Ok(());
+            }
+            Arrival::Record(number, at, reader, is_whole) => (number, at, reader, is_whole),
+        };
+        let bit = 1 << reader;
+        let awaited = self.awaited.get_mut(&number).filter(|awaited| is_whole && awaited.readers & bit != 0);
+        let awaited = awaited.ok_or(EndToEndError::Changed(number))?;
+        awaited.readers &= !bit;
+        let due = awaited.due;
+        if awaited.readers == 0 {
+            self.awaited.remove(&number);
+        }
+        self.count += 1;
+        let latency = at.saturating_duration_since(due);
+        self.window.add(self.load.record_bytes, latency);
+        if number >= self.load.warmup_records {
+            let (first, last) = self.span.unwrap_or((due, at));
+            self.span = Some((first.min(due), last.max(at)));
+            self.steady.add(self.load.record_bytes, latency);
+        }
+        Ok(())
+    }
+}
+
 /// Sends the records and takes note of when they come.
-fn write(load: &EndToEndLoad, driver: &mut Driver, arrivals: &Receiver<Arrival>) -> Result<Report, EndToEndError> {
-    let mut report = Report::new();
+fn write(
+    load: &EndToEndLoad,
+    driver: &mut Driver,
+    arrivals: &Receiver<Arrival>,
+    mut watch: Watch<impl FnMut(&Report)>,
+) -> Result<Arrived, EndToEndError> {
     let mut producer = Producer::new(load.producer);
     driver.client.want_topic(&load.topic);
     let all = load.warmup_records + load.records;
-    let (mut sent, mut arrived) = (0, 0);
-    let mut due: BTreeMap<u64, Instant> = BTreeMap::new();
-    let mut begun: Option<Instant> = None;
-    let (mut first_due, mut last_at): (Option<Instant>, Option<Instant>) = (None, None);
-    let mut last_sign = Instant::now();
+    let expected = all * load.readers as u64;
+    let mut come = Arrivals {
+        load,
+        ready_readers: 0,
+        begun: None,
+        awaited: BTreeMap::new(),
+        count: 0,
+        last_sign: Instant::now(),
+        window: Report::new(),
+        steady: Report::new(),
+        span: None,
+    };
+    let readers = u64::MAX >> (64 - load.readers.clamp(1, READERS_MAX));
     let mut value = value(0, load.record_bytes);
-    while arrived < all {
+    let key = vec![b'k'; load.key_bytes];
+    let key = Some(&*key).filter(|key| !key.is_empty());
+    let headers = load.headers.list();
+    let mut sent = 0;
+    while come.count < expected {
         while let Ok(arrival) = arrivals.try_recv() {
-            last_sign = Instant::now();
-            match arrival {
-                Arrival::Ready => begun = Some(Instant::now()),
-                Arrival::Failed(error) => return Err(EndToEndError::Cluster(error)),
-                Arrival::Record(number, at, is_whole) => {
-                    let was_due = due.remove(&number).filter(|_| is_whole).ok_or(EndToEndError::Changed(number))?;
-                    arrived += 1;
-                    if number >= load.warmup_records {
-                        first_due = Some(first_due.map_or(was_due, |first| first.min(was_due)));
-                        last_at = Some(last_at.map_or(at, |last| last.max(at)));
-                        report.add(load.record_bytes, at.saturating_duration_since(was_due));
-                    }
-                }
-            }
+            come.take(arrival)?;
+        }
+        if Instant::now() >= watch.due() {
+            watch.look(std::mem::replace(&mut come.window, Report::new()));
         }
         let mut next_due = None;
-        while let Some(begun) = begun.filter(|_| sent < all) {
+        while let Some(begun) = come.begun.filter(|_| sent < all) {
             let now = Instant::now();
-            let at = match load.rate {
+            let due = match load.rate {
                 Some(rate) => begun + pace(sent, rate),
-                None if arrived < sent => break,
+                None if !come.awaited.is_empty() => break,
                 None => now,
             };
-            if at > now {
-                next_due = Some(at - now);
+            if due > now {
+                next_due = Some(due - now);
                 break;
             }
             value.splice(..NUMBER_BYTES, sent.to_be_bytes());
-            let record = RecordToSend { timestamp: wall_clock(), key: None, value: Some(&value), headers: &[] };
+            let record = RecordToSend { timestamp: wall_clock(), key, value: Some(&value), headers: &headers };
             match producer.append(driver.now(), &driver.client, &load.topic, None, &record, sent as u32) {
-                Ok(_) => due.insert(sent, at),
+                Ok(_) => come.awaited.insert(sent, Awaited { due, readers }),
                 Err(AppendError::BufferFull | AppendError::TopicUnknown) => break,
                 Err(AppendError::Topic(code)) if code.is_retriable() => break,
                 Err(error) => return Err(EndToEndError::Record(error)),
@@ -228,22 +328,24 @@ fn write(load: &EndToEndLoad, driver: &mut Driver, arrivals: &Receiver<Arrival>)
         if let Some(error) = driver.client.metadata_failure() {
             return Err(EndToEndError::Cluster(error.to_string()));
         }
-        if last_sign.elapsed() > load.patience {
-            return Err(EndToEndError::Lost(arrived, all));
+        if come.last_sign.elapsed() > load.patience {
+            return Err(EndToEndError::Lost(come.count, expected));
         }
         producer.advance(driver.now(), &mut driver.client);
-        if arrived < all {
+        if come.count < expected {
             let now = driver.now();
             let paced = next_due.map(|wait| {
                 let wait_ns = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
                 Monotonic(now.0.saturating_add(wait_ns))
             });
-            let look = now.plus_ms(LOOK_MS);
+            // The last arrivals of an open load wake nobody.
+            let look = now.plus_ms(if sent < all { LOOK_MS } else { 1 });
             driver.turn([producer.poll_timeout(now), paced, Some(look)].into_iter().flatten().min());
         }
     }
-    report.seconds = first_due.zip(last_at).map_or(0.0, |(first, last)| (last - first).as_secs_f64());
-    Ok(report)
+    let Arrivals { window, mut steady, span, .. } = come;
+    steady.seconds = span.map_or(0.0, |(first, last)| (last - first).as_secs_f64());
+    Ok(Arrived { course: watch.end(window), steady })
 }
 
 /// The value of a record: its number, and bytes that tell a cut or shifted value.

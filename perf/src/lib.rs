@@ -3,12 +3,18 @@
 //! [`driver`] moves the bytes of the client in `corelane_core::client` over blocking sockets; the `corelane` command
 //! uses it too, and [`reader`] with it. [`producer`], [`consumer`], [`end_to_end`] and [`groups`] are the loads that `corelane perf` puts on.
 
+pub mod comparison;
 pub mod consumer;
+pub mod crew;
 pub mod driver;
 pub mod end_to_end;
 pub mod groups;
 pub mod hgrm;
+pub mod host;
+pub mod html;
+pub mod payload;
 pub mod producer;
 pub mod reader;
 pub mod report;
+pub mod run_file;
 pub mod slo;

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use corelane_core::base::Monotonic;
@@ -13,29 +14,39 @@ use corelane_core::client::{
     AppendError, Delivery, DeliveryError, ErrorCode, Producer, ProducerOptions, RecordToSend, RequestError,
 };
 
-use crate::driver::Driver;
+use crate::crew::{self, Course, Placement, PlacementError, Slot, Watch};
+use crate::driver::{Cluster, Driver, Traffic};
+use crate::payload::{RecordMaker, RecordSpec, Text};
 use crate::report::{Report, pace, wall_clock};
 
 /// Time that a topic which is not there has to appear: a broker may create it when it is named.
 const TOPIC_APPEARS_MS: u64 = 5_000;
 /// Records that are made in one go before the sockets are looked at.
 const BURST_RECORDS_MAX: u64 = 1_000;
+/// Milliseconds after which a thread looks whether another one has failed.
+const LOOK_MS: u64 = 100;
 
 /// What to send.
 #[derive(Clone, Debug)]
 pub struct ProducerLoad {
-    /// The topic.
-    pub topic: String,
+    /// How to reach the cluster.
+    pub cluster: Cluster,
+    /// The topics; records go to each in turn.
+    pub topics: Vec<String>,
+    /// How many producers share the records, each with connections and a thread of its own.
+    pub producers: u64,
+    /// Where those run.
+    pub placement: Placement,
     /// Records in all.
     pub records: u64,
     /// How many of them come before what is reported as the steady state.
     pub warmup_records: u64,
-    /// Milliseconds between two interim reports.
-    pub report_interval_ms: u64,
-    /// Bytes of each value.
-    pub record_bytes: usize,
-    /// Records a second; `None` is as fast as possible.
-    pub rate: Option<u64>,
+    /// Time between two interim reports.
+    pub interval: Duration,
+    /// What they hold.
+    pub spec: RecordSpec,
+    /// Records a second of all producers; `None` is as fast as possible.
+    pub rate: Option<f64>,
     /// How to send.
     pub options: ProducerOptions,
 }
@@ -46,73 +57,130 @@ pub enum LoadError {
     /// The cluster cannot be reached, or does not answer.
     Cluster(RequestError),
     /// The topic is not there and does not appear.
-    Topic(ErrorCode),
+    Topic(String, ErrorCode),
     /// A record was refused before it was sent.
     Record(AppendError),
     /// Records were not acknowledged. A figure without them would be a lie.
     Delivery(DeliveryError),
+    /// A producer cannot run where it was told to.
+    Placement(PlacementError),
 }
 
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cluster(error) => error.fmt(f),
-            Self::Topic(code) => code.fmt(f),
+            Self::Topic(topic, code) => write!(f, "topic {topic}: {code}"),
             Self::Record(error) => error.fmt(f),
             Self::Delivery(error) => write!(f, "records were not acknowledged: {error}"),
+            Self::Placement(error) => error.fmt(f),
         }
     }
 }
 
 impl std::error::Error for LoadError {}
 
-/// A record on its way: its id, its place in the load, and when it was due.
-struct Underway {
-    id: u64,
-    number: u64,
-    due: Monotonic,
+impl From<PlacementError> for LoadError {
+    fn from(error: PlacementError) -> Self {
+        Self::Placement(error)
+    }
 }
 
-/// Sends the whole load, calling `interim` now and then with what was acknowledged since the last time; gives the report
-/// of all of it, and that of what came after the warm-up.
+/// What a load came to.
+#[derive(Clone, Debug)]
+pub struct Produced {
+    /// All of it over time.
+    pub course: Course,
+    /// What came after the warm-up, its time from when the first of its records was due.
+    pub steady: Report,
+    /// What has gone through the sockets.
+    pub traffic: Traffic,
+}
+
+/// Sends the whole load, calling `interim` now and then with what was acknowledged since the last time.
 ///
 /// # Errors
 /// What kept a record from being acknowledged.
-pub fn run(
-    driver: &mut Driver,
-    load: &ProducerLoad,
-    mut interim: impl FnMut(&Report),
-) -> Result<(Report, Report), LoadError> {
-    wait_for_topic(driver, &load.topic)?;
-    let payload = payload(load.record_bytes);
+pub fn run(load: &ProducerLoad, interim: impl FnMut(&Report)) -> Result<Produced, LoadError> {
+    let text = Arc::new(Text::of(&load.spec));
+    let watch = Watch::new(load.interval, interim);
+    let threads = usize::try_from(load.producers).unwrap_or(usize::MAX);
+    let (course, shares) = crew::run(&load.placement, threads, watch, |slot| produce(load, &text, slot))?;
+    let (mut steady, mut traffic) = (Report::new(), Traffic::default());
+    for (its_steady, its_traffic) in &shares {
+        steady.merge(its_steady);
+        traffic.add(its_traffic);
+    }
+    Ok(Produced { course, steady, traffic })
+}
+
+/// Records that wait for the broker's word: number and due time of each, by its id. Ids are given in order, and most are
+/// settled in order.
+#[derive(Default)]
+struct Underway {
+    first_id: u64,
+    records: VecDeque<Option<(u64, Monotonic, usize)>>,
+}
+
+impl Underway {
+    fn add(&mut self, id: u64, number: u64, due: Monotonic, bytes: usize) {
+        if self.records.is_empty() {
+            self.first_id = id;
+        }
+        self.records.push_back(Some((number, due, bytes)));
+    }
+
+    fn settle(&mut self, id: u64) -> Option<(u64, Monotonic, usize)> {
+        let at = usize::try_from(id.checked_sub(self.first_id)?).ok()?;
+        let settled = self.records.get_mut(at)?.take();
+        while self.records.front().is_some_and(Option::is_none) {
+            self.records.pop_front();
+            self.first_id += 1;
+        }
+        settled
+    }
+}
+
+/// Sends the share of one producer, which is every so many-th record; gives the report of what came after the warm-up.
+fn produce(load: &ProducerLoad, text: &Arc<Text>, slot: &Slot<'_>) -> Result<(Report, Traffic), LoadError> {
+    let mut driver = load.cluster.driver();
+    for topic in &load.topics {
+        wait_for_topic(&mut driver, topic)?;
+    }
+    let stream = slot.index as u64;
+    let mut maker = RecordMaker::new(&load.spec, text.clone(), stream);
+    let headers = load.spec.headers.list();
     let mut producer = Producer::new(load.options);
-    let mut underway: VecDeque<Underway> = VecDeque::new();
-    let (mut total, mut steady, mut window) = (Report::new(), Report::new(), Report::new());
+    let mut underway = Underway::default();
+    let mut steady = Report::new();
     let mut steady_start = None;
     let start = driver.now();
-    let mut window_start = start;
-    let mut sent = 0;
+    let mut number = stream;
     loop {
         let now = driver.now();
+        let timestamp = wall_clock();
         let mut burst = 0;
-        while sent < load.records && burst < BURST_RECORDS_MAX {
-            let due = load.rate.map_or(now, |rate| due_at(start, sent, rate));
+        while number < load.records && burst < BURST_RECORDS_MAX {
+            let due = load.rate.map_or(now, |rate| due_at(start, number, rate));
             if due > now {
                 break;
             }
-            let record = RecordToSend { timestamp: wall_clock(), key: None, value: Some(&payload), headers: &[] };
+            let Some(topic) = load.topics.get((number % load.topics.len() as u64) as usize) else { break };
+            let (key, value) = maker.make(number);
+            let record = RecordToSend { timestamp, key, value: Some(value), headers: &headers };
             // Any bits do for spreading records over partitions.
-            let random = (now.0 >> 10) as u32 ^ sent as u32;
-            match producer.append(now, &driver.client, &load.topic, None, &record, random) {
-                Ok(id) => underway.push_back(Underway { id: id.0, number: sent, due }),
+            let random = (now.0 >> 10) as u32 ^ number as u32;
+            match producer.append(now, &driver.client, topic, None, &record, random) {
+                Ok(id) => underway.add(id.0, number, due, value.len()),
                 Err(AppendError::BufferFull | AppendError::TopicUnknown) => break,
                 Err(AppendError::Topic(code)) if code.is_retriable() => break,
                 Err(error) => return Err(LoadError::Record(error)),
             }
-            sent += 1;
+            number += load.producers;
             burst += 1;
         }
-        if sent == load.records {
+        let is_sent = number >= load.records;
+        if is_sent {
             producer.flush();
         }
         producer.advance(driver.now(), &mut driver.client);
@@ -123,52 +191,32 @@ pub fn run(
             result.map_err(LoadError::Delivery)?;
             let now = driver.now();
             for id in records {
-                let Some(at) = underway.iter().position(|record| record.id == id.0) else { continue };
-                let Some(record) = underway.swap_remove_front(at) else { continue };
-                let latency = Duration::from_nanos(now.since_ns(record.due));
-                total.add(load.record_bytes, latency);
-                window.add(load.record_bytes, latency);
-                if record.number >= load.warmup_records {
-                    steady_start = Some(steady_start.map_or(record.due, |first: Monotonic| first.min(record.due)));
-                    steady.add(load.record_bytes, latency);
+                let Some((number, due, bytes)) = underway.settle(id.0) else { continue };
+                let latency = Duration::from_nanos(now.since_ns(due));
+                slot.add(bytes, latency);
+                if load.warmup_records > 0 && number >= load.warmup_records {
+                    steady_start = Some(steady_start.map_or(due, |first: Monotonic| first.min(due)));
+                    steady.add(bytes, latency);
                 }
             }
         }
         let now = driver.now();
-        if now.since_ns(window_start) > load.report_interval_ms * 1_000_000 {
-            window.seconds = now.since_ns(window_start) as f64 / 1e9;
-            interim(&window);
-            window = Report::new();
-            window_start = now;
-        }
-        if sent == load.records && producer.is_idle() {
-            total.seconds = now.since_ns(start) as f64 / 1e9;
+        if (is_sent && producer.is_idle()) || slot.is_over() {
             steady.seconds = steady_start.map_or(0.0, |begun| now.since_ns(begun) as f64 / 1e9);
-            return Ok((total, steady));
+            return Ok((steady, driver.traffic()));
         }
         producer.advance(now, &mut driver.client);
-        let next_due = load.rate.filter(|_| sent < load.records).map(|rate| due_at(start, sent, rate));
+        let next_due = load.rate.filter(|_| !is_sent).map(|rate| due_at(start, number, rate));
         let more_now = load.rate.is_none() && burst == BURST_RECORDS_MAX;
-        let wake = [producer.poll_timeout(now), next_due, more_now.then_some(now)].into_iter().flatten().min();
+        let look = Some(now.plus_ms(LOOK_MS));
+        let wake = [producer.poll_timeout(now), next_due, more_now.then_some(now), look].into_iter().flatten().min();
         driver.turn(wake);
     }
 }
 
 /// When record number `sent` is due.
-fn due_at(start: Monotonic, sent: u64, rate: u64) -> Monotonic {
+fn due_at(start: Monotonic, sent: u64, rate: f64) -> Monotonic {
     Monotonic(start.0.saturating_add(u64::try_from(pace(sent, rate).as_nanos()).unwrap_or(u64::MAX)))
-}
-
-/// Printable bytes in which no codec finds much to save.
-fn payload(bytes: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let letter = |_| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        b'A' + (state % 26) as u8
-    };
-    (0..bytes).map(letter).collect()
 }
 
 fn wait_for_topic(driver: &mut Driver, topic: &str) -> Result<(), LoadError> {
@@ -182,8 +230,32 @@ fn wait_for_topic(driver: &mut Driver, topic: &str) -> Result<(), LoadError> {
         }
         match driver.client.cluster().topic(topic) {
             Some(Ok(_)) => return Ok(()),
-            Some(Err(code)) if !code.is_retriable() || driver.now() >= deadline => return Err(LoadError::Topic(*code)),
+            Some(Err(code)) if !code.is_retriable() || driver.now() >= deadline => {
+                return Err(LoadError::Topic(topic.to_owned(), *code));
+            }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_settled_by_their_ids_in_any_order() {
+        let mut underway = Underway::default();
+        for id in 10..15 {
+            underway.add(id, id * 3, Monotonic(id), 1);
+        }
+        assert_eq!(underway.settle(12), Some((36, Monotonic(12), 1)));
+        assert_eq!(underway.settle(12), None, "only once");
+        assert_eq!(underway.settle(10).map(|each| each.0), Some(30));
+        assert_eq!(underway.settle(9), None);
+        for id in [14, 11, 13] {
+            assert_eq!(underway.settle(id).map(|each| each.0), Some(id * 3));
+        }
+        underway.add(15, 45, Monotonic(15), 1);
+        assert_eq!(underway.settle(15).map(|each| each.0), Some(45));
     }
 }

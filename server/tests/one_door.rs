@@ -1,4 +1,4 @@
-//! The broker reaches the outside world through `server::sys` and in no other way, and `unsafe` has two homes.
+//! The broker reaches the outside world through `server::sys` and in no other way, and `unsafe` has its homes.
 //!
 //! Else a simulation would not be one: whatever went past the door would happen for real, or not in the order of its
 //! seed.
@@ -32,7 +32,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
 ];
 
 /// Where `unsafe` may be.
-const UNSAFE_HOMES: &[&str] = &["server/src/sys/glommio/", "core/ring/src/"];
+const UNSAFE_HOMES: &[&str] = &["server/src/sys/glommio/", "core/ring/src/", "perf/src/run_file/run_generated.rs"];
 
 /// All Rust files under a directory of the workspace, by their path in it.
 fn sources(root: &Path, directory: &str) -> Vec<(String, String)> {
@@ -49,7 +49,7 @@ fn sources(root: &Path, directory: &str) -> Vec<(String, String)> {
             }
         }
     }
-    assert!(found.len() > 3, "{directory} has moved");
+    assert!(!found.is_empty(), "{directory} has moved");
     found
 }
 
@@ -83,7 +83,7 @@ fn nothing_but_sys_reaches_the_outside_world() {
 fn unsafe_code_stays_in_its_homes() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut offences = Vec::new();
-    for directory in ["server/src", "core/src", "core/protocol/src", "tools/src"] {
+    for directory in ["server/src", "core/src", "core/ring/src", "core/protocol/src", "perf/src", "tools/src"] {
         for (path, text) in sources(root, directory) {
             if UNSAFE_HOMES.iter().any(|home| path.starts_with(home)) {
                 continue;

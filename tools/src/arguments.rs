@@ -12,15 +12,8 @@ const DEFAULT_TIMEOUT_MS: u64 = 30_000;
 /// How to reach a cluster.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ClusterArguments {
-    /// Brokers to ask first, separated by commas.
-    #[arg(
-        long,
-        short = 'b',
-        value_name = "HOST:PORT",
-        default_value = "localhost:9092",
-        value_delimiter = ',',
-        value_parser = Address::parse
-    )]
+    /// Brokers to ask first, separated by commas [default: localhost:9092].
+    #[arg(long, short = 'b', value_name = "HOST:PORT", value_delimiter = ',', value_parser = Address::parse)]
     bootstrap_server: Vec<Address>,
     /// Name that the broker sees.
     #[arg(long, value_name = "NAME", default_value = DEFAULT_CLIENT_ID)]
@@ -53,7 +46,7 @@ impl ClusterArguments {
 
     /// How a client reaches that cluster.
     pub(crate) fn config(&self, auto_create_topics: bool) -> ClientConfig {
-        let mut config = ClientConfig::new(self.bootstrap_server.clone());
+        let mut config = ClientConfig::new(self.servers());
         config.client_id.clone_from(&self.client_id);
         config.request_timeout_ms = self.request_timeout_ms;
         config.auto_create_topics = auto_create_topics;
@@ -61,9 +54,21 @@ impl ClusterArguments {
         config
     }
 
+    fn servers(&self) -> Vec<Address> {
+        match self.bootstrap_server.is_empty() {
+            true => vec![Address { host: "localhost".to_owned(), port: 9092 }],
+            false => self.bootstrap_server.clone(),
+        }
+    }
+
+    /// Brokers were named.
+    pub(crate) fn has_servers(&self) -> bool {
+        !self.bootstrap_server.is_empty()
+    }
+
     /// The broker to ask first, as `host:port`.
     pub(crate) fn first(&self) -> String {
-        self.bootstrap_server.first().map(ToString::to_string).unwrap_or_default()
+        self.servers().first().map(ToString::to_string).unwrap_or_default()
     }
 
     /// Questions to that cluster.

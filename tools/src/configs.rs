@@ -23,6 +23,8 @@ const BROKER: i8 = 4;
 /// Operations of IncrementalAlterConfigs.
 const SET: i8 = 0;
 const DELETE: i8 = 1;
+/// The source of what nobody has set.
+const DEFAULT_SOURCE: i8 = 5;
 /// Where a value can come from, by number.
 const SOURCES: &[(i8, &str)] = &[
     (1, "DYNAMIC_TOPIC_CONFIG"),
@@ -236,6 +238,14 @@ fn ask(admin: &mut Admin, entity: &Entity) -> Result<Vec<ConfigRow>, Failure> {
         }
         code => Err(entity.failure(code, result.error_message.as_deref())),
     }
+}
+
+/// What the broker that is asked first is set to, where it differs from the defaults. Secrets are left out.
+pub(crate) fn broker_settings(admin: &mut Admin) -> Result<Vec<(String, String)>, Failure> {
+    let Some(broker) = admin.brokers()?.first().copied() else { return Ok(Vec::new()) };
+    let rows = ask(admin, &Entity::Broker(broker.0))?;
+    let rows = rows.into_iter().filter(|row| row.config_source != DEFAULT_SOURCE && !row.is_sensitive);
+    Ok(rows.map(|row| (row.name.to_string(), row.value.map_or_else(String::new, |value| value.to_string()))).collect())
 }
 
 #[derive(Serialize)]

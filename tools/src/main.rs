@@ -62,7 +62,7 @@ enum Command {
     /// Explain the files of a data directory.
     Log(log_dump::Log),
     /// Put load on a broker and measure it.
-    Perf(perf::Perf),
+    Perf(Box<perf::Perf>),
     /// Print a script that lets a shell complete the words of this command.
     Completions {
         /// The shell.

@@ -4,7 +4,7 @@
 
 mod support;
 
-use support::Broker;
+use support::{Broker, failure, run};
 
 fn field(json: &str, name: &str) -> f64 {
     let value: serde_json::Value = serde_json::from_str(json).unwrap();
@@ -57,6 +57,115 @@ fn loads_count_what_they_move() {
 }
 
 #[test]
+fn many_producers_and_consumers_share_their_load() {
+    let broker = Broker::start(&["--override", "group.initial.rebalance.delay.ms=0"]);
+    for topic in ["many-a", "many-b"] {
+        broker.ok("topics create", &[topic, "--partitions", "2"], b"");
+    }
+    let sent = ["--topic", "many-a,many-b", "--num-records", "3000", "--record-size", "uniform:0-300", "--json"];
+    let more = ["--producers", "3", "--keys", "zipf:50,1.1", "--num-headers", "2", "--record-header-key-size", "3"];
+    let report = broker.ok("perf producer", &[&sent[..], &more[..], &["--cpus", "0"]].concat(), b"");
+    assert_eq!(field(&report, "records"), 3_000.0, "{report}");
+    let bytes = field(&report, "bytes");
+    assert!((300_000.0..600_000.0).contains(&bytes), "{report}");
+
+    // Every record once, each as it was made; keys of 16 bytes.
+    let read = ["--include", "many-.*", "--num-records", "3000", "--consumers", "2", "--check-values", "0", "--json"];
+    let read = broker.ok("perf consumer", &read, b"");
+    assert_eq!((field(&read, "records"), field(&read, "bytes")), (3_000.0, bytes + 16.0 * 3_000.0), "{read}");
+    let wrong = ["--topic", "many-a", "--num-records", "3000", "--check-values", "1"];
+    let said = broker.fails("perf consumer", &wrong, b"");
+    assert!(said.contains("topic many-a, partition ") && said.contains("with this seed"), "{said}");
+    let record = broker.ok("consume", &["--topic", "many-b", "--from-beginning", "--max-messages", "1", "--json"], b"");
+    assert!(record.contains("\"headers\"") && record.contains("hhh"), "{record}");
+
+    let nowhere = ["--topic", "many-a", "--num-records", "1", "--record-size", "1", "--cpus", "1000"];
+    let said = broker.fails("perf producer", &nowhere, b"");
+    assert!(said.contains("processor 1000"), "{said}");
+    let none = broker.fails("perf consumer", &["--include", "none-.*", "--num-records", "1"], b"");
+    assert!(none.contains("no topic has such a name"), "{none}");
+}
+
+#[test]
+fn values_come_from_files_and_numbers_too() {
+    let broker = Broker::start(&[]);
+    broker.ok("topics create", &["given"], b"");
+    let file = broker.directory().join("../values");
+    std::fs::write(&file, "left,right").unwrap();
+    let given = ["--topic", "given", "--num-records", "20", "--payload-file", file.to_str().unwrap()];
+    broker.ok("perf producer", &[&given[..], &["--payload-delimiter", ","]].concat(), b"");
+    broker.ok("perf producer", &["--topic", "given", "--num-records", "12", "--payload-monotonic"], b"");
+    let all = broker.ok("consume", &["--topic", "given", "--from-beginning", "--exit"], b"");
+    let lines: Vec<&str> = all.lines().collect();
+    assert!(lines[..20].iter().all(|line| ["left", "right"].contains(line)), "{all}");
+    assert_eq!(lines[20..], (0..12).map(|number| number.to_string()).collect::<Vec<_>>());
+    let both = broker.run("perf producer", &[&given[..], &["--payload-monotonic"]].concat(), b"");
+    assert_eq!(both.status.code(), Some(2));
+    assert!(String::from_utf8(both.stderr).unwrap().contains("cannot be used with"));
+}
+
+#[test]
+fn settings_have_kafkas_names() {
+    let broker = Broker::start(&[]);
+    broker.ok("topics create", &["set"], b"");
+    let file = broker.directory().join("../client.properties");
+    std::fs::write(&file, "acks=0\nlinger.ms=1\nclient.id=mine\n").unwrap();
+    let load = ["--topic", "set", "--num-records", "100", "--record-size", "10"];
+    let told = ["--command-config", file.to_str().unwrap(), "--command-property", "acks=1", "compression.type=lz4"];
+    let text = broker.ok("perf producer", &[&load[..], &told[..], &["--print-metrics"]].concat(), b"");
+    let metric = |name: &str| {
+        let name = format!("producer-metrics:{name}:{{client-id=mine}}");
+        let line = text.lines().find(|line| line.starts_with(&name)).unwrap_or_else(|| panic!("{name}: {text}"));
+        line.rsplit(" : ").next().unwrap().parse::<f64>().unwrap()
+    };
+    assert_eq!(metric("record-send-total"), 100.0);
+    assert!(metric("outgoing-byte-total") > 100.0 && metric("incoming-byte-total") > 10.0, "{text}");
+    let segment = broker.directory().join("set-0/00000000000000000000.log");
+    let dump = String::from_utf8(run(&["log", "dump", segment.to_str().unwrap()], b"").stdout).unwrap();
+    assert!(dump.contains("lz4") || dump.contains("LZ4"), "{dump}");
+    for (property, part) in [("acks=7", "0, 1 and all"), ("sasl.mechanism=PLAIN", "does nothing here")] {
+        let said = broker.fails("perf producer", &[&load[..], &["--command-property", property]].concat(), b"");
+        assert!(said.contains(part), "{property}: {said}");
+    }
+    let said = broker.fails("perf producer", &[&load[..], &["--transactional-id", "t"]].concat(), b"");
+    assert!(said.contains("no transactions yet"), "{said}");
+}
+
+#[test]
+fn runs_are_kept_compared_and_drawn() {
+    let broker = Broker::start(&["--override", "num.partitions=3"]);
+    let path = |name: &str| broker.directory().join("..").join(name).to_str().unwrap().to_owned();
+    let load = ["--topic", "kept", "--num-records", "2000", "--record-size", "50", "--throughput", "2000"];
+    for (name, linger) in [("first.run", "0"), ("second.run", "500")] {
+        let kept =
+            ["--result", &path(name), "--html", &path("one.html"), "--linger-ms", linger, "--batch-size", "1000000"];
+        broker.ok("perf producer", &[&load[..], &kept].concat(), b"");
+    }
+    let page = std::fs::read_to_string(path("one.html")).unwrap();
+    assert!(page.contains("<svg") && page.contains("num.partitions"), "{page}");
+    let compared = |arguments: &[&str]| {
+        let output = run(&[&["perf", "compare"], arguments].concat(), b"");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = compared(&[&path("first.run"), &path("second.run"), "--html", &path("two.html")]);
+    let row = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {text}"));
+    assert!(row("records ").contains("2000.000"), "{text}");
+    assert!(row("p50 ms").ends_with(" worse"), "a wait of 500 ms is seen: {text}");
+    assert_eq!(row("linger.ms").split_whitespace().collect::<Vec<_>>(), ["linger.ms", "0", "500"]);
+    assert_eq!(std::fs::read_to_string(path("two.html")).unwrap().matches("<svg").count(), 3);
+    let json = compared(&[&path("first.run"), &path("second.run"), "--json"]);
+    assert!(json.lines().any(|line| line.contains("\"p50 ms\"") && field(line, "ratio") > 1.0), "{json}");
+
+    let consumed = ["--topic", "kept", "--num-records", "4000", "--result", &path("read.run")];
+    broker.ok("perf consumer", &consumed, b"");
+    let text = compared(&[&path("first.run"), &path("read.run")]);
+    assert!(text.contains("producer") && text.contains("consumer") && !text.contains("p50"), "{text}");
+    let said = failure(run(&["perf", "compare", &path("first.run"), &path("one.html")], b""));
+    assert!(said.contains("no result file"), "{said}");
+}
+
+#[test]
 fn records_are_timed_end_to_end() {
     let broker = Broker::start(&[]);
     broker.ok("topics create", &["timed", "--partitions", "2"], b"");
@@ -84,11 +193,14 @@ fn records_are_timed_end_to_end() {
         text.starts_with("Avg latency: ") && text.lines().nth(1).unwrap().starts_with("Percentiles: 50th = "),
         "{text}"
     );
+    let fanned = ["--topic", "timed", "--num-records", "50", "--record-size", "20", "--readers", "3", "--json"];
+    let report = broker.ok("perf end-to-end", &[&fanned[..], &["--record-key-size", "5", "--progress"]].concat(), b"");
+    assert_eq!((field(&report, "records"), field(&report, "bytes")), (150.0, 3_000.0), "{report}");
     let small = broker.fails("perf end-to-end", &["--topic", "timed", "--num-records", "5", "--record-size", "7"], b"");
     assert!(small.contains("Use 8 or more"), "{small}");
     let all = broker.ok("offsets", &["timed"], b"");
     let ends = all.lines().filter_map(|line| line.rsplit(':').next()?.parse::<u64>().ok()).sum::<u64>();
-    assert_eq!(ends, 1 + 320 + 320 + 5, "{all}");
+    assert_eq!(ends, 1 + 320 + 320 + 5 + 50, "{all}");
 }
 
 #[test]

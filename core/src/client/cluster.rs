@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::connection::{Answer, AnyRequest, Connection, ConnectionError, ConnectionEvent, Outgoing};
 use super::metadata::{Address, ClusterMetadata};
@@ -369,7 +369,7 @@ impl Client {
     }
 
     /// Bytes came on a connection.
-    pub fn handle_bytes(&mut self, now: Monotonic, id: LinkId, bytes: BytesMut) {
+    pub fn handle_bytes(&mut self, now: Monotonic, id: LinkId, bytes: &[u8]) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let result = link.connection.handle_bytes(bytes);
         self.collect();

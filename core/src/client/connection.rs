@@ -267,12 +267,8 @@ impl Connection {
     }
 
     /// Takes bytes from the socket in.
-    pub(super) fn handle_bytes(&mut self, bytes: BytesMut) -> Result<(), ConnectionError> {
-        if self.receive.is_empty() {
-            self.receive = bytes;
-        } else {
-            self.receive.extend_from_slice(&bytes);
-        }
+    pub(super) fn handle_bytes(&mut self, bytes: &[u8]) -> Result<(), ConnectionError> {
+        self.receive.extend_from_slice(bytes);
         loop {
             match next_frame(&mut self.receive, CLIENT_FRAME_BYTES_MAX).map_err(ConnectionError::Frame)? {
                 Frame::Complete(frame) => self.handle_frame(frame)?,

@@ -5,6 +5,9 @@ use corelane_tidy::files;
 /// Lines above which two things live in one file.
 const LINES_MAX: usize = 800;
 
+/// How files end that a program has written; `perf/schema` says which.
+const GENERATED: &str = "_generated.rs";
+
 /// Words that say that something is unfinished, or where it was made. In two halves, so that this file has none of them.
 const LEFT_BEHIND: &[(&str, &str)] = &[
     ("todo", "!("),
@@ -29,7 +32,7 @@ fn no_file_is_two() {
     let long: Vec<String> = files(&["rs", "py", "go", "java", "schema"])
         .iter()
         .map(|(path, text)| (path, text.lines().count()))
-        .filter(|(_, lines)| *lines > LINES_MAX)
+        .filter(|(path, lines)| *lines > LINES_MAX && !path.ends_with(GENERATED))
         .map(|(path, lines)| format!("{path}: {lines} lines"))
         .collect();
     assert!(long.is_empty(), "more than {LINES_MAX} lines:\n{}", long.join("\n"));

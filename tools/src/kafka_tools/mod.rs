@@ -8,6 +8,7 @@ mod consumer;
 mod dump_log;
 mod groups;
 mod offsets;
+mod perf;
 mod producer;
 mod topics;
 
@@ -92,6 +93,9 @@ const TOOLS: &[Tool] = &[
     ("kafka-broker-api-versions", |line| Ok(cluster::BrokerApiVersions::try_parse_from(line)?.run())),
     ("kafka-cluster", |line| Ok(cluster::ClusterTool::try_parse_from(line)?.run())),
     ("kafka-metadata-quorum", |line| Ok(cluster::MetadataQuorum::try_parse_from(line)?.run())),
+    ("kafka-producer-perf-test", |line| Ok(perf::ProducerPerf::try_parse_from(line)?.run())),
+    ("kafka-consumer-perf-test", |line| Ok(perf::ConsumerPerf::try_parse_from(line)?.run())),
+    ("kafka-e2e-latency", |line| Ok(perf::EndToEndLatency::try_parse_from(perf::by_name(line))?.run())),
     ("kafka-features", |line| Ok(cluster::Features::try_parse_from(line)?.run())),
 ];
 
@@ -122,17 +126,17 @@ pub(crate) fn run(mut line: Vec<OsString>) -> Option<ExitCode> {
 }
 
 /// A pattern of names as Kafka's tools take it: a regular expression for the whole name, with commas between alternatives.
-pub(super) struct NamePattern(Regex);
+pub(crate) struct NamePattern(Regex);
 
 impl NamePattern {
-    pub(super) fn parse(text: &str) -> Result<Self, Failure> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
         let alternatives = text.trim().replace(',', "|");
         let alternatives = alternatives.trim_matches(['"', '\'', ' ']);
         let regex = Regex::new(&format!("^(?:{alternatives})$"));
         regex.map(Self).map_err(|_| Failure::new(format!("`{text}` is no regular expression for names of topics")))
     }
 
-    pub(super) fn matches(&self, name: &str) -> bool {
+    pub(crate) fn matches(&self, name: &str) -> bool {
         self.0.is_match(name)
     }
 }
@@ -173,6 +177,9 @@ mod tests {
         cluster::ClusterTool::command().debug_assert();
         cluster::MetadataQuorum::command().debug_assert();
         cluster::Features::command().debug_assert();
+        perf::ProducerPerf::command().debug_assert();
+        perf::ConsumerPerf::command().debug_assert();
+        perf::EndToEndLatency::command().debug_assert();
     }
 
     #[test]

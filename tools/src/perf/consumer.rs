@@ -1,20 +1,31 @@
 //! `corelane perf consumer`.
 
+use std::collections::BTreeSet;
 use std::io::Write;
+use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use corelane_core::base::Timestamp;
-use corelane_core::client::{ConsumerOptions, StartOffset};
+use corelane_core::client::{ConsumerOptions, MemberOptions, StartOffset};
 use corelane_perf::consumer::{self, Consumed, ConsumerLoad};
-use corelane_perf::reader::GroupReader;
+use corelane_perf::driver::{Cluster, SocketBuffers};
+use corelane_perf::report::wall_clock;
+use corelane_perf::run_file::{Run, Settings};
+use corelane_perf::slo::Measured;
 use jiff::Zoned;
 use serde::Serialize;
 
-use super::outcome::SloArguments;
+use super::date_format::DateFormat;
+use super::outcome::{OutcomeArguments, print_metrics};
+use super::properties::PropertyArguments;
+use super::sending::{PlacementArguments, parse_threads, setting};
+use crate::admin::Admin;
 use crate::arguments::ClusterArguments;
 use crate::failure::Failure;
-use corelane_perf::report::wall_clock;
+use crate::kafka_tools::NamePattern;
 
+/// As kafka-consumer-perf-test asks for.
+const RECEIVE_BUFFER_BYTES: usize = 2_097_152;
 const HEADER: &str = "start.time, end.time, data.consumed.in.MB, MB.sec, data.consumed.in.nMsg, nMsg.sec, \
                       rebalance.time.ms, fetch.time.ms, fetch.MB.sec, fetch.nMsg.sec";
 const DETAILED_HEADER: &str = "time, threadId, data.consumed.in.MB, MB.sec, data.consumed.in.nMsg, nMsg.sec, \
@@ -22,12 +33,16 @@ const DETAILED_HEADER: &str = "time, threadId, data.consumed.in.MB, MB.sec, data
 
 /// Arguments of `corelane perf consumer`.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("topics").required(true).args(["topic", "include"])))]
 pub(crate) struct ConsumerArguments {
     #[command(flatten)]
     cluster: ClusterArguments,
-    /// Topic to read.
-    #[arg(long, short = 't', value_name = "TOPIC")]
-    topic: String,
+    /// Topic to read, or several, separated by commas.
+    #[arg(long, short = 't', value_name = "TOPIC", value_delimiter = ',')]
+    topic: Vec<String>,
+    /// Read the topics that there are now and whose names match a regular expression.
+    #[arg(long, value_name = "REGEX")]
+    include: Option<String>,
     /// Records to read.
     #[arg(long, alias = "messages", value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     num_records: u64,
@@ -37,9 +52,15 @@ pub(crate) struct ConsumerArguments {
     /// Begin behind the last record where the group has committed nothing. The default is to begin with the first.
     #[arg(long)]
     from_latest: bool,
-    /// Bytes of one partition in an answer.
-    #[arg(long, value_name = "BYTES", default_value_t = 1_048_576, value_parser = clap::value_parser!(i32).range(1..))]
-    fetch_size: i32,
+    /// Consumers that share the topics, each with connections and a thread of its own.
+    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = parse_threads)]
+    consumers: usize,
+    /// Bytes of one partition in an answer (max.partition.fetch.bytes) [default: 1048576].
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(i32).range(1..))]
+    fetch_size: Option<i32>,
+    /// Bytes that the system keeps of what has come in (receive.buffer.bytes) [default: 2097152].
+    #[arg(long, value_name = "BYTES")]
+    socket_buffer_size: Option<usize>,
     /// Milliseconds without a record after which it gives up.
     #[arg(long, value_name = "MS", default_value_t = 10_000)]
     timeout: u64,
@@ -52,8 +73,18 @@ pub(crate) struct ConsumerArguments {
     /// Leave the names of the columns out.
     #[arg(long)]
     hide_header: bool,
+    /// How times are written, in letters of Java's SimpleDateFormat.
+    #[arg(long, value_name = "FORMAT", default_value = "yyyy-MM-dd HH:mm:ss:SSS")]
+    date_format: DateFormat,
+    /// Take only values that `corelane perf producer` made from this seed, and name the first that is none of them.
+    #[arg(long, value_name = "SEED")]
+    check_values: Option<u64>,
     #[command(flatten)]
-    slo: SloArguments,
+    placement: PlacementArguments,
+    #[command(flatten)]
+    properties: PropertyArguments,
+    #[command(flatten)]
+    outcome: OutcomeArguments,
     /// Print the result as a JSON object.
     #[arg(long, short = 'J', conflicts_with = "show_detailed_stats")]
     json: bool,
@@ -75,46 +106,39 @@ struct Outcome<'a> {
 impl ConsumerArguments {
     /// Reads and reports.
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let mut driver = self.cluster.driver(false);
-        let begun = wall_clock();
-        let group = self.group.clone().unwrap_or_else(|| format!("perf-consumer-{}", begun.0));
-        let start = if self.from_latest { StartOffset::Latest } else { StartOffset::Earliest };
-        let load = ConsumerLoad {
-            member: GroupReader::member_of(&group, &self.topic),
-            options: ConsumerOptions {
-                partition_bytes_max: self.fetch_size,
-                reset: Some(start),
-                ..ConsumerOptions::default()
-            },
-            start,
-            records: self.num_records,
-            patience_ms: self.timeout,
-            report_interval_ms: self.reporting_interval,
-        };
-        crate::consume::wait_for_topic(&mut driver, &self.topic)?;
+        let began = wall_clock();
+        let load = self.load(began)?;
+        let group = &load.member.group;
+        for topic in &load.member.topics {
+            crate::consume::wait_for_topic(&mut load.cluster.driver(), topic)?;
+        }
+        let time = |at| self.date_format.write(&zoned(at));
         if !self.hide_header && !self.json {
             let header = if self.show_detailed_stats { DETAILED_HEADER } else { HEADER };
             writeln!(std::io::stdout().lock(), "{header}")?;
         }
-        let total = consumer::run(&mut driver, &load, |total, window| {
+        let shows_progress = !self.show_detailed_stats && self.outcome.shows_progress();
+        let result = consumer::run(&load, |total, window| {
+            // Nobody reading the interim lines is no reason to stop.
             if self.show_detailed_stats {
-                // Nobody reading the interim lines is no reason to stop.
-                let _ = writeln!(
-                    std::io::stdout().lock(),
-                    "{}, 0, {}",
-                    local_time(wall_clock()),
-                    columns(total, window, window.seconds)
-                );
+                let columns = columns(total, window, window.seconds);
+                let _ = writeln!(std::io::stdout().lock(), "{}, 0, {columns}", time(wall_clock()));
+            } else if shows_progress {
+                let megabytes = window.bytes_rate() / 1_048_576.0;
+                let (records, rate) = (total.records, window.records_rate());
+                let line = format!("{records} records read, {rate:.1} records/sec ({megabytes:.2} MB/sec).");
+                let _ = writeln!(std::io::stderr().lock(), "{line}");
             }
         });
-        let total = total.map_err(|error| Failure::new(format!("group {group}: {error}")))?;
+        let (total, traffic) = result.map_err(|error| Failure::new(format!("group {group}: {error}")))?;
         let ended = wall_clock();
         let mut out = std::io::stdout().lock();
+        let topic = load.member.topics.iter().cloned().collect::<Vec<_>>().join(",");
         if self.json {
             let result = Outcome {
-                topic: &self.topic,
-                group: &group,
-                start_ms: begun.0,
+                topic: &topic,
+                group,
+                start_ms: began.0,
                 end_ms: ended.0,
                 records: total.records,
                 bytes: total.bytes,
@@ -124,14 +148,81 @@ impl ConsumerArguments {
             writeln!(out, "{}", serde_json::to_string(&result).map_err(std::io::Error::other)?)?;
         } else if !self.show_detailed_stats {
             let row = columns(&total, &total, total.seconds);
-            writeln!(out, "{}, {}, {row}", local_time(begun), local_time(ended))?;
+            writeln!(out, "{}, {}, {row}", time(began), time(ended))?;
+        }
+        drop(out);
+        if self.properties.print_metrics {
+            let records = ("records-consumed-total", total.records);
+            print_metrics("consumer", &load.cluster.client.client_id, &traffic, records, total.seconds)?;
         }
         if total.records < self.num_records {
             let (missing, ms) = (self.num_records - total.records, self.timeout);
             return Err(Failure::new(format!("{missing} records did not come: nothing did for {ms} ms"))
                 .remedy("Read fewer with --num-records, or wait longer with --timeout."));
         }
-        self.slo.check(&total)
+        let checked = self.outcome.check(&total);
+        let run = Run::here("consumer", began.0, total.report(), None, Vec::new());
+        self.outcome.keep(run, self.settings(&load, &topic), &load.cluster)?;
+        checked
+    }
+
+    fn load(&self, began: Timestamp) -> Result<ConsumerLoad, Failure> {
+        let mut properties = self.properties.read()?;
+        let mut cluster = properties.cluster(&self.cluster, false)?;
+        let SocketBuffers { receive_bytes, .. } = &mut cluster.buffers;
+        *receive_bytes = self.socket_buffer_size.or(*receive_bytes).or(Some(RECEIVE_BUFFER_BYTES));
+        let mut start = StartOffset::Earliest;
+        let mut member = MemberOptions::new(&format!("perf-consumer-{}", began.0), self.topics(&cluster)?);
+        properties.member(&mut member, &mut start)?;
+        if let Some(group) = &self.group {
+            member.group.clone_from(group);
+        }
+        if self.from_latest {
+            start = StartOffset::Latest;
+        }
+        let mut options = ConsumerOptions::default();
+        properties.consumer(&mut options)?;
+        options.partition_bytes_max = self.fetch_size.unwrap_or(options.partition_bytes_max);
+        options.reset = Some(start);
+        properties.finish()?;
+        Ok(ConsumerLoad {
+            cluster,
+            member,
+            consumers: self.consumers,
+            placement: self.placement.placement(),
+            options,
+            start,
+            records: self.num_records,
+            patience_ms: self.timeout,
+            interval: Duration::from_millis(self.reporting_interval),
+            check: self.check_values,
+        })
+    }
+
+    fn topics(&self, cluster: &Cluster) -> Result<BTreeSet<String>, Failure> {
+        let Some(include) = &self.include else { return Ok(self.topic.iter().cloned().collect()) };
+        let pattern = NamePattern::parse(include)?;
+        let all = Admin::new(cluster.driver()).topics(None)?;
+        let names = all.into_iter().filter(|topic| !topic.is_internal).filter_map(|topic| topic.name);
+        let topics: BTreeSet<String> =
+            names.map(|name| name.to_string()).filter(|name| pattern.matches(name)).collect();
+        match topics.is_empty() {
+            true => Err(Failure::new(format!("--include {include}: no topic has such a name"))),
+            false => Ok(topics),
+        }
+    }
+
+    fn settings(&self, load: &ConsumerLoad, topic: &str) -> Settings {
+        vec![
+            setting("topic", topic),
+            setting("num-records", self.num_records),
+            setting("consumers", self.consumers),
+            setting("fetch.min.bytes", load.options.bytes_min),
+            setting("fetch.max.wait.ms", load.options.wait_ms_max),
+            setting("fetch.max.bytes", load.options.bytes_max),
+            setting("max.partition.fetch.bytes", load.options.partition_bytes_max),
+            setting("check.crcs", load.options.check_crc),
+        ]
     }
 }
 
@@ -152,10 +243,10 @@ fn columns(total: &Consumed, window: &Consumed, seconds: f64) -> String {
     )
 }
 
-/// As Kafka's tool writes times: in the machine's own zone.
-fn local_time(at: Timestamp) -> String {
-    let zoned = jiff::Timestamp::from_millisecond(at.0).map(|at| Zoned::new(at, jiff::tz::TimeZone::system()));
-    zoned.map_or_else(|_| at.0.to_string(), |zoned| zoned.strftime("%Y-%m-%d %H:%M:%S:%3f").to_string())
+/// A time in the machine's own zone.
+fn zoned(at: Timestamp) -> Zoned {
+    let at = jiff::Timestamp::from_millisecond(at.0).unwrap_or_default();
+    Zoned::new(at, jiff::tz::TimeZone::system())
 }
 
 #[cfg(test)]

@@ -1,19 +1,23 @@
 //! `corelane perf`: load on a broker, in the words of Kafka's own perf tools.
 
+mod compare;
 mod consumer;
+mod date_format;
 mod end_to_end;
 mod groups;
 mod outcome;
 mod producer;
+mod properties;
 mod sending;
 
 use clap::{Args, Subcommand};
 
 use crate::failure::Failure;
-use consumer::ConsumerArguments;
-use end_to_end::EndToEndArguments;
+use compare::CompareArguments;
+pub(crate) use consumer::ConsumerArguments;
+pub(crate) use end_to_end::EndToEndArguments;
 use groups::GroupsArguments;
-use producer::ProducerArguments;
+pub(crate) use producer::ProducerArguments;
 
 /// Arguments of `corelane perf`.
 #[derive(Args, Debug)]
@@ -32,6 +36,8 @@ enum Command {
     EndToEnd(EndToEndArguments),
     /// Have many consumer groups join, roll one member each, and leave, and tell how long that took.
     Groups(GroupsArguments),
+    /// Set runs that --result has kept side by side.
+    Compare(CompareArguments),
 }
 
 impl Perf {
@@ -42,6 +48,7 @@ impl Perf {
             Command::Consumer(arguments) => arguments.run(),
             Command::EndToEnd(arguments) => arguments.run(),
             Command::Groups(arguments) => arguments.run(),
+            Command::Compare(arguments) => arguments.run(),
         }
     }
 }

@@ -1,31 +1,36 @@
 //! `corelane perf producer`.
 
 use std::io::Write;
+use std::time::Duration;
 
 use clap::Args;
-use corelane_perf::producer::{self, LoadError, ProducerLoad};
-use corelane_perf::report::Report;
+use corelane_core::client::ProducerOptions;
+use corelane_perf::producer::{self, LoadError, Produced, ProducerLoad};
+use corelane_perf::report::{Report, wall_clock};
+use corelane_perf::run_file::{Run, Settings};
 use corelane_perf::slo::Measured;
 
-use super::outcome::{HgrmArguments, SloArguments};
-use super::sending::{JsonReport, Rate, SendingArguments, parse_rate};
+use super::outcome::{HgrmArguments, JsonReport, OutcomeArguments, print_metrics};
+use super::properties::{PropertyArguments, no_transactions};
+use super::sending::{
+    PlacementArguments, Rate, RecordArguments, SendingArguments, parse_rate, parse_threads, producer_settings, setting,
+};
 use crate::arguments::ClusterArguments;
 use crate::failure::Failure;
 
 /// Arguments of `corelane perf producer`.
 #[derive(Args, Debug)]
-pub(super) struct ProducerArguments {
+pub(crate) struct ProducerArguments {
     #[command(flatten)]
     cluster: ClusterArguments,
-    /// Topic to write to. The broker may create it.
-    #[arg(long, short = 't', value_name = "TOPIC")]
-    topic: String,
+    /// Topic to write to; with several, separated by commas, records go to each in turn. The broker may create them.
+    #[arg(long, short = 't', value_name = "TOPIC", required = true, value_delimiter = ',')]
+    topic: Vec<String>,
     /// Records to send.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     num_records: u64,
-    /// Bytes of each record's value.
-    #[arg(long, value_name = "BYTES")]
-    record_size: usize,
+    #[command(flatten)]
+    records: RecordArguments,
     /// Records a second; -1 is as many as possible. Latency counts from when a record was due.
     #[arg(long, value_name = "RATE", default_value = "-1", value_parser = parse_rate, allow_hyphen_values = true)]
     throughput: Rate,
@@ -35,41 +40,40 @@ pub(super) struct ProducerArguments {
     /// Milliseconds between two lines about what was sent since.
     #[arg(long, value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..))]
     reporting_interval: u64,
+    /// Producers that share the records, each with connections and a thread of its own.
+    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = parse_threads)]
+    producers: usize,
     #[command(flatten)]
     sending: SendingArguments,
     #[command(flatten)]
-    slo: SloArguments,
+    placement: PlacementArguments,
+    #[command(flatten)]
+    properties: PropertyArguments,
+    #[command(flatten)]
+    outcome: OutcomeArguments,
     #[command(flatten)]
     hgrm: HgrmArguments,
     /// Print the result, of the steady state if there is a warm-up, as a JSON object; latencies in milliseconds.
     #[arg(long, short = 'J')]
     json: bool,
+    // Known, so that they are refused for what they are.
+    #[arg(long, hide = true)]
+    transactional_id: Option<String>,
+    #[arg(long, hide = true)]
+    transaction_duration_ms: Option<String>,
 }
 
 impl ProducerArguments {
     /// Puts the load on and reports.
-    pub(super) fn run(&self) -> Result<(), Failure> {
-        if self.warmup_records >= self.num_records {
-            return Err(Failure::new(format!("--warmup-records {}: no record is left to report", self.warmup_records))
-                .remedy("Use fewer than --num-records."));
-        }
-        let mut driver = self.cluster.driver(true);
-        let load = ProducerLoad {
-            topic: self.topic.clone(),
-            records: self.num_records,
-            warmup_records: self.warmup_records,
-            report_interval_ms: self.reporting_interval,
-            record_bytes: self.record_size,
-            rate: self.throughput.0,
-            options: self.sending.options(),
-        };
-        let reports = producer::run(&mut driver, &load, |window| {
-            if self.json || window.is_empty() {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let load = self.load()?;
+        let shows_progress = !self.json || self.outcome.shows_progress();
+        let began = wall_clock();
+        let produced = producer::run(&load, |window| {
+            if !shows_progress || window.is_empty() {
                 return;
             }
-            // Nobody reading the interim lines is no reason to stop.
-            let _ = writeln!(
-                std::io::stdout().lock(),
+            let line = format!(
                 "{} records sent, {:.1} records/sec ({:.2} MB/sec), {:.1} ms avg latency, {:.1} ms max latency.",
                 window.records,
                 window.records_rate(),
@@ -77,23 +81,80 @@ impl ProducerArguments {
                 window.mean_ms(),
                 window.latency_ms(1.0)
             );
+            // Nobody reading the interim lines is no reason to stop.
+            let _ = match self.json {
+                true => writeln!(std::io::stderr().lock(), "{line}"),
+                false => writeln!(std::io::stdout().lock(), "{line}"),
+            };
         });
-        let (total, steady) = reports.map_err(|error| match error {
+        let Produced { course, steady, traffic } = produced.map_err(|error| match error {
             LoadError::Cluster(error) => error.into(),
-            LoadError::Topic(code) => Failure::of_topic(&self.topic, code, ""),
+            LoadError::Topic(topic, code) => Failure::of_topic(&topic, code, ""),
             other => Failure::new(other.to_string()),
         })?;
-        let counted = if self.warmup_records > 0 { &steady } else { &total };
+        let steady = (self.warmup_records > 0).then_some(steady);
+        let counted = steady.as_ref().unwrap_or(&course.total);
         self.hgrm.write(&counted.latency_us)?;
         if self.json {
-            writeln!(std::io::stdout().lock(), "{}", JsonReport::line(&self.topic, counted)?)?;
+            writeln!(std::io::stdout().lock(), "{}", JsonReport::line(&self.topic.join(","), counted)?)?;
         } else {
-            write_report(&total, "")?;
-            if self.warmup_records > 0 {
-                write_report(&steady, "steady state ")?;
+            write_report(&course.total, "")?;
+            if let Some(steady) = &steady {
+                write_report(steady, "steady state ")?;
             }
         }
-        self.slo.check(counted)
+        if self.properties.print_metrics {
+            let total = &course.total;
+            let records = ("record-send-total", total.records);
+            print_metrics("producer", &load.cluster.client.client_id, &traffic, records, total.seconds)?;
+        }
+        let checked = self.outcome.check(counted);
+        let run = Run::here("producer", began.0, course.total, steady, course.windows);
+        self.outcome.keep(run, self.settings(&load), &load.cluster)?;
+        checked
+    }
+
+    fn load(&self) -> Result<ProducerLoad, Failure> {
+        if self.warmup_records >= self.num_records {
+            return Err(Failure::new(format!("--warmup-records {}: no record is left to report", self.warmup_records))
+                .remedy("Use fewer than --num-records."));
+        }
+        for (name, value) in [
+            ("--transactional-id", &self.transactional_id),
+            ("--transaction-duration-ms", &self.transaction_duration_ms),
+        ] {
+            if value.is_some() {
+                return Err(no_transactions(name));
+            }
+        }
+        let mut properties = self.properties.read()?;
+        let load = ProducerLoad {
+            cluster: properties.cluster(&self.cluster, true)?,
+            topics: self.topic.clone(),
+            producers: self.producers as u64,
+            placement: self.placement.placement(),
+            records: self.num_records,
+            warmup_records: self.warmup_records,
+            interval: Duration::from_millis(self.reporting_interval),
+            spec: self.records.spec()?,
+            rate: self.throughput.0,
+            options: self.sending.options(&mut properties, ProducerOptions::default())?,
+        };
+        properties.finish()?;
+        Ok(load)
+    }
+
+    fn settings(&self, load: &ProducerLoad) -> Settings {
+        let mut settings = vec![
+            setting("topic", self.topic.join(",")),
+            setting("num-records", self.num_records),
+            setting("warmup-records", self.warmup_records),
+            setting("throughput", self.throughput),
+            setting("producers", self.producers),
+        ];
+        settings.extend(self.records.settings());
+        settings.extend(producer_settings(&load.options));
+        settings
     }
 }
 

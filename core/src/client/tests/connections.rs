@@ -1,7 +1,5 @@
 //! Versions, framing, timeouts and lost connections.
 
-use bytes::BytesMut;
-
 use super::fake_broker::{FakeBroker, Fault, NODE, TOPIC};
 use super::world::{Random, World};
 use crate::base::PartitionIndex;
@@ -74,7 +72,7 @@ fn garbage_ends_the_connection_and_not_the_client() {
         let id = world.client.send(world.now, Target::Any, MetadataRequest::default());
         let (link, _) = world.client.poll_connect(world.now).unwrap();
         world.client.handle_open(link);
-        world.client.handle_bytes(world.now, link, BytesMut::from(garbage));
+        world.client.handle_bytes(world.now, link, garbage);
         assert_eq!(world.client.poll_close(), Some(link));
         let (answered, result) = world.client.poll_answer(world.now).unwrap();
         assert_eq!(answered, id);

@@ -92,7 +92,7 @@ impl World {
                         random.damage(&mut answer);
                     }
                     for chunk in answer.chunks(self.chunk_bytes.min(answer.len())) {
-                        self.client.handle_bytes(self.now, link, BytesMut::from(chunk));
+                        self.client.handle_bytes(self.now, link, chunk);
                     }
                 }
                 Err(()) => {
