@@ -2,7 +2,9 @@
 //!
 //! [`driver`] moves the bytes of the client in `corelane_core::client` over blocking sockets; the `corelane` command
 //! uses it too, and [`reader`] with it. [`producer`], [`consumer`], [`end_to_end`] and [`groups`] are the loads that `corelane perf` puts on.
+//! [`bare`] is what they can be put on to learn how much of a figure is theirs.
 
+pub mod bare;
 pub mod comparison;
 pub mod consumer;
 pub mod crew;

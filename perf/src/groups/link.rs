@@ -15,7 +15,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// An open connection.
-pub(super) struct Link {
+pub(crate) struct Link {
     socket: TcpStream,
     client_id: KafkaString,
     next_correlation_id: i32,
@@ -23,7 +23,7 @@ pub(super) struct Link {
 
 impl Link {
     /// Connects to `host:port`.
-    pub(super) fn open(address: &str, client_id: &str) -> io::Result<Self> {
+    pub(crate) fn open(address: &str, client_id: &str) -> io::Result<Self> {
         let socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
@@ -31,7 +31,7 @@ impl Link {
     }
 
     /// Sends a request and waits for its answer.
-    pub(super) fn call<R: Request>(&mut self, version: i16, request: &R) -> io::Result<R::Response> {
+    pub(crate) fn call<R: Request>(&mut self, version: i16, request: &R) -> io::Result<R::Response> {
         let correlation_id = self.next_correlation_id;
         self.next_correlation_id = correlation_id.wrapping_add(1) & i32::MAX;
         let mut writer = Writer::frame();

@@ -3,7 +3,7 @@
 //! Each member is a thread with a connection of its own, as a consumer is a process with one. A group is stable when all
 //! its members have an assignment of one and the same generation and that generation has them all.
 
-mod link;
+pub(crate) mod link;
 mod member;
 
 use std::io;

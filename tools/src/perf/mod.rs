@@ -9,6 +9,7 @@ mod outcome;
 mod producer;
 mod properties;
 mod sending;
+mod sink;
 
 use clap::{Args, Subcommand};
 
@@ -18,6 +19,7 @@ pub(crate) use consumer::ConsumerArguments;
 pub(crate) use end_to_end::EndToEndArguments;
 use groups::GroupsArguments;
 pub(crate) use producer::ProducerArguments;
+use sink::SinkArguments;
 
 /// Arguments of `corelane perf`.
 #[derive(Args, Debug)]
@@ -38,6 +40,8 @@ enum Command {
     Groups(GroupsArguments),
     /// Set runs that --result has kept side by side.
     Compare(CompareArguments),
+    /// Stand in for a broker and do the least, to learn what a load can reach at most. It is no broker: it loses everything.
+    Sink(SinkArguments),
 }
 
 impl Perf {
@@ -49,6 +53,7 @@ impl Perf {
             Command::EndToEnd(arguments) => arguments.run(),
             Command::Groups(arguments) => arguments.run(),
             Command::Compare(arguments) => arguments.run(),
+            Command::Sink(arguments) => arguments.run(),
         }
     }
 }
