@@ -8,11 +8,12 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use corelane_core::base::FilePosition;
+use corelane_core::base::{FilePosition, Monotonic};
 use corelane_core::limits::PIPELINE_REQUESTS_MAX;
 
 use crate::budget::Reservation;
 use crate::local::Signal;
+use crate::stages::{Stage, Stages};
 use crate::sys::Sys;
 
 /// A piece of an answer.
@@ -33,6 +34,13 @@ pub(crate) enum Answer<F> {
     Close,
 }
 
+/// A request in line: when its last byte came, when it was served, and its answer once it is.
+struct Entry<F> {
+    received: Monotonic,
+    served: Monotonic,
+    answer: Option<Answer<F>>,
+}
+
 /// Place of a request among those of its connection, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place(u64);
@@ -40,11 +48,12 @@ pub(crate) struct Place(u64);
 /// The answers of one connection.
 pub(crate) struct Answers<S: Sys> {
     sys: S,
+    stages: Rc<Stages>,
     connection: S::Connection,
     /// Place of the first entry of `line`.
     first: Cell<u64>,
     /// Requests in progress and answers not yet taken for sending; at most [`PIPELINE_REQUESTS_MAX`].
-    line: RefCell<VecDeque<Option<Answer<S::File>>>>,
+    line: RefCell<VecDeque<Entry<S::File>>>,
     /// Somebody is sending.
     sending: Cell<bool>,
     /// The connection is finished: a send failed, or an answer said so.
@@ -54,9 +63,10 @@ pub(crate) struct Answers<S: Sys> {
 }
 
 impl<S: Sys> Answers<S> {
-    pub(crate) fn new(sys: S, connection: S::Connection) -> Rc<Self> {
+    pub(crate) fn new(sys: S, stages: Rc<Stages>, connection: S::Connection) -> Rc<Self> {
         Rc::new(Self {
             sys,
+            stages,
             connection,
             first: Cell::new(0),
             line: RefCell::default(),
@@ -66,10 +76,10 @@ impl<S: Sys> Answers<S> {
         })
     }
 
-    /// Takes the next place in line.
-    pub(crate) fn place(&self) -> Place {
+    /// Takes the next place in line, for a request whose last byte came at `received`.
+    pub(crate) fn place(&self, received: Monotonic) -> Place {
         let mut line = self.line.borrow_mut();
-        line.push_back(None);
+        line.push_back(Entry { received, served: received, answer: None });
         Place(self.first.get() + line.len() as u64 - 1)
     }
 
@@ -80,8 +90,9 @@ impl<S: Sys> Answers<S> {
             return;
         }
         let entry = line.get_mut((place.0 - self.first.get()) as usize).expect("a place is in line until it is sent");
-        assert!(entry.is_none(), "a request is answered once");
-        *entry = Some(answer);
+        assert!(entry.answer.is_none(), "a request is answered once");
+        entry.answer = Some(answer);
+        entry.served = self.sys.now();
     }
 
     /// Whether nothing more will be sent.
@@ -111,24 +122,28 @@ impl<S: Sys> Answers<S> {
         self.sending.set(true);
         let mut slices: Vec<Bytes> = Vec::new();
         let mut held: Vec<Reservation> = Vec::new();
+        // When the requests whose answers are being sent were received and served.
+        let mut leaving: Vec<(Monotonic, Monotonic)> = Vec::new();
         loop {
             let next = {
                 let mut line = self.line.borrow_mut();
-                if matches!(line.front(), Some(Some(_))) { line.pop_front().flatten() } else { None }
+                if line.front().is_some_and(|entry| entry.answer.is_some()) { line.pop_front() } else { None }
             };
-            let Some(answer) = next else {
-                if slices.is_empty() {
+            let Some(Entry { received, served, answer: Some(answer) }) = next else {
+                if slices.is_empty() && leaving.is_empty() {
                     break;
                 }
                 // What became ready while this is on its way goes out in the next round.
-                if self.sys.send(&self.connection, std::mem::take(&mut slices)).await.is_err() {
+                if !slices.is_empty() && self.sys.send(&self.connection, std::mem::take(&mut slices)).await.is_err() {
                     self.close();
                 }
+                self.count(&mut leaving);
                 held.clear();
                 self.moved.raise();
                 continue;
             };
             self.first.set(self.first.get() + 1);
+            leaving.push((received, served));
             match answer {
                 Answer::Nothing => {}
                 Answer::Frame(pieces, reservation) => {
@@ -153,6 +168,14 @@ impl<S: Sys> Answers<S> {
         }
         self.sending.set(false);
         self.moved.raise();
+    }
+
+    fn count(&self, leaving: &mut Vec<(Monotonic, Monotonic)>) {
+        let now = self.sys.now();
+        for (received, served) in leaving.drain(..) {
+            self.stages.add(Stage::Respond, served, now);
+            self.stages.add(Stage::Whole, received, now);
+        }
     }
 
     /// Gathers a frame's bytes into `slices`; file pieces are sent in their place, after what was gathered before.

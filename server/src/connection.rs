@@ -27,6 +27,7 @@ use crate::budget::Reservation;
 use crate::hop::{Mail, Origin};
 use crate::local::{Either, first_of};
 use crate::shard::Shard;
+use crate::stages::Stage;
 use crate::sys::Sys;
 use crate::topology::CONTROLLER_SHARD;
 
@@ -96,7 +97,7 @@ pub(crate) fn adopt<S: Sys>(shard: &Rc<Shard<S>>, socket: S::Socket, origin: Ori
     shard.sys.spawn("connection", async move {
         match this.sys.adopt(socket) {
             Ok(connection) => {
-                let answers = Answers::new(this.sys.clone(), connection.clone());
+                let answers = Answers::new(this.sys.clone(), Rc::clone(&this.stages), connection.clone());
                 let number = this.connection_begins(&answers);
                 if !this.stopping.get() {
                     serve(Rc::clone(&this), connection, answers, origin).await;
@@ -140,6 +141,7 @@ async fn read_frames<S: Sys>(
     let mut reservation = None;
     let mut reserved_at = shard.sys.now();
     let mut breathed = shard.sys.now();
+    let mut received_at = breathed;
     loop {
         let missing = loop {
             let now = shard.sys.now();
@@ -151,7 +153,8 @@ async fn read_frames<S: Sys>(
             }
             match next_frame(&mut buffer, frame_bytes_max) {
                 Ok(Frame::Complete(frame)) => {
-                    if let Err(why) = handle_frame(shard, answers, (origin, peer), frame, reservation.take()).await {
+                    let arrived = Arrived { frame, at: received_at, reservation: reservation.take() };
+                    if let Err(why) = handle_frame(shard, answers, (origin, peer), arrived).await {
                         return End::Ours(why);
                     }
                     if answers.is_closed() {
@@ -185,6 +188,7 @@ async fn read_frames<S: Sys>(
             return End::Ours("a large frame came too slowly while others waited for its memory".to_owned());
         };
         buffer = filled;
+        received_at = shard.sys.now();
         if !matches!(received, Ok(bytes) if bytes > 0) || answers.is_closed() {
             return End::Peer;
         }
@@ -224,14 +228,21 @@ async fn while_nobody_waits<S: Sys, T>(
     }
 }
 
+/// A frame, when its last byte came, and what was reserved for it.
+struct Arrived {
+    frame: Bytes,
+    at: Monotonic,
+    reservation: Option<Reservation>,
+}
+
 /// Begins to serve one request. `Err` says why the connection must end.
 async fn handle_frame<S: Sys>(
     shard: &Rc<Shard<S>>,
     answers: &Rc<Answers<S>>,
     (origin, peer): (Origin, &Rc<Peer>),
-    frame: Bytes,
-    reservation: Option<Reservation>,
+    arrived: Arrived,
 ) -> Result<(), String> {
+    let Arrived { frame, at: received, reservation } = arrived;
     let request = Request::parse(frame, origin, peer)?;
     let overlaps = matches!(request.key, ApiKey::Produce | ApiKey::Fetch);
     if !overlaps {
@@ -244,7 +255,9 @@ async fn handle_frame<S: Sys>(
         return Ok(());
     }
 
-    let place = answers.place();
+    let begun = shard.sys.now();
+    shard.stages.add(Stage::Socket, received, begun);
+    let place = answers.place(received);
     let mut handler: Pin<Box<dyn Future<Output = Answer<S::File>>>> = Box::pin(api::serve(Rc::clone(shard), request));
     if !overlaps {
         let answer = handler.await;
@@ -253,6 +266,7 @@ async fn handle_frame<S: Sys>(
         return Ok(());
     }
     let first_poll = std::future::poll_fn(|context| Poll::Ready(handler.as_mut().poll(context))).await;
+    shard.stages.add(Stage::Parse, begun, shard.sys.now());
     match first_poll {
         Poll::Ready(answer) => answers.fill(place, answer),
         Poll::Pending => {

@@ -133,6 +133,7 @@ impl<S: Sys> Controller<S> {
                 leader_epoch: machine.leader_epoch(),
                 node: settings.config.node_id,
                 checkpoints: &start.checkpoints,
+                stages: Rc::clone(&shard.stages),
                 notify: Rc::new(|_, _| {}),
             },
         );

@@ -121,6 +121,8 @@ pub enum Call {
     WriteCheckpoints,
     /// Answer what was asked, then end every connection.
     StopServing,
+    /// Say in the log what the shard does.
+    Tell,
     /// Finish all appends, sync everything and close the logs.
     CloseLogs,
 }
@@ -155,6 +157,8 @@ pub enum Reply<S: Sys> {
     WriteCheckpoints(Result<(), String>),
     /// Done.
     StopServing,
+    /// It has.
+    Tell,
     /// Where each log ended; `Err` names what could not be synced.
     CloseLogs(Result<Vec<PartitionMarks>, String>),
 }

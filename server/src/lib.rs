@@ -16,6 +16,7 @@ mod remedy;
 pub mod settings;
 mod shard;
 mod snapshots;
+mod stages;
 mod storage;
 pub mod sys;
 mod topology;

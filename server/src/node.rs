@@ -131,12 +131,26 @@ async fn lead<S: Sys>(
             }
         }
     }
+    shard.sys.spawn("tell", tell(Rc::clone(shard)));
     shard.sys.spawn("checkpoints", write_checkpoints(Rc::clone(shard)));
     let partitions = shard.catalog().partitions().count();
     ready(Ready { listening, cluster_id: claimed.meta.cluster_id, partitions });
 
     stop.await;
     close(shard, &root, &controller).await.map_err(|error| failed(&root, "could not be closed cleanly", &error))
+}
+
+/// Has every shard say in the log what it does, whenever somebody asks.
+async fn tell<S: Sys>(shard: Rc<Shard<S>>) {
+    loop {
+        if let Err(error) = shard.sys.asked().await {
+            tracing::warn!(%error, "SIGUSR1 cannot be received");
+            return;
+        }
+        for to in shard.everybody() {
+            shard.ask(to, Call::Tell).await;
+        }
+    }
 }
 
 fn failed(path: &Path, what: &str, error: &io::Error) -> StartError {

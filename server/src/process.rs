@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use corelane_core::base::ShardId;
 use corelane_core::config::{BrokerConfig, Listener};
@@ -40,7 +41,8 @@ pub fn run(
     let ready = Arc::new(Mutex::new(Some(ready)));
     let result = Arc::new(Mutex::new(Ok(())));
     let outcome = Arc::clone(&result);
-    let ran = run_shards(cores, move |sys| {
+    let spin = Duration::from_micros(settings.config.spin_us.into());
+    let ran = run_shards(cores, spin, move |sys| {
         let (settings, ready, outcome) = (Arc::clone(&settings), Arc::clone(&ready), Arc::clone(&outcome));
         async move {
             let leads = sys.shard() == ShardId(0);

@@ -21,13 +21,14 @@ use crate::hop::{Call, GroupCall, Hop, LongPoll, Mail, Origin, Reply, WatchId};
 use crate::local::{Signal, Slot, Turn, all_of};
 use crate::remedy::WithRemedy;
 use crate::settings::Settings;
+use crate::stages::{StageTimes, Stages};
 use crate::storage::append::{AppendError, AppendItem, AppendResult};
 use crate::storage::open::{self, OpenOptions};
 use crate::storage::read::{self, ReadItem, ReadResult};
 use crate::storage::records::{self, DeleteRecordsItem};
 use crate::storage::segment_times::segment_offsets;
 use crate::storage::{PartitionKey, PartitionLog, checkpoints};
-use crate::sys::Sys;
+use crate::sys::{Activity, LongPolls, Sys};
 use crate::topology::{CONTROLLER_SHARD, owner_of};
 use crate::view::View;
 
@@ -37,6 +38,9 @@ pub(crate) type SessionKey = (Arc<str>, PartitionKey);
 /// Names a connection among those of its shard.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConnectionNumber(u64);
+
+/// Under which what was asked for is logged, so that it can be shown where ordinary news is not.
+const TOLD: &str = "corelane::told";
 
 /// One shard's own things.
 pub(crate) struct Shard<S: Sys> {
@@ -48,6 +52,8 @@ pub(crate) struct Shard<S: Sys> {
     /// What answers to fetches hold until they are sent.
     pub(crate) answer_budget: Budget,
     pub(crate) sessions: RefCell<SessionCache<SessionKey>>,
+    /// How long requests spend where.
+    pub(crate) stages: Rc<Stages>,
     /// The metadata as this shard knows it; replaced whole.
     catalog: RefCell<Arc<Catalog>>,
     /// States of the metadata are taken over one after the other.
@@ -88,6 +94,7 @@ impl<S: Sys> Shard<S> {
             budget: Budget::new(settings.request_memory_bytes_max / shards),
             answer_budget: Budget::new(settings.answer_memory_bytes_max / shards),
             sessions: RefCell::new(SessionCache::new(settings.fetch_sessions_max().div_ceil(shards))),
+            stages: Rc::default(),
             catalog: RefCell::new(Arc::new(Catalog::empty(Arc::default(), Arc::new(settings.config.clone())))),
             publishing: Turn::default(),
             partitions: RefCell::default(),
@@ -196,11 +203,32 @@ impl<S: Sys> Shard<S> {
             }
             Call::Marks => Reply::Marks(self.partitions().iter().map(|log| log.marks()).collect()),
             Call::WriteCheckpoints => Reply::WriteCheckpoints(self.write_checkpoints().await),
+            Call::Tell => {
+                self.tell();
+                Reply::Tell
+            }
             Call::StopServing => {
                 self.stop_serving().await;
                 Reply::StopServing
             }
             Call::CloseLogs => Reply::CloseLogs(self.close_logs().await),
+        }
+    }
+
+    /// Says in the log how long requests have spent where, and what the shard did with its time.
+    fn tell(&self) {
+        let shard = self.sys.shard().0;
+        for times in self.stages.times() {
+            let StageTimes { stage, count, mean, p50, p99, p999, p9999, max } = times;
+            let us = format!("avg {mean:.1} p50 {p50:.1} p99 {p99:.1} p99.9 {p999:.1} p99.99 {p9999:.1} max {max:.1}");
+            tracing::info!(target: TOLD, shard, stage, count, us, "stage");
+        }
+        let Activity { cpu_ns, spun_ns, turns, stalls, long_polls } = self.sys.activity();
+        let (cpu_ms, spun_ms) = (cpu_ns / 1_000_000, spun_ns / 1_000_000);
+        tracing::info!(target: TOLD, shard, cpu_ms, spun_ms, turns, stalls, "activity");
+        for LongPolls { task, count, max_ns } in long_polls {
+            let max_us = max_ns / 1_000;
+            tracing::info!(target: TOLD, shard, task, count, max_us, "held the shard for more than a millisecond");
         }
     }
 
@@ -349,6 +377,7 @@ impl<S: Sys> Shard<S> {
             leader_epoch: topic.image.partition(key.index).map_or(LeaderEpoch(0), |p| p.leader_epoch),
             node: self.settings.config.node_id,
             checkpoints: &catalog.start.checkpoints,
+            stages: Rc::clone(&self.stages),
             notify,
         };
         match open::open(&self.sys, options).await {

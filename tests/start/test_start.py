@@ -102,6 +102,31 @@ def test_a_signal_ends_it_cleanly(corelane, clients, number):
     assert len(clients["confluent-kafka"].consume(broker.address, "t", 0)) == 10
 
 
+def test_it_tells_what_it_does(corelane, clients):
+    """SIGUSR1: each stage that something has passed on a shard, and what the shard did with its time; it goes on."""
+    broker = corelane().start()
+    for topic, settings in (("plain", {}), ("strict", {"flush.messages": 1})):
+        create_topic(broker, topic, partitions=4, **settings)
+        clients["confluent-kafka"].produce(broker.address, topic, numbered(200, 4))
+        assert len(clients["confluent-kafka"].consume(broker.address, topic, 0)) > 0
+    os.kill(broker.process.pid, signal.SIGUSR1)
+    deadline = time.monotonic() + ENDS_SECONDS_MAX
+    while (told := broker.log_path.read_text()).count("activity") < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    stages = {shard: {} for shard in "01"}
+    for line in re.sub(r"\x1b\[[0-9;]*m", "", told).splitlines():
+        found = re.search(r'stage shard=(\d) stage="(\w+)" count=(\d+) us="(.*)"', line)
+        if found:
+            times = dict(zip(found[4].split()[::2], map(float, found[4].split()[1::2])))
+            assert 0 < times["p50"] <= times["p99"] <= times["p99.99"] <= times["max"], line
+            stages[found[1]][found[2]] = int(found[3])
+    for shard, counts in stages.items():
+        assert counts["queue"] >= counts["append"] > 0 and counts["sync"] > 0, (shard, counts)
+    requests = {stage: sum(counts.get(stage, 0) for counts in stages.values()) for stage in ("socket", "respond", "whole")}
+    assert requests["socket"] >= requests["respond"] == requests["whole"] > 4, requests
+    assert broker.is_alive() and len(clients["confluent-kafka"].consume(broker.address, "plain", 0)) > 0
+
+
 def test_a_second_signal_ends_it_at_once(corelane, clients):
     """A stop that takes its time is cut short by another signal, as with a kill."""
     broker = corelane().start()

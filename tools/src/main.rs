@@ -71,9 +71,12 @@ enum Command {
     },
 }
 
+/// What is logged unless `RUST_LOG` says otherwise: what is wrong, and what somebody has asked for with SIGUSR1.
+const LOGGED: &str = "warn,corelane::told=info";
+
 fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOGGED));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     if let Some(code) = kafka_tools::run(std::env::args_os().collect()) {
         return code;

@@ -112,6 +112,8 @@ pub struct BrokerConfig {
     core_direct: Vec<String>,
     /// How records get from the page cache to a socket (`corelane.fetch.path`).
     pub fetch_path: FetchPath,
+    /// Microseconds for which a shard that has nothing to do looks around before it sleeps (`corelane.spin.us`).
+    pub spin_us: u32,
 }
 
 /// How records get from the page cache to a socket.
@@ -344,6 +346,7 @@ impl Reader {
                 "sendfile" => FetchPath::Sendfile,
                 _ => FetchPath::Auto,
             },
+            spin_us: self.bytes("corelane.spin.us"),
         }
     }
 

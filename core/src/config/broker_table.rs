@@ -65,6 +65,7 @@ pub static BROKER: &[Definition] = &[
     list("cordoned.log.dirs").default("").per_broker(),
     list("corelane.core.direct.listeners").default("").acts(),
     string("corelane.fetch.path").default("auto").one_of(&["auto", "copy", "sendfile"]).acts(),
+    int("corelane.spin.us").default("0").between(0, 1_000_000).acts(),
     class("create.topic.policy.class.name"),
     int("default.replication.factor").default("1").acts(),
     long("delegation.token.expiry.check.interval.ms").default("3600000").at_least(1),

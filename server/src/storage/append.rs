@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
-use corelane_core::base::{FilePosition, Offset, Timestamp};
+use corelane_core::base::{FilePosition, Monotonic, Offset, Timestamp};
 use corelane_core::limits::{APPEND_GROUP_BATCHES_MAX, APPEND_GROUP_BYTES_MAX, UNSYNCED_BYTES_MAX, WRITEBACK_BYTES};
 use corelane_core::partition::{Admission, Admitted};
 use corelane_core::protocol::ErrorCode;
@@ -31,6 +31,7 @@ use corelane_core::record::{AppendRules, RecordRejection, ValidBatch};
 
 use super::{PartitionKey, PartitionLog, State};
 use crate::local::Slot;
+use crate::stages::Stage;
 use crate::sys::Sys;
 
 /// A batch on its way to its partition.
@@ -94,9 +95,10 @@ impl From<RecordRejection> for AppendError {
     }
 }
 
-/// A batch in the queue, and where its result goes.
+/// A batch in the queue, since when, and where its result goes.
 pub(super) struct Queued {
     batch: Incoming,
+    since: Monotonic,
     result: Rc<Slot<AppendResult>>,
 }
 
@@ -120,6 +122,8 @@ struct Group {
     slices: Vec<Bytes>,
     bytes: usize,
     appends: Vec<Unacknowledged>,
+    /// Since when each of its batches has been in the queue.
+    queued_since: Vec<Monotonic>,
 }
 
 impl<S: Sys> PartitionLog<S> {
@@ -127,7 +131,7 @@ impl<S: Sys> PartitionLog<S> {
     pub(crate) fn append(self: &Rc<Self>, batch: Incoming) -> impl Future<Output = AppendResult> + use<S> {
         let result = Rc::new(Slot::default());
         if self.state.get() == State::Serving {
-            self.queue.borrow_mut().push_back(Queued { batch, result: Rc::clone(&result) });
+            self.queue.borrow_mut().push_back(Queued { batch, since: self.sys.now(), result: Rc::clone(&result) });
             if !self.draining.replace(true) {
                 // Nearly always everything is written at the first poll; only what must wait becomes a task.
                 let mut drain = Box::pin(Rc::clone(self).drain());
@@ -165,11 +169,11 @@ impl<S: Sys> PartitionLog<S> {
             let mut roll = false;
             while group.bytes < APPEND_GROUP_BYTES_MAX && group.appends.len() < APPEND_GROUP_BATCHES_MAX {
                 let next = self.queue.borrow_mut().pop_front();
-                let Some(Queued { batch, result }) = next else { break };
+                let Some(Queued { batch, since, result }) = next else { break };
                 let batch = match batch {
                     Incoming::Valid(batch) => batch,
                     Incoming::Unopened(..) if !group.appends.is_empty() => {
-                        self.queue.borrow_mut().push_front(Queued { batch, result });
+                        self.queue.borrow_mut().push_front(Queued { batch, since, result });
                         break;
                     }
                     Incoming::Unopened(records, rules, validate) => {
@@ -184,7 +188,7 @@ impl<S: Sys> PartitionLog<S> {
                         }
                     }
                 };
-                if !self.admit(&mut group, batch, result) {
+                if !self.admit(&mut group, batch, since, result) {
                     roll = true;
                     break;
                 }
@@ -208,7 +212,7 @@ impl<S: Sys> PartitionLog<S> {
     }
 
     /// Decides on one batch; false if it was put back because the segment must be rolled first.
-    fn admit(&self, group: &mut Group, batch: ValidBatch, result: Rc<Slot<AppendResult>>) -> bool {
+    fn admit(&self, group: &mut Group, batch: ValidBatch, since: Monotonic, result: Rc<Slot<AppendResult>>) -> bool {
         if self.state.get() != State::Serving {
             result.fill(Err(self.unavailable()));
             return true;
@@ -217,7 +221,7 @@ impl<S: Sys> PartitionLog<S> {
         let log_start = self.machine.borrow().log_start();
         match admission {
             Admission::Roll => {
-                self.queue.borrow_mut().push_front(Queued { batch: Incoming::Valid(batch), result });
+                self.queue.borrow_mut().push_front(Queued { batch: Incoming::Valid(batch), since, result });
                 return false;
             }
             Admission::Refused(refusal) => result.fill(Err(AppendError::new(refusal.code, refusal.message))),
@@ -235,6 +239,7 @@ impl<S: Sys> PartitionLog<S> {
                 group.position.get_or_insert(position);
                 group.bytes += slices.iter().map(Bytes::len).sum::<usize>();
                 group.slices.extend(slices);
+                group.queued_since.push(since);
                 group.appends.push(Unacknowledged { end, appended, result });
             }
         }
@@ -242,14 +247,17 @@ impl<S: Sys> PartitionLog<S> {
     }
 
     async fn write(self: &Rc<Self>, group: Group) {
-        let Group { position, slices, bytes, appends } = group;
+        let Group { position, slices, bytes, appends, queued_since } = group;
         let position = position.expect("a group with bytes has a place");
         self.unacknowledged.borrow_mut().extend(appends);
         let file = self.active_files().log;
+        let begun = self.sys.now();
+        queued_since.into_iter().for_each(|since| self.stages.add(Stage::Queue, since, begun));
         if let Err(error) = self.sys.write_at(&file, position, slices).await {
             self.fail("write", &error).await;
             return;
         }
+        self.stages.add(Stage::Append, begun, self.sys.now());
         let (moved, sync_due) = {
             let mut machine = self.machine.borrow_mut();
             let moved = machine.wrote();

@@ -33,6 +33,7 @@ use self::checkpoints::PartitionMarks;
 use self::segments::SegmentFiles;
 use crate::hop::WatchId;
 use crate::local::Signal;
+use crate::stages::Stages;
 use crate::sys::Sys;
 
 /// Names a partition on every shard.
@@ -60,6 +61,7 @@ pub(crate) enum State {
 /// One partition's log on its owner shard.
 pub(crate) struct PartitionLog<S: Sys> {
     pub(crate) sys: S,
+    stages: Rc<Stages>,
     pub(crate) key: PartitionKey,
     /// This broker, which leads it.
     pub(crate) node: NodeId,

@@ -28,6 +28,7 @@ use super::segments::{open_files, path_of, remove_segment};
 use super::{PartitionKey, PartitionLog, State};
 use crate::hop::WatchId;
 use crate::local::Signal;
+use crate::stages::Stages;
 use crate::sys::{OpenMode, Sys};
 
 const PARTITION_METADATA: &str = "partition.metadata";
@@ -45,6 +46,8 @@ pub(crate) struct OpenOptions<'a> {
     pub(crate) leader_epoch: LeaderEpoch,
     pub(crate) node: NodeId,
     pub(crate) checkpoints: &'a Checkpoints,
+    /// Where the times of its appends and syncs are counted.
+    pub(crate) stages: Rc<Stages>,
     /// Tells a watcher that more became visible.
     pub(crate) notify: Rc<dyn Fn(ShardId, WatchId)>,
 }
@@ -54,7 +57,7 @@ pub(crate) struct OpenOptions<'a> {
 /// # Errors
 /// The disk fails, or holds something that is not this partition and cannot be put aside.
 pub(crate) async fn open<S: Sys>(sys: &S, options: OpenOptions<'_>) -> io::Result<Rc<PartitionLog<S>>> {
-    let OpenOptions { root, topic, key, settings, leader_epoch, node, checkpoints, notify } = options;
+    let OpenOptions { root, topic, key, settings, leader_epoch, node, checkpoints, stages, notify } = options;
     let directory = root.join(PartitionDirectory::live(topic, key.index).name());
     claim_directory(sys, root, topic, key, &directory).await?;
     let point = checkpoints.recovery_point(topic, key.index);
@@ -83,6 +86,7 @@ pub(crate) async fn open<S: Sys>(sys: &S, options: OpenOptions<'_>) -> io::Resul
     let written_back = FilePosition(machine.active().bytes);
     Ok(Rc::new(PartitionLog {
         sys: sys.clone(),
+        stages,
         key,
         node,
         topic: topic.to_owned(),

@@ -10,6 +10,7 @@ use corelane_core::partition::SyncTarget;
 
 use super::segments::path_of;
 use super::{PartitionLog, State};
+use crate::stages::Stage;
 use crate::sys::{OpenMode, Sys};
 
 impl<S: Sys> PartitionLog<S> {
@@ -47,6 +48,7 @@ impl<S: Sys> PartitionLog<S> {
 
     /// Makes everything up to `target` durable, then moves the machine.
     pub(super) async fn sync_to(self: &Rc<Self>, target: SyncTarget) -> io::Result<()> {
+        let begun = self.sys.now();
         self.unsynced_bytes.set(0);
         self.unsynced_since.set(None);
         let first_unsynced = self.machine.borrow().durable_segment();
@@ -81,6 +83,7 @@ impl<S: Sys> PartitionLog<S> {
             self.directory_unsynced.set(true);
             return Err(error);
         }
+        self.stages.add(Stage::Sync, begun, self.sys.now());
         if self.machine.borrow_mut().synced(target) {
             self.advanced();
         } else {

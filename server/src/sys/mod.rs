@@ -57,6 +57,32 @@ pub struct DiskSpace {
     pub usable_bytes: u64,
 }
 
+/// What a shard did with its time so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// CPU time of its thread in nanoseconds.
+    pub cpu_ns: u64,
+    /// What of it went into waiting without sleeping.
+    pub spun_ns: u64,
+    /// How often it looked at completions, timers and mail.
+    pub turns: u64,
+    /// How often it used 10 ms or more between two of these, or was blocked in the kernel for as long.
+    pub stalls: u64,
+    /// Tasks that held it for more than a millisecond at once.
+    pub long_polls: Vec<LongPolls>,
+}
+
+/// A task that held its shard for more than a millisecond at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LongPolls {
+    /// Its name.
+    pub task: &'static str,
+    /// How often.
+    pub count: u64,
+    /// For how long at most, in nanoseconds.
+    pub max_ns: u64,
+}
+
 /// What the flows of one shard need of the world. One value a shard; a clone is another handle on the same.
 pub trait Sys: Clone + Sized + 'static {
     /// An open file. A clone is the same file; it is closed with its last clone and may be read from any shard.
@@ -93,6 +119,10 @@ pub trait Sys: Clone + Sized + 'static {
     /// A real yield: lets completions, timers and mail be looked at before the task goes on. Long loops call it
     /// every [`limits::TASK_BUDGET_US`](corelane_core::limits::TASK_BUDGET_US).
     fn breathe(&self) -> impl Future<Output = ()> + 'static;
+    /// What this shard did with its time so far.
+    fn activity(&self) -> Activity;
+    /// Resolves when somebody outside asks what the node does, with SIGUSR1. One shard at a time waits for it.
+    fn asked(&self) -> impl Future<Output = io::Result<()>> + 'static;
     /// Runs `job` on a helper thread. For CPU work longer than a shard may be held, such as recompressing a batch.
     fn work<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> impl Future<Output = T> + 'static;
 

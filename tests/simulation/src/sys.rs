@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use corelane_core::base::{FilePosition, Monotonic, ShardId, Timestamp};
 use corelane_server::hop::Mail;
-use corelane_server::sys::{DirectoryEntry, DiskSpace, OpenMode, Sys};
+use corelane_server::sys::{Activity, DirectoryEntry, DiskSpace, OpenMode, Sys};
 
 use crate::disk::names::Inode;
 use crate::disk::{Operation, Outcome};
@@ -195,6 +195,15 @@ impl Sys for SimulatedSys {
     fn breathe(&self) -> impl Future<Output = ()> + 'static {
         let sys = self.clone();
         async move { sys.pause(BREATHE_NS).await }
+    }
+
+    fn activity(&self) -> Activity {
+        Activity::default()
+    }
+
+    // Nobody sends signals to a simulated process.
+    fn asked(&self) -> impl Future<Output = io::Result<()>> + 'static {
+        std::future::pending()
     }
 
     fn work<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> impl Future<Output = T> + 'static {

@@ -15,6 +15,7 @@ mod ring;
 mod run;
 mod shard;
 mod signals;
+mod spin;
 #[cfg(test)]
 mod tests;
 mod watchdog;
@@ -36,9 +37,9 @@ pub use file::File;
 pub use net::{Connection, Listener, Socket};
 pub use preflight::{Problem, preflight};
 pub use run::run_shards;
-pub use signals::{StopSignal, block_stop_signals, let_stop_signals_end_the_process};
+pub use signals::{StopSignal, block_signals, let_stop_signals_end_the_process};
 
-use super::{DirectoryEntry, DiskSpace, OpenMode, Sys};
+use super::{Activity, DirectoryEntry, DiskSpace, OpenMode, Sys};
 use crate::hop::Mail;
 use shard::Shard;
 use workers::Lane;
@@ -48,18 +49,13 @@ use workers::Lane;
 pub struct GlommioSys {
     shard: Rc<Shard>,
     stop_signals: Arc<OwnedFd>,
+    ask_signals: Arc<OwnedFd>,
 }
 
 impl GlommioSys {
     /// Resolves when the process is asked to stop, once for each signal. One shard at a time waits for it.
     pub fn stop_requested(&self) -> impl Future<Output = io::Result<StopSignal>> + 'static {
-        signals::next(Rc::clone(&self.shard), Arc::clone(&self.stop_signals))
-    }
-
-    /// How often this shard took longer than 10 ms for a turn, as the watchdog saw it.
-    #[must_use]
-    pub fn stalls(&self) -> u64 {
-        self.shard.pulse.stalls()
+        signals::next_stop(Rc::clone(&self.shard), Arc::clone(&self.stop_signals))
     }
 
     /// How often the watchdog tried to wake this shard.
@@ -115,6 +111,15 @@ impl Sys for GlommioSys {
 
     fn breathe(&self) -> impl Future<Output = ()> + 'static {
         self.shard.breathe()
+    }
+
+    fn activity(&self) -> Activity {
+        self.shard.activity()
+    }
+
+    fn asked(&self) -> impl Future<Output = io::Result<()>> + 'static {
+        let next = signals::next(Rc::clone(&self.shard), Arc::clone(&self.ask_signals));
+        async move { next.await.map(drop) }
     }
 
     fn work<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> impl Future<Output = T> + 'static {

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use corelane_core::base::ShardId;
 use corelane_core::limits::SHARDS_MAX;
@@ -27,19 +28,22 @@ struct Node {
     pulses: Vec<Arc<Pulse>>,
     /// Shards whose main task has returned.
     returned: AtomicUsize,
+    spin: Duration,
     stop_signals: Arc<OwnedFd>,
+    ask_signals: Arc<OwnedFd>,
 }
 
-/// Runs one shard on each of `cores` until the task that `make` gives for each has returned.
+/// Runs one shard on each of `cores` until the task that `make` gives for each has returned. A shard that expects
+/// something to do soon looks around for up to `spin` before it sleeps.
 ///
 /// Each shard is a thread named `corelane-shard-N`, pinned to its core. Tasks that still run when all those have
-/// returned are dropped at the place where they wait. SIGTERM and SIGINT are blocked in the calling thread and all
-/// that it starts, and delivered to [`GlommioSys::stop_requested`]. A panic on any shard ends the process with its
+/// returned are dropped at the place where they wait. SIGTERM, SIGINT and SIGUSR1 are blocked in the calling thread and all
+/// that it starts, and delivered to [`GlommioSys::stop_requested`] and [`Sys::asked`](crate::sys::Sys::asked). A panic on any shard ends the process with its
 /// message.
 ///
 /// # Errors
 /// What kept a shard from starting; [`preflight`](super::preflight()) says more about it. No task has run then.
-pub fn run_shards<Make, Task>(cores: &[usize], make: Make) -> io::Result<()>
+pub fn run_shards<Make, Task>(cores: &[usize], spin: Duration, make: Make) -> io::Result<()>
 where
     Make: Fn(GlommioSys) -> Task + Send + Clone + 'static,
     Task: Future<Output = ()> + 'static,
@@ -47,14 +51,16 @@ where
     if cores.is_empty() || cores.len() > SHARDS_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("a node has 1 to {SHARDS_MAX} shards")));
     }
-    signals::block_stop_signals()?;
+    signals::block_signals()?;
     let doorbells: Arc<[Doorbell]> = cores.iter().map(|_| Doorbell::new()).collect::<io::Result<Vec<_>>>()?.into();
     let pulses = (0..cores.len()).map(|shard| Arc::new(Pulse::new(ShardId(shard as u16)))).collect::<Vec<_>>();
     let node = Arc::new(Node {
         doorbells: Arc::clone(&doorbells),
         pulses: pulses.clone(),
         returned: AtomicUsize::new(0),
-        stop_signals: Arc::new(signals::descriptor()?),
+        spin,
+        stop_signals: Arc::new(signals::descriptor(signals::STOP)?),
+        ask_signals: Arc::new(signals::descriptor(signals::ASK)?),
     });
 
     let (report, reports) = mpsc::channel();
@@ -129,9 +135,10 @@ fn run_shard<Make, Task>(
         return;
     }
     pulse.start();
-    let shard = Shard::new(id, Mailbox::new(parts), Arc::new(workers), Arc::clone(&pulse), ring);
+    let shard = Shard::new(id, Mailbox::new(parts), Arc::new(workers), Arc::clone(&pulse), ring, node.spin);
     executor.run(async move {
-        let sys = GlommioSys { shard: shard.clone(), stop_signals: Arc::clone(&node.stop_signals) };
+        let (stop_signals, ask_signals) = (Arc::clone(&node.stop_signals), Arc::clone(&node.ask_signals));
+        let sys = GlommioSys { shard: shard.clone(), stop_signals, ask_signals };
         let task = make(sys);
         let main_node = Arc::clone(node);
         shard.spawn("main", async move {

@@ -22,12 +22,16 @@ use corelane_core::base::{Monotonic, ShardId};
 
 use super::mailbox::Mailbox;
 use super::ring::{Cargo, Key, Landing, Ring};
+use super::spin::Spin;
 use super::watchdog::{Names, Pulse};
 use super::workers::{Lane, Outcome, Workers, lock};
 use super::{clock, file, panics};
+use crate::sys::{Activity, LongPolls};
 
 /// Longest sleep of a shard. It only bounds what a mistake costs: no wake-up relies on it.
 const SLEEP_MAX: Duration = Duration::from_millis(250);
+/// Nanoseconds for which a task may hold its shard without being counted.
+const POLL_NS_MAX: u64 = 1_000_000;
 /// Times that what the tasks of an ending shard wait for is taken away; one may wait for another.
 const DISMISSAL_ROUNDS: u32 = 16;
 
@@ -52,12 +56,24 @@ pub(super) struct Shard {
     next_number: Cell<u64>,
     /// Submissions were left to this turn by the last.
     deferred: Cell<bool>,
+    spin: Spin,
     /// How often a task was polled.
     polls: Cell<u64>,
+    /// When the last poll, or the last turn, ended.
+    left_at: Cell<Monotonic>,
+    /// Tasks that held the shard for more than [`POLL_NS_MAX`], by name: how often, and the longest time.
+    long_polls: RefCell<BTreeMap<&'static str, (u64, u64)>>,
 }
 
 impl Shard {
-    pub(super) fn new(id: ShardId, mailbox: Mailbox, workers: Arc<Workers>, pulse: Arc<Pulse>, ring: Ring) -> Rc<Self> {
+    pub(super) fn new(
+        id: ShardId,
+        mailbox: Mailbox,
+        workers: Arc<Workers>,
+        pulse: Arc<Pulse>,
+        ring: Ring,
+        spin: Duration,
+    ) -> Rc<Self> {
         Rc::new(Self {
             id,
             mailbox,
@@ -73,7 +89,10 @@ impl Shard {
             finished: RefCell::default(),
             next_number: Cell::new(0),
             deferred: Cell::new(false),
+            spin: Spin::new(spin),
             polls: Cell::new(0),
+            left_at: Cell::new(clock::now()),
+            long_polls: RefCell::default(),
         })
     }
 
@@ -88,11 +107,38 @@ impl Shard {
                 shard.pulse.enter(name_index);
                 let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context)));
                 shard.pulse.leave();
+                shard.left(name);
                 polled.unwrap_or_else(|panic| panics::abort(&format!("task {name} of shard {}", shard.id), &*panic))
             })
             .await;
         };
         glommio::spawn_local(watched).detach();
+    }
+
+    /// A poll of a task has ended. It began when the one before it, or the driver's turn, had ended: between them the
+    /// executor does next to nothing, so that one look at the clock is enough.
+    fn left(&self, name: &'static str) {
+        let now = clock::now();
+        let held_ns = now.since_ns(self.left_at.replace(now));
+        if held_ns > POLL_NS_MAX {
+            let mut long_polls = self.long_polls.borrow_mut();
+            let (count, max_ns) = long_polls.entry(name).or_default();
+            *count += 1;
+            *max_ns = held_ns.max(*max_ns);
+        }
+    }
+
+    /// What the shard did with its time so far.
+    pub(super) fn activity(&self) -> Activity {
+        let long_polls = self.long_polls.borrow();
+        let long_polls = long_polls.iter().map(|(&task, &(count, max_ns))| LongPolls { task, count, max_ns });
+        Activity {
+            cpu_ns: clock::thread_cpu_ns(),
+            spun_ns: self.spin.spun_ns(),
+            turns: self.pulse.turns(),
+            stalls: self.pulse.stalls(),
+            long_polls: long_polls.collect(),
+        }
     }
 
     /// Drives the shard until `done`.
@@ -118,7 +164,13 @@ impl Shard {
                 tracing::error!(shard = self.id.0, "a shard slept although a task could run");
                 debug_assert!(false, "a shard slept although a task could run");
             }
-            slept = !woken && !ran && self.sleep();
+            let idle = !woken && !ran;
+            slept = idle && !self.spins() && self.sleep();
+            let now = clock::now();
+            if !idle {
+                self.spin.busy(now);
+            }
+            self.left_at.set(now);
             context.waker().wake_by_ref();
             Poll::Pending
         })
@@ -218,6 +270,20 @@ impl Shard {
         }
         self.finished.replace(finished);
         woken
+    }
+
+    /// Whether to look around once more instead of going to sleep.
+    fn spins(&self) -> bool {
+        if !self.spin.is_on() || !self.spin.goes_on(clock::now()) {
+            return false;
+        }
+        let mut ring = self.ring.borrow_mut();
+        if ring.has_submissions() {
+            ring.enter().expect("the shard's own ring can be entered");
+        }
+        drop(ring);
+        std::hint::spin_loop();
+        true
     }
 
     /// Sleeps in the ring until there is something to look at; whether it did.

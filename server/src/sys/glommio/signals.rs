@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT as an event that a task awaits.
+//! SIGTERM and SIGINT, and SIGUSR1, as events that a task awaits.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -19,14 +19,15 @@ pub enum StopSignal {
     Interrupt,
 }
 
-/// Blocks SIGTERM and SIGINT in the calling thread and those that it starts from now on, so that they are only
-/// delivered to [`GlommioSys::stop_requested`](super::GlommioSys::stop_requested). Call it before any thread is
-/// started: one that does not block them is ended by them, and the process with it.
+/// Blocks SIGTERM, SIGINT and SIGUSR1 in the calling thread and those that it starts from now on, so that they are only
+/// delivered to [`GlommioSys::stop_requested`](super::GlommioSys::stop_requested) and
+/// [`Sys::asked`](crate::sys::Sys::asked). Call it before any thread is started: one that does not block them is ended by
+/// them, and the process with it.
 ///
 /// # Errors
 /// That of the system call, which does not fail on any Linux.
-pub fn block_stop_signals() -> io::Result<()> {
-    let set = stop_signals();
+pub fn block_signals() -> io::Result<()> {
+    let set = set_of(&[libc::SIGTERM, libc::SIGINT, libc::SIGUSR1]);
     // SAFETY: the set lives through the call.
     match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) } {
         0 => Ok(()),
@@ -40,7 +41,7 @@ pub fn block_stop_signals() -> io::Result<()> {
 /// # Errors
 /// That of the system call, which does not fail on any Linux.
 pub fn let_stop_signals_end_the_process() -> io::Result<()> {
-    let set = stop_signals();
+    let set = set_of(STOP);
     // SAFETY: the set lives through the call. The kernel delivers a signal of the process to any thread that does not
     // block it, and this one does not from here on.
     match unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) } {
@@ -49,9 +50,14 @@ pub fn let_stop_signals_end_the_process() -> io::Result<()> {
     }
 }
 
-/// A descriptor that can be read when a stop signal has come.
-pub(super) fn descriptor() -> io::Result<OwnedFd> {
-    let set = stop_signals();
+/// The signals that stop the process.
+pub(super) const STOP: &[libc::c_int] = &[libc::SIGTERM, libc::SIGINT];
+/// The signal that asks what it does.
+pub(super) const ASK: &[libc::c_int] = &[libc::SIGUSR1];
+
+/// A descriptor that can be read when one of these signals has come.
+pub(super) fn descriptor(signals: &[libc::c_int]) -> io::Result<OwnedFd> {
+    let set = set_of(signals);
     // SAFETY: the set lives through the call; the descriptor is new and ours.
     unsafe {
         Ok(OwnedFd::from_raw_fd(check(libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK))?))
@@ -59,7 +65,13 @@ pub(super) fn descriptor() -> io::Result<OwnedFd> {
 }
 
 /// Resolves with the next stop signal.
-pub(super) async fn next(shard: Rc<Shard>, descriptor: Arc<OwnedFd>) -> io::Result<StopSignal> {
+pub(super) async fn next_stop(shard: Rc<Shard>, descriptor: Arc<OwnedFd>) -> io::Result<StopSignal> {
+    let is_interrupt = next(shard, descriptor).await? == libc::SIGINT;
+    Ok(if is_interrupt { StopSignal::Interrupt } else { StopSignal::Terminate })
+}
+
+/// Resolves with the number of the next signal of a descriptor.
+pub(super) async fn next(shard: Rc<Shard>, descriptor: Arc<OwnedFd>) -> io::Result<libc::c_int> {
     loop {
         let mut information = MaybeUninit::<libc::signalfd_siginfo>::uninit();
         let size = size_of::<libc::signalfd_siginfo>();
@@ -67,21 +79,20 @@ pub(super) async fn next(shard: Rc<Shard>, descriptor: Arc<OwnedFd>) -> io::Resu
         let count = unsafe { libc::read(descriptor.as_raw_fd(), information.as_mut_ptr().cast(), size) };
         if usize::try_from(count).is_ok_and(|count| count == size) {
             // SAFETY: written whole.
-            let signal = unsafe { information.assume_init() }.ssi_signo;
-            let interrupt = signal == libc::SIGINT.unsigned_abs();
-            return Ok(if interrupt { StopSignal::Interrupt } else { StopSignal::Terminate });
+            return Ok(unsafe { information.assume_init() }.ssi_signo.cast_signed());
         }
         Operation::start(&shard, Cargo::Readable { descriptor: Arc::clone(&descriptor) }).await.0?;
     }
 }
 
-fn stop_signals() -> libc::sigset_t {
+fn set_of(signals: &[libc::c_int]) -> libc::sigset_t {
     let mut set = MaybeUninit::uninit();
-    // SAFETY: `sigemptyset` initialises the set, and both signals exist.
+    // SAFETY: `sigemptyset` initialises the set, and the signals exist.
     unsafe {
         libc::sigemptyset(set.as_mut_ptr());
-        libc::sigaddset(set.as_mut_ptr(), libc::SIGTERM);
-        libc::sigaddset(set.as_mut_ptr(), libc::SIGINT);
+        for signal in signals {
+            libc::sigaddset(set.as_mut_ptr(), *signal);
+        }
         set.assume_init()
     }
 }

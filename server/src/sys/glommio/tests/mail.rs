@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use corelane_core::base::ShardId;
 use corelane_core::limits::MAILBOX_MESSAGES_MAX;
@@ -29,7 +30,7 @@ fn post(sys: &GlommioSys, to: u16, number: u64) {
 
 #[test]
 fn a_letter_wakes_a_sleeping_shard_every_time() {
-    run_shards(&cores(2), |sys| async move {
+    run_shards(&cores(2), Duration::ZERO, |sys| async move {
         const ROUNDS: u64 = 5_000;
         if sys.shard() == ShardId(0) {
             let mut ball = 0;
@@ -59,7 +60,7 @@ fn a_full_ring_gives_mail_back_and_tells_when_there_is_room() {
     let got = Arc::new(Mutex::new(Vec::new()));
     let receiver = Arc::clone(&got);
     let full = Arc::new(AtomicBool::new(false));
-    run_shards(&cores(2), move |sys| {
+    run_shards(&cores(2), Duration::ZERO, move |sys| {
         let (got, full) = (Arc::clone(&receiver), Arc::clone(&full));
         async move {
             if sys.shard() == ShardId(0) {
@@ -95,7 +96,7 @@ fn a_full_ring_gives_mail_back_and_tells_when_there_is_room() {
 
 #[test]
 fn several_writers_wait_for_room_and_all_go_on() {
-    run_shards(&cores(2), |sys| async move {
+    run_shards(&cores(2), Duration::ZERO, |sys| async move {
         const WRITERS: usize = 8;
         const EACH: usize = 300;
         if sys.shard() == ShardId(0) {
@@ -129,7 +130,7 @@ fn several_writers_wait_for_room_and_all_go_on() {
 #[test]
 fn three_shards_write_to_each_other_and_to_themselves() {
     let (sender, receiver) = mpsc::channel();
-    run_shards(&cores(3), move |sys| {
+    run_shards(&cores(3), Duration::ZERO, move |sys| {
         let sender = sender.clone();
         async move {
             for _ in 0..100 {

@@ -27,7 +27,7 @@ where
     T: Send + 'static,
 {
     let (sender, receiver) = mpsc::channel();
-    run_shards(&cores(1), move |sys| {
+    run_shards(&cores(1), Duration::ZERO, move |sys| {
         let (task, sender) = (task.clone(), sender.clone());
         async move {
             let value = task(sys).await;

@@ -70,7 +70,7 @@ fn with_echo_server(client: impl FnOnce(SocketAddr) + Send + 'static) {
         stop_sender.send(()).unwrap();
     });
     let stops = std::sync::Arc::new(std::sync::Mutex::new(Some(stops)));
-    run_shards(&cores(1), move |sys| {
+    run_shards(&cores(1), Duration::ZERO, move |sys| {
         let address_sender = address_sender.clone();
         let stops = stops.clone();
         async move {

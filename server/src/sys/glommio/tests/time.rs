@@ -140,7 +140,7 @@ fn random_bits_differ_and_the_clocks_agree_with_the_systems() {
 fn idle_shards_use_no_cpu() {
     let used = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&used);
-    run_shards(&cores(2), move |sys| {
+    run_shards(&cores(2), Duration::ZERO, move |sys| {
         let sink = Arc::clone(&sink);
         async move {
             let listener = sys.listen("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -171,6 +171,33 @@ fn idle_shards_use_no_cpu() {
 }
 
 #[test]
+fn a_shard_that_is_told_to_spin_waits_awake_while_pauses_are_short() {
+    let counted = Arc::new(Mutex::new(None));
+    let sink = Arc::clone(&counted);
+    run_shards(&cores(1), Duration::from_millis(20), move |sys| {
+        let sink = Arc::clone(&sink);
+        async move {
+            for _ in 0..200 {
+                sys.sleep_until(Monotonic(sys.now().0 + 500_000)).await;
+            }
+            let short = sys.activity();
+            for _ in 0..20 {
+                sys.sleep_until(sys.now().plus_ms(100)).await;
+            }
+            *sink.lock().unwrap() = Some((short, sys.activity()));
+        }
+    })
+    .unwrap();
+    let (short, long) = counted.lock().unwrap().take().unwrap();
+    // Pauses of half a millisecond each, as far as the machine lets the shard run.
+    assert!(short.spun_ns > 50_000_000, "{short:?}");
+    // A few of the long pauses are begun awake; the rest of the two seconds is slept through.
+    let spun_ns = long.spun_ns - short.spun_ns;
+    assert!(spun_ns < 300_000_000, "{long:?}");
+    assert!(long.cpu_ns - short.cpu_ns < 400_000_000, "{long:?}");
+}
+
+#[test]
 fn a_stop_signal_is_an_event() {
     on_shard(|sys| async move {
         let other = sys.clone();
@@ -190,7 +217,7 @@ fn a_stop_signal_is_an_event() {
 #[test]
 fn a_node_ends_when_the_main_task_of_every_shard_has_returned() {
     let start = Instant::now();
-    run_shards(&cores(3), |sys| async move {
+    run_shards(&cores(3), Duration::ZERO, |sys| async move {
         // Tasks that never end do not keep it.
         let other = sys.clone();
         sys.spawn("for ever", async move {
@@ -205,7 +232,7 @@ fn a_node_ends_when_the_main_task_of_every_shard_has_returned() {
 #[test]
 fn a_node_that_has_ended_holds_no_socket() {
     let (sender, receiver) = std::sync::mpsc::channel();
-    run_shards(&cores(2), move |sys| {
+    run_shards(&cores(2), Duration::ZERO, move |sys| {
         let sender = sender.clone();
         async move {
             let listener = sys.listen("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -228,6 +255,6 @@ fn a_node_that_has_ended_holds_no_socket() {
 
 #[test]
 fn a_node_that_cannot_start_says_so() {
-    assert!(run_shards(&[], |_| async {}).is_err());
-    assert!(run_shards(&[100_000], |_| async {}).is_err(), "a core that is not there");
+    assert!(run_shards(&[], Duration::ZERO, |_| async {}).is_err());
+    assert!(run_shards(&[100_000], Duration::ZERO, |_| async {}).is_err(), "a core that is not there");
 }

@@ -21,21 +21,49 @@ const WOKEN_MAX: Duration = Duration::from_secs(60);
 fn the_watchdog_counts_shards_that_are_held() {
     on_shard(|sys| async move {
         sys.sleep_until(sys.now().plus_ms(100)).await;
-        let before = sys.stalls();
+        let before = sys.activity().stalls;
         // By computing, measured in CPU time because the machine may take the CPU away.
         let start = thread_cpu_time();
         while thread_cpu_time() - start < Duration::from_millis(80) {
             std::hint::spin_loop();
         }
-        let computing = sys.stalls();
+        let computing = sys.activity().stalls;
         assert!(computing > before, "80 ms of computing were not seen");
         sys.sleep_until(sys.now().plus_ms(1)).await;
         // By waiting inside a task.
         thread::sleep(Duration::from_millis(120));
-        let waiting = sys.stalls();
+        let waiting = sys.activity().stalls;
         assert!(waiting > computing, "120 ms of waiting were not seen");
         sys.sleep_until(sys.now().plus_ms(200)).await;
-        assert_eq!(sys.stalls(), waiting, "a sleeping shard is not held");
+        assert_eq!(sys.activity().stalls, waiting, "a sleeping shard is not held");
+    });
+}
+
+#[test]
+fn tasks_that_hold_the_shard_are_counted_by_name() {
+    on_shard(|sys| async move {
+        let count = |task: &str| {
+            let long_polls = sys.activity().long_polls;
+            long_polls.iter().find(|long| long.task == task).map_or((0, 0), |long| (long.count, long.max_ns))
+        };
+        let before = count("long").0;
+        for (name, ms) in [("long", 3), ("long", 20), ("short", 0)] {
+            let (ended, hears) = (Rc::new(Cell::new(false)), sys.clone());
+            let ends = Rc::clone(&ended);
+            sys.spawn(name, async move {
+                thread::sleep(Duration::from_millis(ms));
+                ends.set(true);
+            });
+            while !ended.get() {
+                hears.breathe().await;
+            }
+            // A count is taken when the poll has ended.
+            sys.breathe().await;
+        }
+        let (counted, max_ns) = count("long");
+        assert_eq!(counted - before, 2, "{:?}", sys.activity());
+        assert!((20_000_000..10_000_000_000).contains(&max_ns), "{max_ns}");
+        assert!(sys.activity().cpu_ns > 0 && sys.activity().turns > 2);
     });
 }
 
