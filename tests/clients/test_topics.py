@@ -76,6 +76,9 @@ def test_grown_partitions_take_records(admin, broker, clients, topic):
     admin.create_topic(broker.address, topic, partitions=1, replication=1)
     admin.create_partitions(broker.address, topic, 4)
     assert eventually(broker, lambda: admin.describe_topic(broker.address, topic)["partitions"] == 4)
+    # Kafka describes partitions a little before they take records, and a client that is refused one sends all again.
+    reader = clients["confluent-kafka"]
+    assert eventually(broker, lambda: [reader.consume(broker.address, topic, each) for each in range(4)] == [[]] * 4)
     records = numbered(40, partitions=4)
     expected = by_partition(records, admin.produce(broker.address, topic, records))
     for partition in range(4):

@@ -127,9 +127,13 @@ def test_it_tells_what_it_does(corelane, clients):
     assert broker.is_alive() and len(clients["confluent-kafka"].consume(broker.address, "plain", 0)) > 0
 
 
-def test_a_second_signal_ends_it_at_once(corelane, clients):
-    """A stop that takes its time is cut short by another signal, as with a kill."""
-    broker = corelane().start()
+@pytest.mark.parametrize("way", ["default", "ignore"])
+def test_a_second_signal_ends_it_at_once(corelane, clients, way):
+    """A stop that takes its time is cut short by another signal, as with a kill; also where a shell has started the
+    broker in the background and had it ignore SIGINT."""
+    broker = corelane()
+    broker.before = ["env", f"--{way}-signal=INT"]
+    broker.start()
     create_topic(broker, "t")
     large = [Record(0, 1_750_000_000_000 + number, None, random_bytes(900_000, number)) for number in range(40)]
     clients["confluent-kafka"].produce(broker.address, "t", large)

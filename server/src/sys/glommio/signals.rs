@@ -36,11 +36,18 @@ pub fn block_signals() -> io::Result<()> {
 }
 
 /// Gives SIGTERM and SIGINT back what they do by default, which is to end the process at once, whatever its shards do.
-/// One that came before this call and was not received ends it now.
+/// One that came before this call and was not received ends it now. A shell that starts a command in the background may
+/// have it ignore SIGINT; from here on it does not.
 ///
 /// # Errors
 /// That of the system call, which does not fail on any Linux.
 pub fn let_stop_signals_end_the_process() -> io::Result<()> {
+    for signal in STOP {
+        // SAFETY: no handler of ours is replaced.
+        if unsafe { libc::signal(*signal, libc::SIG_DFL) } == libc::SIG_ERR {
+            return Err(io::Error::last_os_error());
+        }
+    }
     let set = set_of(STOP);
     // SAFETY: the set lives through the call. The kernel delivers a signal of the process to any thread that does not
     // block it, and this one does not from here on.
