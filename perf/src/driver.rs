@@ -3,7 +3,7 @@
 //! Sockets are read and written by the thread that turns the driver, so that nothing stands between a broker and the
 //! load that is put on it. Only connecting, which may have to ask for an address, is done by a thread of its own.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::os::fd::OwnedFd;
@@ -13,11 +13,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use corelane_core::base::Monotonic;
+use corelane_core::base::{Monotonic, NodeId};
 use corelane_core::client::{
     Address, AdminCall, AdminResult, Answer, Client, ClientConfig, LinkId, RequestError, RequestId, Target,
 };
 use corelane_core::protocol::Request;
+use corelane_core::protocol::messages::MetadataRequest;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 
@@ -269,6 +270,23 @@ impl Driver {
         for (link, reason) in lost {
             self.lost(link, reason);
         }
+    }
+
+    /// Waits until the brokers that lead these topics have taken all that was sent to them. Nobody's word is waited for
+    /// with acks=0, but records that are still in a socket when it is closed may be lost. An answer to something else that
+    /// was asked behind them says that they were taken.
+    ///
+    /// # Errors
+    /// A broker does not answer.
+    pub fn wait_until_taken(&mut self, topics: &[String]) -> Result<(), RequestError> {
+        let known = topics.iter().filter_map(|topic| self.client.cluster().topic(topic)?.as_ref().ok());
+        let leaders: BTreeSet<NodeId> =
+            known.flat_map(|topic| topic.partitions.iter().filter_map(|partition| partition.leader)).collect();
+        for node in leaders {
+            let request = MetadataRequest { topics: Some(Vec::new()), ..MetadataRequest::default() };
+            self.call(Target::Node(node), request)?;
+        }
+        Ok(())
     }
 
     /// Sends a request and waits for its answer. Answers to other requests are dropped.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use corelane_core::base::Monotonic;
 use corelane_core::client::{
-    AppendError, Delivery, DeliveryError, ErrorCode, Producer, ProducerOptions, RecordToSend, RequestError,
+    Acks, AppendError, Delivery, DeliveryError, ErrorCode, Producer, ProducerOptions, RecordToSend, RequestError,
 };
 
 use crate::crew::{self, Course, Placement, PlacementError, Slot, Watch};
@@ -202,7 +202,11 @@ fn produce(load: &ProducerLoad, text: &Arc<Text>, slot: &Slot<'_>) -> Result<(Re
         }
         let now = driver.now();
         if (is_sent && producer.is_idle()) || slot.is_over() {
-            steady.seconds = steady_start.map_or(0.0, |begun| now.since_ns(begun) as f64 / 1e9);
+            if load.options.acks == Acks::None {
+                driver.wait_until_taken(&load.topics).map_err(LoadError::Cluster)?;
+            }
+            let end = driver.now();
+            steady.seconds = steady_start.map_or(0.0, |begun| end.since_ns(begun) as f64 / 1e9);
             return Ok((steady, driver.traffic()));
         }
         producer.advance(now, &mut driver.client);

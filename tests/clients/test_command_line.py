@@ -216,6 +216,46 @@ def cluster(t, broker, name):
 
 
 @scenario
+def perf(t, broker, name):
+    """The same lines, with every option that the tools have; figures are left to chance."""
+    figures = [(r"\b\d+(\.\d+)? ms\b|\b\d+\.\d+", "FIGURE")]
+    create_topic(broker, name, partitions=2)
+    values = file_of("one,two,three,")
+    properties = file_of("linger.ms=1\nacks=1\n")
+    produced = ("kafka-producer-perf-test", "--topic", name, "--num-records", 500, "--throughput", -1)
+    for arguments in (
+        ("--record-size", 100),
+        ("--record-size", 10, "--warmup-records", 100, "--reporting-interval", 1000),
+        ("--record-size", 10, "--producer-props", "acks=0", "enable.idempotence=false", "--producer.config", properties),
+        ("--payload-monotonic", "--command-property", "compression.type=zstd", "compression.zstd.level=5", "batch.size=4000"),
+        ("--payload-file", values, "--payload-delimiter", ",", "--command-config", properties),
+    ):
+        t(*produced, *arguments, shape=[*FILES, *figures], only="500 |400 ")
+    # What stands behind --topic more than once, or not at all, is each program's own to say.
+    t(*produced, only="status")
+    t(*produced, "--record-size", 5, "--payload-monotonic", only="status")
+    t("kafka-get-offsets", "--topic", name, shape=[(r"(?m):\d+$", ":OFFSET")])
+    consumed = ("kafka-consumer-perf-test", "--num-records", 2500, "--timeout", 20_000)
+    shape = [(r"TIME, TIME, [\d.]+, [\d.]+, (\d+), .*", r"TIME, TIME, …, \1, …")]
+    t(*consumed, "--topic", name, shape=shape)
+    t(*consumed, "--topic", name, "--hide-header", "--fetch-size", 5000, "--socket-buffer-size", 100_000, shape=shape)
+    t(*consumed, "--include", f"{name}.*", "--group", f"{name}-group", "--command-property", "fetch.min.bytes=10",
+      shape=shape)
+    t(*consumed, "--topic", name, "--date-format", "yyyy/MM/dd", shape=[(r"\d{4}/\d\d/\d\d", "TIME"), *shape])
+    t(*consumed, "--topic", name, "--show-detailed-stats", "--reporting-interval", 100_000)
+    t("kafka-consumer-groups", "--describe", "--group", f"{name}-group", only="status")
+    timed = ("--topic", f"{name}-e2e", "--num-records", 30, "--producer-acks", "all", "--record-size", 20)
+    create_topic(broker, f"{name}-e2e")
+    number = [(r"\b\d+(\.\d+)?\b", "N")]
+    t("kafka-e2e-latency", *timed, shape=number, only="^Avg|^Percentiles")
+    t("kafka-e2e-latency", *timed, "--record-key-size", 5, "--num-headers", 2, "--record-header-key-size", 3,
+      "--record-header-size", -1, shape=number, only="^Avg|^Percentiles")
+    t("kafka-console-consumer", "--topic", f"{name}-e2e", "--partition", 0, "--offset", 30, "--max-messages", 1,
+      "--formatter-property", "print.headers=true", "--formatter-property", "print.key=true",
+      shape=[(r"\w{3}:null,\w{3}:null\s\w{5}\s.{20}", "HHH:null,HHH:null KEY VALUE")])
+
+
+@scenario
 def dumped_files(t, broker, name):
     create_topic(broker, name)
     for codec in ("none", "gzip", "snappy", "lz4", "zstd"):

@@ -37,6 +37,12 @@ fn loads_count_what_they_move() {
         "{said}"
     );
 
+    // Nobody acknowledges these, and none is left behind in a socket.
+    broker.ok("topics create", &["unanswered"], b"");
+    let unanswered = ["--topic", "unanswered", "--num-records", "20000", "--record-size", "500", "--acks", "0"];
+    broker.ok("perf producer", &unanswered, b"");
+    assert_eq!(broker.ok("offsets", &["unanswered"], b"").trim(), "unanswered:0:20000");
+
     // Twice the same group: the second time begins where the first one ended.
     let consumer = ["--topic", "load", "--group", "readers", "--num-records", "1500", "--json"];
     let read = broker.ok("perf consumer", &consumer, b"");

@@ -3,17 +3,14 @@
 mod input;
 mod syntax;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::mpsc::TryRecvError;
 
 use clap::{Args, ValueEnum};
-use corelane_core::base::{NodeId, PartitionIndex, Timestamp};
-use corelane_core::client::{
-    Acks, AppendError, Delivery, DeliveryError, Producer, ProducerOptions, RecordToSend, Target,
-};
-use corelane_core::protocol::messages::MetadataRequest;
+use corelane_core::base::{PartitionIndex, Timestamp};
+use corelane_core::client::{Acks, AppendError, Delivery, DeliveryError, Producer, ProducerOptions, RecordToSend};
 use corelane_core::record::{Codec, Compression, Header};
 
 use crate::arguments::{ClusterArguments, parse_pair};
@@ -193,19 +190,9 @@ impl Produce {
         }
     }
 
-    /// Nobody's word is waited for with acks=0, but records that are still in a socket when it is closed may be lost. An
-    /// answer to something else that was asked behind them says that they were taken.
     fn wait_until_taken(&self, driver: &mut Driver) -> Result<(), Failure> {
-        let leaders: BTreeSet<NodeId> = match driver.client.cluster().topic(&self.topic) {
-            Some(Ok(topic)) => topic.partitions.iter().filter_map(|partition| partition.leader).collect(),
-            _ => BTreeSet::new(),
-        };
-        for node in leaders {
-            let request = MetadataRequest { topics: Some(Vec::new()), ..MetadataRequest::default() };
-            let answer = driver.call(Target::Node(node), request);
-            answer.map_err(|error| Failure::from(error).during("the broker may not have taken the last records"))?;
-        }
-        Ok(())
+        let taken = driver.wait_until_taken(std::slice::from_ref(&self.topic));
+        taken.map_err(|error| Failure::from(error).during("the broker may not have taken the last records"))
     }
 
     fn sources(&self) -> Vec<Source> {
