@@ -39,6 +39,8 @@ const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
 /// The one broker there is.
 const NODE_ID: i32 = 1;
 const CLUSTER_ID: &str = "bare";
+/// First version of ListOffsets that can say under whose leadership a record was written.
+const VERSION_WITH_LEADER_EPOCH: i16 = 4;
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 
@@ -100,7 +102,7 @@ impl Cluster {
     pub(super) fn serve(&mut self, asked: Asked, reader: &mut Reader, topics: &mut Topics) -> Result<Vec<Bytes>, End> {
         match asked.api {
             ApiKey::Metadata => asked.answer(&self.metadata(&decode(asked, reader)?, asked.version, topics)),
-            ApiKey::ListOffsets => asked.answer(&list_offsets(decode(asked, reader)?, topics)),
+            ApiKey::ListOffsets => asked.answer(&list_offsets(decode(asked, reader)?, asked.version, topics)),
             ApiKey::CreateTopics => asked.answer(&create_topics(decode(asked, reader)?, topics)),
             ApiKey::InitProducerId => asked.answer(&self.init_producer_id(&decode(asked, reader)?)),
             ApiKey::FindCoordinator => asked.answer(&find_coordinator(decode(asked, reader)?)),
@@ -168,7 +170,7 @@ fn described(name: KafkaString, number: Result<usize, ErrorCode>, topics: &Topic
     }
 }
 
-fn list_offsets(request: ListOffsetsRequest, topics: &mut Topics) -> ListOffsetsResponse {
+fn list_offsets(request: ListOffsetsRequest, version: i16, topics: &mut Topics) -> ListOffsetsResponse {
     let mut answers = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let number = topics.named(&topic.name);
@@ -183,7 +185,7 @@ fn list_offsets(request: ListOffsetsRequest, topics: &mut Topics) -> ListOffsets
                 partition_index: asked.partition_index,
                 error_code: offset.err().map_or(0, |code| code.0),
                 offset: offset.unwrap_or(-1),
-                leader_epoch: LEADER_EPOCH,
+                leader_epoch: if version >= VERSION_WITH_LEADER_EPOCH { LEADER_EPOCH } else { -1 },
                 ..Default::default()
             }
         });
@@ -211,10 +213,13 @@ fn create_topics(request: CreateTopicsRequest, topics: &mut Topics) -> CreateTop
 
 fn find_coordinator(request: FindCoordinatorRequest) -> FindCoordinatorResponse {
     let error_code = ErrorCode::COORDINATOR_NOT_AVAILABLE.0;
+    // Versions that have a list have nothing beside it.
+    if request.coordinator_keys.is_empty() {
+        return FindCoordinatorResponse { error_code, node_id: -1, port: -1, ..Default::default() };
+    }
     let keys = request.coordinator_keys.into_iter();
-    let coordinators =
-        keys.map(|key| Coordinator { key, node_id: -1, port: -1, error_code, ..Default::default() }).collect();
-    FindCoordinatorResponse { error_code, node_id: -1, port: -1, coordinators, ..Default::default() }
+    let coordinators = keys.map(|key| Coordinator { key, node_id: -1, port: -1, error_code, ..Default::default() });
+    FindCoordinatorResponse { coordinators: coordinators.collect(), ..Default::default() }
 }
 
 fn api_versions(asked: Asked) -> Result<Vec<Bytes>, End> {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use corelane_core::base::{LeaderEpoch, Offset, Timestamp};
+use corelane_core::protocol::messages::create_topics_request::CreatableTopic;
 use corelane_core::protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use corelane_core::protocol::messages::fetch_response::PartitionData;
 use corelane_core::protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -15,7 +16,8 @@ use corelane_core::protocol::messages::metadata_request::MetadataRequestTopic;
 use corelane_core::protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use corelane_core::protocol::messages::produce_response::PartitionProduceResponse;
 use corelane_core::protocol::messages::{
-    FetchRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest, RequestHeader,
+    ApiVersionsRequest, CreateTopicsRequest, FetchRequest, FindCoordinatorRequest, InitProducerIdRequest,
+    ListOffsetsRequest, MetadataRequest, ProduceRequest, RequestHeader,
 };
 use corelane_core::protocol::wire::Writer;
 use corelane_core::protocol::{ApiKey, ErrorCode, Message};
@@ -278,6 +280,43 @@ fn bad_input_ends_its_connection_and_no_other() {
         assert!(complaint.contains(expected), "{complaint}");
     }
     assert_eq!(listed(&mut bystander, 0, -1), 0);
+}
+
+#[test]
+fn every_version_that_is_offered_is_answered() {
+    let bare = Running::start(MEMORY);
+    let mut link = bare.link();
+    let offered = link.call(3, &ApiVersionsRequest::default()).unwrap().api_keys;
+    assert_eq!(offered.len(), 8);
+    let records = batch(1, b"x").bytes().clone();
+    let partition = ListOffsetsPartition { timestamp: -1, ..Default::default() };
+    let topic = ListOffsetsTopic { name: "t".into(), partitions: vec![partition] };
+    let offsets = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() };
+    for api in offered {
+        for version in api.min_version..=api.max_version {
+            let answered = match ApiKey::from_i16(api.api_key).unwrap() {
+                ApiKey::Produce => link.call(version, &produce_request(0, records.clone(), -1)).map(drop),
+                ApiKey::Fetch => link.call(version, &fetch_request(0, 0, 0)).map(drop),
+                ApiKey::ListOffsets => link.call(version, &offsets).map(drop),
+                ApiKey::Metadata => link.call(version, &MetadataRequest::default()).map(drop),
+                ApiKey::ApiVersions => link.call(version, &ApiVersionsRequest::default()).map(drop),
+                ApiKey::InitProducerId => link.call(version, &InitProducerIdRequest::default()).map(drop),
+                ApiKey::CreateTopics => {
+                    let name = format!("made-{version}").into();
+                    let topic = CreatableTopic { name, num_partitions: 3, replication_factor: 1, ..Default::default() };
+                    link.call(version, &CreateTopicsRequest { topics: vec![topic], ..Default::default() }).map(drop)
+                }
+                ApiKey::FindCoordinator => {
+                    let (key, coordinator_keys) = if version < 4 { ("g", vec![]) } else { ("", vec!["g".into()]) };
+                    let request = FindCoordinatorRequest { key: key.into(), coordinator_keys, ..Default::default() };
+                    link.call(version, &request).map(drop)
+                }
+                other => panic!("{other:?} is offered and not asked for here"),
+            };
+            answered.unwrap_or_else(|error| panic!("{} in version {version}: {error}", api.api_key));
+        }
+    }
+    assert_eq!(link.call(VERSION, &MetadataRequest { topics: None, ..Default::default() }).unwrap().topics.len(), 9);
 }
 
 #[test]
