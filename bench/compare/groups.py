@@ -8,13 +8,14 @@ import argparse
 import datetime
 import json
 import re
-import shutil
 import statistics
 import subprocess
 from pathlib import Path
 
-from compare import KINDS, REPOSITORY, cpu_seconds, machine, peak_memory_mb
+from brokers import REPOSITORY, Life
+from compare import commit, machine
 
+KINDS = ("kafka", "corelane-1", "corelane-2")
 # A group's first rebalance begins at once, so that what is timed is work and not a wait; every member of a group that
 # comes later makes another one.
 SETTINGS = {"group.initial.rebalance.delay.ms": 0}
@@ -30,20 +31,18 @@ FIGURES = [
 
 
 def measure(kind: str, directory: Path, options: argparse.Namespace) -> dict[str, float]:
-    shutil.rmtree(directory, ignore_errors=True)
-    broker = KINDS[kind](directory)
-    broker.settings |= SETTINGS
-    try:
-        broker.start()
+    started = Life(kind, directory, None)
+    started.broker.settings |= SETTINGS
+    with started as life:
 
         def load(groups: int, prefix: str) -> tuple[dict[str, float], float]:
             command = [
-                str(options.corelane), "perf", "groups", "--bootstrap-server", broker.address, "--groups", str(groups),
+                str(options.corelane), "perf", "groups", "--bootstrap-server", life.address, "--groups", str(groups),
                 "--members", str(options.members), "--prefix", prefix, "--heartbeat-interval", str(options.heartbeat_ms),
             ]
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
                 stable = process.stdout.readline()
-                memory = peak_memory_mb(broker)
+                memory = life.peak_memory_mb()
                 rest = process.stdout.read()
             if process.returncode != 0 or "are stable" not in stable:
                 raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
@@ -52,17 +51,13 @@ def measure(kind: str, directory: Path, options: argparse.Namespace) -> dict[str
 
         # Warm: code compiled, __consumer_offsets made.
         load(10, "warm-")
-        before, memory_before = cpu_seconds(broker), peak_memory_mb(broker)
+        before, memory_before = life.cpu_seconds(), life.peak_memory_mb()
         figures, memory = load(options.groups, "bench-")
-        figures["broker CPU"] = cpu_seconds(broker) - before
+        figures["broker CPU"] = life.cpu_seconds() - before
         figures["peak resident memory when stable"] = memory
         figures["peak resident memory before"] = memory_before
-        broker.stop()
+        life.broker.stop()
         return figures
-    finally:
-        if broker.is_alive():
-            broker.kill()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def table(runs: dict[str, list[dict[str, float]]]) -> str:
@@ -96,16 +91,15 @@ def main() -> None:
             shown = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
             print(f"round {round_number + 1} {kind}: {shown}", flush=True)
     today = datetime.date.today().isoformat()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True).stdout.strip()
     settings = {"rounds": options.rounds, "groups": options.groups, "members": options.members,
                 "heartbeat ms": options.heartbeat_ms, **SETTINGS}
     options.results.mkdir(parents=True, exist_ok=True)
-    raw = {"date": today, "commit": commit, "machine": machine(), "settings": settings, "runs": runs}
+    raw = {"date": today, "commit": commit(), "machine": machine(), "settings": settings, "runs": runs}
     (options.results / f"{today}-groups.json").write_text(json.dumps(raw, indent=1) + "\n")
     report = [
         f"# Consumer groups on Corelane and on Apache Kafka 4.3.1, {today}",
         "",
-        f"Commit {commit}. {machine()}. Medians of {options.rounds} alternations (least–most): {options.groups} groups of",
+        f"Commit {commit()}. {machine()}. Medians of {options.rounds} alternations (least–most): {options.groups} groups of",
         f"{options.members} members join, one member of each leaves and comes back, all leave. Members heartbeat every",
         f"{options.heartbeat_ms} ms and first rebalances are not delayed; the load runs on the same cores. Kafka has",
         f"-Xms1G -Xmx1G. Made by `python3 bench/compare/groups.py`; every single figure is in `{today}-groups.json`.",
