@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PIECE_BYTES = 1 << 20, WRITE_BYTES = 64 << 10, SYNCED_BYTES = 4 << 10, ECHO_BYTES = 100, FILE_BYTES = 256 << 20 };
+enum { PIECE_BYTES = 1 << 20, WRITE_BYTES = 64 << 10, SYNCED_BYTES = 4 << 10, ECHO_BYTES = 100, FILE_BYTES = 256 << 20, WRITTEN_BYTES = 1 << 30 };
 
 static double duration_s;
 
@@ -158,9 +158,9 @@ static void measure_writes(int file) {
     memset(bytes, 7, WRITE_BYTES);
     uint64_t written = 0;
     double begun = now_s(), cpu = cpu_s();
-    // New pages, as a log has them; the file is short, so that this is no measure of the device.
+    // Pages that were not the file's a moment ago, as a log has them, and as many as a row of a suite writes.
     while (now_s() < begun + duration_s) {
-        off_t position = (off_t)(written % FILE_BYTES);
+        off_t position = (off_t)(written % WRITTEN_BYTES);
         if (position == 0 && ftruncate(file, 0)) fail("ftruncate");
         if (pwrite(file, bytes, WRITE_BYTES, position) != WRITE_BYTES) fail("pwrite");
         written += WRITE_BYTES;
