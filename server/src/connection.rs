@@ -175,7 +175,7 @@ async fn read_frames<S: Sys>(
             }
             reserved_at = shard.sys.now();
         }
-        let missing = make_room(&mut buffer, missing);
+        let missing = make_room(&mut buffer, missing, &shard.copied_bytes);
         let came_bytes = buffer.len() as u64;
         let receive = shard.sys.receive(connection, std::mem::take(&mut buffer), missing);
         let received = if reservation.is_some() {
@@ -196,14 +196,15 @@ async fn read_frames<S: Sys>(
 }
 
 /// Makes room for what is missing of a frame, or for the next part of it: memory follows what has come, not what was
-/// announced. Returns how much of it may be received now.
-fn make_room(buffer: &mut BytesMut, missing: usize) -> usize {
+/// announced. Returns how much of it may be received now, and counts what was moved.
+fn make_room(buffer: &mut BytesMut, missing: usize, copied_bytes: &Cell<u64>) -> usize {
     if missing < EXACT_RECEIVE_BYTES_MIN {
         // It passes through the shard's buffer, so that a silent connection holds none.
         return missing;
     }
     let spare = buffer.capacity() - buffer.len();
     if spare < missing && (missing <= FRAME_PART_BYTES || spare < EXACT_RECEIVE_BYTES_MIN) {
+        copied_bytes.set(copied_bytes.get() + buffer.len() as u64);
         buffer.reserve(missing.min(buffer.len().max(FRAME_PART_BYTES)));
     }
     missing.min(buffer.capacity() - buffer.len())

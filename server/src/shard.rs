@@ -54,6 +54,8 @@ pub(crate) struct Shard<S: Sys> {
     pub(crate) sessions: RefCell<SessionCache<SessionKey>>,
     /// How long requests spend where.
     pub(crate) stages: Rc<Stages>,
+    /// Bytes of large frames that were moved because more of them came than there was room for.
+    pub(crate) copied_bytes: Cell<u64>,
     /// The metadata as this shard knows it; replaced whole.
     catalog: RefCell<Arc<Catalog>>,
     /// States of the metadata are taken over one after the other.
@@ -95,6 +97,7 @@ impl<S: Sys> Shard<S> {
             answer_budget: Budget::new(settings.answer_memory_bytes_max / shards),
             sessions: RefCell::new(SessionCache::new(settings.fetch_sessions_max().div_ceil(shards))),
             stages: Rc::default(),
+            copied_bytes: Cell::new(0),
             catalog: RefCell::new(Arc::new(Catalog::empty(Arc::default(), Arc::new(settings.config.clone())))),
             publishing: Turn::default(),
             partitions: RefCell::default(),
@@ -223,9 +226,10 @@ impl<S: Sys> Shard<S> {
             let us = format!("avg {mean:.1} p50 {p50:.1} p99 {p99:.1} p99.9 {p999:.1} p99.99 {p9999:.1} max {max:.1}");
             tracing::info!(target: TOLD, shard, stage, count, us, "stage");
         }
-        let Activity { cpu_ns, spun_ns, turns, stalls, long_polls } = self.sys.activity();
+        let Activity { cpu_ns, spun_ns, turns, stalls, received_bytes, copied_bytes, long_polls } = self.sys.activity();
+        let copied_bytes = copied_bytes + self.copied_bytes.get();
         let (cpu_ms, spun_ms) = (cpu_ns / 1_000_000, spun_ns / 1_000_000);
-        tracing::info!(target: TOLD, shard, cpu_ms, spun_ms, turns, stalls, "activity");
+        tracing::info!(target: TOLD, shard, cpu_ms, spun_ms, turns, stalls, received_bytes, copied_bytes, "activity");
         for LongPolls { task, count, max_ns } in long_polls {
             let max_us = max_ns / 1_000;
             tracing::info!(target: TOLD, shard, task, count, max_us, "held the shard for more than a millisecond");

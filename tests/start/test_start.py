@@ -109,12 +109,8 @@ def test_it_tells_what_it_does(corelane, clients):
         create_topic(broker, topic, partitions=4, **settings)
         clients["confluent-kafka"].produce(broker.address, topic, numbered(200, 4))
         assert len(clients["confluent-kafka"].consume(broker.address, topic, 0)) > 0
-    os.kill(broker.process.pid, signal.SIGUSR1)
-    deadline = time.monotonic() + ENDS_SECONDS_MAX
-    while (told := broker.log_path.read_text()).count("activity") < 2 and time.monotonic() < deadline:
-        time.sleep(0.02)
     stages = {shard: {} for shard in "01"}
-    for line in re.sub(r"\x1b\[[0-9;]*m", "", told).splitlines():
+    for line in told_by(broker, 1):
         found = re.search(r'stage shard=(\d) stage="(\w+)" count=(\d+) us="(.*)"', line)
         if found:
             times = dict(zip(found[4].split()[::2], map(float, found[4].split()[1::2])))
@@ -125,6 +121,30 @@ def test_it_tells_what_it_does(corelane, clients):
     requests = {stage: sum(counts.get(stage, 0) for counts in stages.values()) for stage in ("socket", "respond", "whole")}
     assert requests["socket"] >= requests["respond"] == requests["whole"] > 4, requests
     assert broker.is_alive() and len(clients["confluent-kafka"].consume(broker.address, "plain", 0)) > 0
+
+
+def told_by(broker, times: int) -> list[str]:
+    """What it says when it is asked, for that many times in its life."""
+    os.kill(broker.process.pid, signal.SIGUSR1)
+    deadline = time.monotonic() + ENDS_SECONDS_MAX
+    while (text := broker.log_path.read_text()).count("activity") < 2 * times and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
+
+
+def test_records_are_not_copied_on_their_way(corelane, clients):
+    """What is received is written, and sent again, from where it lies. Copied are small frames, and the first 16 KiB of
+    large ones, which come before it is known how long they are."""
+    broker = corelane().start()
+    create_topic(broker, "t", partitions=4)
+    large = [Record(n % 4, 1_750_000_000_000 + n, None, random_bytes(900_000, n)) for n in range(60)]
+    clients["confluent-kafka"].produce(broker.address, "t", large)
+    assert sum(len(clients["confluent-kafka"].consume(broker.address, "t", each)) for each in range(4)) == len(large)
+    activity = [line for line in told_by(broker, 1) if "activity" in line]
+    counted = {name: sum(int(re.search(rf"{name}=(\d+)", line)[1]) for line in activity)
+               for name in ("received_bytes", "copied_bytes")}
+    assert counted["received_bytes"] > 60 * 900_000, counted
+    assert counted["copied_bytes"] < 0.05 * counted["received_bytes"], counted
 
 
 @pytest.mark.parametrize("way", ["default", "ignore"])

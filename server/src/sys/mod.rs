@@ -68,6 +68,11 @@ pub struct Activity {
     pub turns: u64,
     /// How often it used 10 ms or more between two of these, or was blocked in the kernel for as long.
     pub stalls: u64,
+    /// Bytes that its sockets have received.
+    pub received_bytes: u64,
+    /// What of them was copied from one place in memory to another: small frames, and the beginnings of large ones, come
+    /// through buffers that all connections share.
+    pub copied_bytes: u64,
     /// Tasks that held it for more than a millisecond at once.
     pub long_polls: Vec<LongPolls>,
 }

@@ -99,6 +99,16 @@ pub(super) struct Ring {
     wake: Arc<OwnedFd>,
     wake_armed: bool,
     no_iowait: EnterFlags,
+    /// Bytes that were received, and what of them was copied out of a provided buffer.
+    received: Received,
+}
+
+/// Bytes that a ring has received.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Received {
+    pub(super) bytes: u64,
+    /// What of them was copied out of a provided buffer.
+    pub(super) copied_bytes: u64,
 }
 
 impl Ring {
@@ -121,6 +131,7 @@ impl Ring {
             free: Vec::new(),
             buffers: Some(buffers),
             again: Vec::new(),
+            received: Received::default(),
             wake,
             wake_armed: false,
             no_iowait,
@@ -184,6 +195,11 @@ impl Ring {
             _ => None,
         };
         self.slots.iter_mut().filter_map(waiting).collect()
+    }
+
+    /// Bytes that were received so far.
+    pub(super) fn received(&self) -> Received {
+        self.received
     }
 
     /// Whether completions are due, which run when the kernel is entered.
@@ -275,7 +291,7 @@ impl Ring {
                 return Landing::default();
             }
         }
-        take_bytes(cargo, &result, completion, self.buffers.as_mut());
+        take_bytes(cargo, &result, completion, self.buffers.as_mut(), &mut self.received);
         if *abandoned {
             let State::Flying { cargo, .. } = self.release(key) else { unreachable!("matched above") };
             return settle(cargo, &result);
@@ -395,6 +411,7 @@ fn take_bytes(
     result: &io::Result<u32>,
     completion: &cqueue::Entry,
     buffers: Option<&mut ProvidedBuffers>,
+    received: &mut Received,
 ) {
     let count = result.as_ref().map_or(0, |&count| count as usize);
     match cargo {
@@ -402,6 +419,8 @@ fn take_bytes(
             endpoint.may_hold_more.set(cqueue::sock_nonempty(completion.flags()));
             if let (Some(id), Some(buffers)) = (cqueue::buffer_select(completion.flags()), buffers) {
                 buffers.take(id, count, buffer);
+                received.bytes += count as u64;
+                received.copied_bytes += count as u64;
             }
         }
         Cargo::ReceiveExact { endpoint, buffer, .. } => {
@@ -410,6 +429,7 @@ fn take_bytes(
             // SAFETY: (1) the kernel has written `count` bytes from the start of the spare capacity, which it was
             // given by `entry`, and is done with them; (2) nobody else could touch the buffer since.
             unsafe { buffer.set_len(buffer.len() + count) };
+            received.bytes += count as u64;
         }
         Cargo::Writable { .. } | Cargo::Accept { .. } | Cargo::Readable { .. } => {}
     }

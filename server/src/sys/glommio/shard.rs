@@ -131,12 +131,15 @@ impl Shard {
     /// What the shard did with its time so far.
     pub(super) fn activity(&self) -> Activity {
         let long_polls = self.long_polls.borrow();
+        let received = self.ring.borrow().received();
         let long_polls = long_polls.iter().map(|(&task, &(count, max_ns))| LongPolls { task, count, max_ns });
         Activity {
             cpu_ns: clock::thread_cpu_ns(),
             spun_ns: self.spin.spun_ns(),
             turns: self.pulse.turns(),
             stalls: self.pulse.stalls(),
+            received_bytes: received.bytes,
+            copied_bytes: received.copied_bytes,
             long_polls: long_polls.collect(),
         }
     }
