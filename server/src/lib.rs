@@ -9,6 +9,7 @@ mod controller;
 mod groups;
 pub mod hop;
 mod local;
+pub mod logging;
 mod mail;
 pub mod node;
 pub mod process;

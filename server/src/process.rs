@@ -9,12 +9,13 @@ use corelane_core::base::ShardId;
 use corelane_core::config::{BrokerConfig, Listener};
 use corelane_core::limits::{ANSWER_MEMORY_BYTES_MAX, REQUEST_MEMORY_BYTES_MAX};
 
+use crate::logging::Logging;
 use crate::node::{self, Ready, StartError};
 use crate::settings::Settings;
 use crate::sys::Sys;
 use crate::sys::glommio::{let_stop_signals_end_the_process, preflight, run_shards};
 
-/// Runs a node with one shard on each of `cores` until SIGTERM or SIGINT; `ready` is called once it serves. A second signal, while
+/// Runs a node with one shard on each of `cores`, whose log shows what `log` says, until SIGTERM or SIGINT; `ready` is called once it serves. A second signal, while
 /// it stops, ends the process at once, as a `kill -9` does.
 ///
 /// # Errors
@@ -22,6 +23,7 @@ use crate::sys::glommio::{let_stop_signals_end_the_process, preflight, run_shard
 pub fn run(
     config: BrokerConfig,
     cores: &[usize],
+    log: Logging,
     ready: impl FnOnce(Ready) + Send + 'static,
 ) -> Result<(), StartError> {
     preflight().map_err(|problems| {
@@ -35,6 +37,7 @@ pub fn run(
         addresses,
         request_memory_bytes_max: REQUEST_MEMORY_BYTES_MAX,
         answer_memory_bytes_max: ANSWER_MEMORY_BYTES_MAX,
+        log: Arc::new(log),
         boot_id: boot_id(),
         config,
     });

@@ -2,8 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use corelane_core::config::BrokerConfig;
+
+use crate::logging::Logging;
 
 /// Settings of one node, the same on every shard.
 #[derive(Clone, Debug)]
@@ -18,6 +21,8 @@ pub struct Settings {
     pub request_memory_bytes_max: usize,
     /// What answers to fetches of all shards together may hold in memory, beyond a little for each.
     pub answer_memory_bytes_max: usize,
+    /// What the log shows.
+    pub log: Arc<Logging>,
     /// Names this boot of the machine: if it is the same at the next start, the page cache has survived.
     pub boot_id: String,
 }

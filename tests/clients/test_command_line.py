@@ -114,6 +114,11 @@ def configs(t, broker, name):
     t("kafka-configs", "--alter", "--topic", name, "--delete-config", "segment.ms")
     t("kafka-configs", "--describe", *named, until="are:\n  flush[^\n]*\n$")
     t("kafka-configs", "--describe", "--entity-type", "brokers", "--entity-name", 1)
+    loggers = ("--entity-type", "broker-loggers", "--entity-name", 1)
+    t("kafka-configs", "--alter", *loggers, "--add-config", "root=ERROR")
+    t("kafka-configs", "--describe", *loggers, only="are:|root", sort=True)
+    t("kafka-configs", "--alter", *loggers, "--add-config", "root=LOUD", only="status")
+    t("kafka-configs", "--alter", *loggers, "--add-config", "root=WARN")
 
 
 @scenario

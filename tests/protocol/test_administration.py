@@ -18,7 +18,7 @@ LOG_DIR_NOT_FOUND = 57
 ELECTION_NOT_NEEDED = 84
 NO_REASSIGNMENT_IN_PROGRESS = 85
 
-TOPIC, BROKER = 2, 4
+TOPIC, BROKER, BROKER_LOGGER = 2, 4, 8
 SET, DELETE, APPEND, SUBTRACT = range(4)
 NODE = 1
 
@@ -174,6 +174,68 @@ def test_broker_settings_that_do_nothing_are_refused(session, broker):
         pytest.skip("a deliberate difference: see docs/compatibility.md")
     for key, value in [("no.such.setting", "3"), ("num.io.threads", "3")]:
         assert alter(session, BROKER, str(NODE), (SET, key, value)) == INVALID_REQUEST, key
+
+
+def loggers(session, name=str(NODE), keys=None, version=4):
+    asked = [{"resource_type": BROKER_LOGGER, "resource_name": name, "configuration_keys": keys}]
+    return session.call("DescribeConfigs", version, resources=asked, include_synonyms=True).results[0]
+
+
+@versions("DescribeConfigs")
+def test_loggers_are_described(session, version):
+    found = loggers(session, version=version)
+    assert found.error == NONE and {"root"} < {each.name for each in found.configs}
+    for each in found.configs:
+        assert each.value in {"FATAL", "ERROR", "WARN", "INFO", "DEBUG", "TRACE"}, each
+        assert (each.read_only, each.is_sensitive, each.source, each.synonyms) == (False, False, 6, []), each
+    assert [each.name for each in loggers(session, keys=["root", "no.such"], version=version).configs] == ["root"]
+    for name, message in [
+        ("", "Broker id must not be empty"),
+        ("99", "Unexpected broker id, expected 1 but received 99"),
+        ("one", "Broker id must be an integer, but it is: one"),
+    ]:
+        refused = loggers(session, name, version=version)
+        assert (refused.error, refused.error_message, refused.configs) == (INVALID_REQUEST, message, []), name
+
+
+def test_levels_of_loggers_change_while_it_runs(session):
+    def levels():
+        return {each.name: each.value for each in loggers(session).configs}
+
+    def change(*changes, name=str(NODE), validate_only=False):
+        configs = [{"name": logger, "operation": how, "value": level} for how, logger, level in changes]
+        resources = [{"type": BROKER_LOGGER, "name": name, "configs": configs}]
+        answer = session.call("IncrementalAlterConfigs", 1, resources=resources, validate_only=validate_only).results[0]
+        return answer.error, answer.error_message
+
+    before = levels()
+    logger = next(name for name in before if name != "root")
+    try:
+        assert change((SET, logger, "TRACE"), validate_only=True) == (NONE, None)
+        assert levels() == before
+        assert change((SET, logger, "TRACE"), (SET, "root", "FATAL")) == (NONE, None)
+        assert (levels()[logger], levels()["root"]) == ("TRACE", "FATAL")
+        # Without a level of its own it has the root's.
+        assert change((DELETE, logger, None)) == (NONE, None)
+        assert levels()[logger] == "FATAL"
+        for changes, error, message in [
+            ([(SET, "no.such", "INFO")], INVALID_CONFIG, "Logger no.such does not exist!"),
+            ([(DELETE, "no.such", None)], INVALID_CONFIG, "Logger no.such does not exist!"),
+            ([(SET, "root", "LOUD")], INVALID_CONFIG, "Cannot set the log level of root to LOUD as it is not a supported "
+             "log level. Valid log levels are DEBUG, ERROR, FATAL, INFO, TRACE, WARN"),
+            ([(SET, "root", None)], INVALID_REQUEST, "Null value not supported for : root"),
+            ([(DELETE, "root", None)], INVALID_REQUEST, "Removing the log level of the root logger is not allowed"),
+            ([(APPEND, "root", "INFO")], INVALID_REQUEST, "APPEND operation is not allowed for the BROKER_LOGGER resource"),
+            # All or nothing.
+            ([(SET, logger, "DEBUG"), (SET, "no.such", "INFO")], INVALID_CONFIG, "Logger no.such does not exist!"),
+        ]:
+            assert change(*changes) == (error, message)
+        assert levels()[logger] == "FATAL"
+        refused = (INVALID_REQUEST, "Unexpected node id. Expected 1, but received 99")
+        assert change((SET, "root", "INFO"), name="99") == refused
+    finally:
+        change(*((SET, name, level) for name, level in before.items()))
+    assert levels() == before
 
 
 @versions("DescribeLogDirs")

@@ -20,6 +20,7 @@ use crate::output::{OutputArguments, line, print_json};
 /// Numbers of resource types.
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const BROKER_LOGGER: i8 = 8;
 /// Operations of IncrementalAlterConfigs.
 const SET: i8 = 0;
 const DELETE: i8 = 1;
@@ -93,6 +94,7 @@ pub(crate) struct EntityArguments {
 enum EntityType {
     Topics,
     Brokers,
+    BrokerLoggers,
 }
 
 /// What is changed.
@@ -111,25 +113,38 @@ pub(crate) struct Changes {
 enum Entity {
     Topic(String),
     Broker(i32),
+    Loggers(i32),
     AllBrokers,
 }
 
 impl Entity {
     fn kind(&self) -> i8 {
-        if matches!(self, Self::Topic(_)) { TOPIC } else { BROKER }
+        match self {
+            Self::Topic(_) => TOPIC,
+            Self::Loggers(_) => BROKER_LOGGER,
+            Self::Broker(_) | Self::AllBrokers => BROKER,
+        }
     }
 
     fn name(&self) -> String {
         match self {
             Self::Topic(name) => name.clone(),
-            Self::Broker(id) => id.to_string(),
+            Self::Broker(id) | Self::Loggers(id) => id.to_string(),
             Self::AllBrokers => String::new(),
+        }
+    }
+
+    fn type_name(&self) -> &'static str {
+        match self {
+            Self::Topic(_) => "topics",
+            Self::Loggers(_) => "broker-loggers",
+            Self::Broker(_) | Self::AllBrokers => "brokers",
         }
     }
 
     /// Who can answer: a broker's own settings, that broker.
     fn destination(&self, admin: &mut Admin) -> Result<Destination, Failure> {
-        let Self::Broker(id) = self else { return Ok(Destination::Any) };
+        let (Self::Broker(id) | Self::Loggers(id)) = self else { return Ok(Destination::Any) };
         let brokers = admin.brokers()?;
         if brokers.contains(&NodeId(*id)) {
             return Ok(Destination::Node(NodeId(*id)));
@@ -144,6 +159,7 @@ impl Entity {
             Self::Topic(_) => 1,
             Self::Broker(_) => 2,
             Self::AllBrokers => 3,
+            Self::Loggers(_) => 6,
         }
     }
 
@@ -163,6 +179,7 @@ impl std::fmt::Display for Entity {
         match self {
             Self::Topic(name) => write!(f, "topic {name}"),
             Self::Broker(id) => write!(f, "broker {id}"),
+            Self::Loggers(id) => write!(f, "broker-logger {id}"),
             Self::AllBrokers => f.write_str("brokers in the cluster"),
         }
     }
@@ -184,6 +201,14 @@ impl EntityArguments {
             }
             (_, _, Some(EntityType::Topics), Some(topic)) => Ok(vec![Entity::Topic(topic.clone())]),
             (_, _, Some(EntityType::Brokers), Some(id)) => broker(id),
+            (_, _, Some(EntityType::BrokerLoggers), Some(id)) => {
+                let brokers = broker(id)?;
+                let loggers = |entity| if let Entity::Broker(id) = entity { Entity::Loggers(id) } else { entity };
+                Ok(brokers.into_iter().map(loggers).collect())
+            }
+            (_, _, Some(EntityType::BrokerLoggers), None) => {
+                Err(Failure::new("loggers are those of one broker: name it with --entity-name"))
+            }
             (_, _, Some(EntityType::Brokers), None) if self.entity_default => Ok(vec![Entity::AllBrokers]),
             (_, _, Some(EntityType::Topics), None) => {
                 let names = admin.topics(None)?.into_iter().filter_map(|topic| topic.name);
@@ -196,7 +221,7 @@ impl EntityArguments {
                 .chain([Entity::AllBrokers])
                 .collect()),
             (None, None, None, _) => {
-                Err(Failure::new("say what: --topic NAME, --broker ID, or --entity-type topics|brokers"))
+                Err(Failure::new("say what: --topic NAME, --broker ID, or --entity-type topics|brokers|broker-loggers"))
             }
         }
     }
@@ -266,7 +291,7 @@ pub(crate) fn describe(admin: &mut Admin, wanted: &EntityArguments, all: bool, j
         rows.retain(|row| all || row.config_source == entity.own_source());
         if json {
             print_json(rows.into_iter().map(|row| Row {
-                entity_type: if entity.kind() == TOPIC { "topics" } else { "brokers" },
+                entity_type: entity.type_name(),
                 entity_name: entity.name(),
                 name: row.name.to_string(),
                 value: row.value.map(|value| value.to_string()),

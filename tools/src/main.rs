@@ -13,6 +13,7 @@ mod failure;
 mod format;
 mod groups;
 mod kafka_tools;
+mod log;
 mod log_dump;
 mod offsets;
 mod output;
@@ -71,18 +72,13 @@ enum Command {
     },
 }
 
-/// What is logged unless `RUST_LOG` says otherwise: what is wrong, and what somebody has asked for with SIGUSR1.
-const LOGGED: &str = "warn,corelane::told=info";
-
 fn main() -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOGGED));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let levels = log::start();
     if let Some(code) = kafka_tools::run(std::env::args_os().collect()) {
         return code;
     }
     let outcome = match CommandLine::parse().command {
-        Command::Start(start) => start.run(),
+        Command::Start(start) => start.run(levels),
         Command::Topics(topics) => topics.run(),
         Command::Produce(produce) => produce.run(),
         Command::Consume(consume) => consume.run(),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use corelane_core::config::{BrokerConfig, ConfigError, Setting, parse_override, parse_properties};
 
+use corelane_server::logging::Logging;
 use corelane_server::node::Ready;
 use corelane_server::process;
 
@@ -64,7 +65,7 @@ impl Cores {
 
 impl Start {
     /// Runs a broker until it is told to stop.
-    pub(crate) fn run(&self) -> Result<(), Failure> {
+    pub(crate) fn run(&self, log: Logging) -> Result<(), Failure> {
         let (config, notices) = BrokerConfig::from_settings(&self.settings()?).map_err(|errors| refused(&errors))?;
         {
             let mut out = std::io::stdout().lock();
@@ -75,7 +76,7 @@ impl Start {
                 writeln!(notes, "corelane: {notice}")?;
             }
         }
-        serve(config, self.cores.clone())
+        serve(config, self.cores.clone(), log)
     }
 
     /// Every setting, those that win last. Without a file the broker is for this machine alone.
@@ -113,7 +114,7 @@ fn default_data_directory() -> String {
 }
 
 /// Hands over to the server.
-fn serve(config: BrokerConfig, cores: Option<Cores>) -> Result<(), Failure> {
+fn serve(config: BrokerConfig, cores: Option<Cores>, log: Logging) -> Result<(), Failure> {
     let cores = match cores {
         Some(Cores::List(list)) => list,
         Some(Cores::Count(count)) => (0..count).collect(),
@@ -131,7 +132,7 @@ fn serve(config: BrokerConfig, cores: Option<Cores>) -> Result<(), Failure> {
         let _ =
             writeln!(std::io::stdout().lock(), "ready in {ms} ms: {}, {partitions} partitions", listening.join(", "));
     };
-    process::run(config, &cores, announce).map_err(|error| Failure::new(error.to_string()))
+    process::run(config, &cores, log, announce).map_err(|error| Failure::new(error.to_string()))
 }
 
 #[cfg(test)]

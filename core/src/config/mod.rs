@@ -12,6 +12,7 @@ mod describe;
 mod dynamic;
 mod group_table;
 mod listener;
+mod log_levels;
 mod properties;
 mod topic;
 mod topic_table;
@@ -25,6 +26,7 @@ pub use describe::{
 pub use dynamic::{InvalidBrokerConfig, validate_broker_config};
 pub use group_table::{CLIENT_METRICS, GROUP};
 pub use listener::Listener;
+pub use log_levels::{LogLevel, LogLevelChange, LogLevels, ROOT_LOGGER};
 pub use properties::{Place, Setting, parse_override, parse_properties};
 pub use topic::{InvalidTopicConfig, TopicConfig, TopicOverrides, validate_topic_config};
 pub use topic_table::TOPIC;

@@ -18,11 +18,17 @@ use crate::sys::Sys;
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const BROKER_LOGGER: i8 = 8;
+/// The source of what is told of a logger, whoever set it.
+const LOGGER_SOURCE: i8 = 6;
 const GROUP: i8 = 32;
 
 pub(super) fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S> {
     let asked: DescribeConfigsRequest = request.decode()?;
     let results = asked.resources.iter().map(|resource| {
+        if resource.resource_type == BROKER_LOGGER {
+            return loggers(shard, request, resource);
+        }
         let (error, message, rows) = match rows(shard, request, resource) {
             Ok(rows) => (ErrorCode::NONE, None, rows),
             Err((code, message)) => (code, Some(message.into()), Vec::new()),
@@ -36,6 +42,40 @@ pub(super) fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S
         }
     });
     request.answer(&DescribeConfigsResponse { results: results.collect(), ..Default::default() })
+}
+
+/// Loggers and their levels (KIP-412).
+fn loggers<S: Sys>(shard: &Shard<S>, request: &Request, resource: &DescribeConfigsResource) -> DescribeConfigsResult {
+    let name = &*resource.resource_name;
+    let node = shard.settings.config.node_id.to_string();
+    let refusal = if name.is_empty() {
+        Some("Broker id must not be empty".to_owned())
+    } else if name.parse::<i32>().is_err() {
+        Some(format!("Broker id must be an integer, but it is: {name}"))
+    } else if shard.view(request.origin).node_name(name) != node {
+        Some(format!("Unexpected broker id, expected {node} but received {name}"))
+    } else {
+        None
+    };
+    let is_wanted = |logger: &str| match &resource.configuration_keys {
+        None => true,
+        Some(keys) => keys.iter().any(|key| **key == *logger),
+    };
+    let levels = shard.settings.log.levels();
+    let configs = levels.all().filter(|(logger, _)| refusal.is_none() && is_wanted(logger));
+    let configs = configs.map(|(logger, level)| DescribeConfigsResourceResult {
+        name: logger.to_owned().into(),
+        value: Some(level.to_string().into()),
+        config_source: LOGGER_SOURCE,
+        ..Default::default()
+    });
+    DescribeConfigsResult {
+        configs: configs.collect(),
+        error_code: if refusal.is_some() { ErrorCode::INVALID_REQUEST.0 } else { ErrorCode::NONE.0 },
+        error_message: refusal.map(Into::into),
+        resource_type: resource.resource_type,
+        resource_name: resource.resource_name.clone(),
+    }
 }
 
 fn rows<S: Sys>(

@@ -11,11 +11,12 @@ use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use corelane_core::base::ShardId;
-use corelane_core::config::{BrokerConfig, Setting};
+use corelane_core::config::{BrokerConfig, LogLevel, LogLevels, Setting};
 use corelane_core::limits::{ANSWER_MEMORY_BYTES_MAX, REQUEST_MEMORY_BYTES_MAX};
 use corelane_core::protocol::messages::RequestHeader;
 use corelane_core::protocol::wire::{KafkaString, Writer};
 use corelane_core::protocol::{Message, Request};
+use corelane_server::logging::Logging;
 use corelane_server::node;
 use corelane_server::settings::Settings;
 use corelane_server::sys::Sys;
@@ -87,6 +88,7 @@ fn settings(address: SocketAddr) -> Settings {
         addresses: vec![vec![address]],
         request_memory_bytes_max: REQUEST_MEMORY_BYTES_MAX,
         answer_memory_bytes_max: ANSWER_MEMORY_BYTES_MAX,
+        log: Arc::new(Logging::new(LogLevels::new(LogLevel::Warn, []), |_| {})),
         boot_id: "boot".into(),
     }
 }

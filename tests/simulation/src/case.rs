@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use corelane_core::base::{ShardId, Uuid};
-use corelane_core::config::{BrokerConfig, Setting};
+use corelane_core::config::{BrokerConfig, LogLevel, LogLevels, Setting};
 use corelane_core::limits::{ANSWER_MEMORY_BYTES_MAX, REQUEST_MEMORY_BYTES_MAX};
+use corelane_server::logging::Logging;
 use corelane_server::node;
 use corelane_server::settings::Settings;
 use corelane_server::sys::Sys as _;
@@ -356,6 +357,7 @@ pub fn settings(machine: &Machine, address: SocketAddr, further: &[(&str, &str)]
         addresses: vec![vec![address]],
         request_memory_bytes_max: REQUEST_MEMORY_BYTES_MAX,
         answer_memory_bytes_max: ANSWER_MEMORY_BYTES_MAX,
+        log: Arc::new(Logging::new(LogLevels::new(LogLevel::Warn, []), |_| {})),
         boot_id: Uuid::from_random(u128::from(machine.boot())).to_string(),
     }
 }
