@@ -100,6 +100,16 @@ impl<S: Sys> Answers<S> {
         self.closed.get()
     }
 
+    /// Whether another request may be read now.
+    pub(crate) fn has_room(&self) -> bool {
+        self.closed.get() || self.line.borrow().len() < PIPELINE_REQUESTS_MAX
+    }
+
+    /// Whether there is anything to send.
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.sending.get() && self.line.borrow().front().is_some_and(|entry| entry.answer.is_some())
+    }
+
     /// Waits until another request may be read.
     pub(crate) async fn room(&self) {
         while !self.closed.get() && self.line.borrow().len() >= PIPELINE_REQUESTS_MAX {

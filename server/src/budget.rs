@@ -32,6 +32,11 @@ impl Budget {
         Self(Rc::new(State { bytes_max, bytes_held: Cell::new(0), turn: Turn::default(), released: Signal::default() }))
     }
 
+    /// Whether `bytes` fit now, and nobody waits.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        !self.is_awaited() && (self.0.bytes_held.get() == 0 || self.0.bytes_held.get() + bytes <= self.0.bytes_max)
+    }
+
     /// Waits until `bytes` fit.
     pub(crate) async fn reserve(&self, bytes: usize) -> Reservation {
         let _turn: TurnGuard = self.0.turn.take().await;

@@ -118,6 +118,7 @@ pub(crate) fn adopt<S: Sys>(shard: &Rc<Shard<S>>, socket: S::Socket, origin: Ori
 async fn serve<S: Sys>(shard: Rc<Shard<S>>, connection: S::Connection, answers: Rc<Answers<S>>, origin: Origin) {
     let peer = Rc::new(Peer::default());
     let end = read_frames(&shard, &connection, &answers, origin, &peer).await;
+    shard.gathering.write();
     // What waits for records answers now: to nobody, or to a client that has said all and still listens.
     peer.end();
     // Requests in progress run to their end, so that what they began is completed; their answers go nowhere.
@@ -148,12 +149,14 @@ async fn read_frames<S: Sys>(
             if now.since_ns(breathed) > TASK_BUDGET_US * 1_000 {
                 // A client that sends without a pause must not keep the shard from everybody else.
                 breathed = now;
+                shard.gathering.write();
                 answers.flush().await;
                 shard.sys.breathe().await;
             }
             match next_frame(&mut buffer, frame_bytes_max) {
                 Ok(Frame::Complete(frame)) => {
-                    let arrived = Arrived { frame, at: received_at, reservation: reservation.take() };
+                    let is_more_at_hand = !buffer.is_empty() || shard.sys.holds_more(connection);
+                    let arrived = Arrived { frame, at: received_at, reservation: reservation.take(), is_more_at_hand };
                     if let Err(why) = handle_frame(shard, answers, (origin, peer), arrived).await {
                         return End::Ours(why);
                     }
@@ -165,6 +168,10 @@ async fn read_frames<S: Sys>(
                 Err(error) => return End::Ours(error.to_string()),
             }
         };
+        let must_wait = missing >= EXACT_RECEIVE_BYTES_MIN && reservation.is_none() && !shard.budget.has_room(missing);
+        if must_wait || answers.has_ready() || !shard.sys.holds_more(connection) {
+            shard.gathering.write();
+        }
         answers.flush().await;
         if missing >= EXACT_RECEIVE_BYTES_MIN && reservation.is_none() {
             let reserve = shard.budget.reserve(missing);
@@ -234,6 +241,8 @@ struct Arrived {
     frame: Bytes,
     at: Monotonic,
     reservation: Option<Reservation>,
+    /// What follows it has come too, at least in part.
+    is_more_at_hand: bool,
 }
 
 /// Begins to serve one request. `Err` says why the connection must end.
@@ -243,9 +252,12 @@ async fn handle_frame<S: Sys>(
     (origin, peer): (Origin, &Rc<Peer>),
     arrived: Arrived,
 ) -> Result<(), String> {
-    let Arrived { frame, at: received, reservation } = arrived;
+    let Arrived { frame, at: received, reservation, is_more_at_hand } = arrived;
     let request = Request::parse(frame, origin, peer)?;
     let overlaps = matches!(request.key, ApiKey::Produce | ApiKey::Fetch);
+    if !overlaps || !answers.has_room() || !shard.hop.has_room() {
+        shard.gathering.write();
+    }
     if !overlaps {
         answers.flush().await;
         answers.all_sent().await;
@@ -266,7 +278,12 @@ async fn handle_frame<S: Sys>(
         answers.fill(place, answer);
         return Ok(());
     }
+    shard.gathering.set(is_more_at_hand);
     let first_poll = std::future::poll_fn(|context| Poll::Ready(handler.as_mut().poll(context))).await;
+    shard.gathering.set(false);
+    if !is_more_at_hand || shard.gathering.is_full() {
+        shard.gathering.write();
+    }
     shard.stages.add(Stage::Parse, begun, shard.sys.now());
     match first_poll {
         Poll::Ready(answer) => answers.fill(place, answer),

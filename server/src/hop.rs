@@ -182,6 +182,12 @@ impl<S: Sys> Hop<S> {
         number
     }
 
+    /// Whether a message can be posted to every other shard now.
+    pub(crate) fn has_room(&self) -> bool {
+        let others = (0..self.sys.shards()).map(ShardId).filter(|shard| *shard != self.sys.shard());
+        others.into_iter().all(|shard| self.sys.room(shard) > 0)
+    }
+
     /// Waits until every ring has room for one more message of each request that may be read meanwhile.
     pub(crate) async fn room(&self) {
         for shard in (0..self.sys.shards()).map(ShardId) {

@@ -23,6 +23,7 @@ use crate::remedy::WithRemedy;
 use crate::settings::Settings;
 use crate::stages::{StageTimes, Stages};
 use crate::storage::append::{AppendError, AppendItem, AppendResult};
+use crate::storage::gather::Gathering;
 use crate::storage::open::{self, OpenOptions};
 use crate::storage::read::{self, ReadItem, ReadResult};
 use crate::storage::records::{self, DeleteRecordsItem};
@@ -54,6 +55,8 @@ pub(crate) struct Shard<S: Sys> {
     pub(crate) sessions: RefCell<SessionCache<SessionKey>>,
     /// How long requests spend where.
     pub(crate) stages: Rc<Stages>,
+    /// Appends that wait for those right behind them.
+    pub(crate) gathering: Rc<Gathering<S>>,
     /// Bytes of large frames that were moved because more of them came than there was room for.
     pub(crate) copied_bytes: Cell<u64>,
     /// The metadata as this shard knows it; replaced whole.
@@ -97,6 +100,7 @@ impl<S: Sys> Shard<S> {
             answer_budget: Budget::new(settings.answer_memory_bytes_max / shards),
             sessions: RefCell::new(SessionCache::new(settings.fetch_sessions_max().div_ceil(shards))),
             stages: Rc::default(),
+            gathering: Rc::default(),
             copied_bytes: Cell::new(0),
             catalog: RefCell::new(Arc::new(Catalog::empty(Arc::default(), Arc::new(settings.config.clone())))),
             publishing: Turn::default(),
@@ -382,6 +386,7 @@ impl<S: Sys> Shard<S> {
             node: self.settings.config.node_id,
             checkpoints: &catalog.start.checkpoints,
             stages: Rc::clone(&self.stages),
+            gathering: Rc::clone(&self.gathering),
             notify,
         };
         match open::open(&self.sys, options).await {

@@ -51,6 +51,15 @@ pub enum Incoming {
     Unopened(Bytes, Arc<AppendRules>, Validation),
 }
 
+impl Incoming {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Valid(batch) => batch.size_bytes(),
+            Self::Unopened(records, ..) => records.len(),
+        }
+    }
+}
+
 /// What checks a client's records and makes them a batch.
 pub(crate) type Validation = fn(&Bytes, &AppendRules, Timestamp) -> Result<ValidBatch, RecordRejection>;
 
@@ -130,19 +139,33 @@ impl<S: Sys> PartitionLog<S> {
     /// Appends a batch behind everything queued before this call, and resolves when it is acknowledged or refused.
     pub(crate) fn append(self: &Rc<Self>, batch: Incoming) -> impl Future<Output = AppendResult> + use<S> {
         let result = Rc::new(Slot::default());
+        let bytes = batch.bytes();
         if self.state.get() == State::Serving {
             self.queue.borrow_mut().push_back(Queued { batch, since: self.sys.now(), result: Rc::clone(&result) });
-            if !self.draining.replace(true) {
-                // Nearly always everything is written at the first poll; only what must wait becomes a task.
-                let mut drain = Box::pin(Rc::clone(self).drain());
-                if drain.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-                    self.sys.spawn("append", drain);
-                }
+            let may_begin = !self.draining.replace(true) || self.is_gathered.get();
+            if may_begin && !self.gathering.takes(self, bytes) {
+                self.is_gathered.set(false);
+                self.begin_drain();
             }
         } else {
             result.fill(Err(self.unavailable()));
         }
         result.take()
+    }
+
+    fn begin_drain(self: &Rc<Self>) {
+        // Nearly always everything is written at the first poll; only what must wait becomes a task.
+        let mut drain = Box::pin(Rc::clone(self).drain());
+        if drain.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            self.sys.spawn("append", drain);
+        }
+    }
+
+    /// Writes what was gathered, unless a later append has begun with it.
+    pub(super) fn write_gathered(self: &Rc<Self>) {
+        if self.is_gathered.replace(false) {
+            self.begin_drain();
+        }
     }
 
     /// Why a partition that does not serve refuses.

@@ -8,6 +8,7 @@
 pub(crate) mod append;
 pub(crate) mod checkpoints;
 mod exchange;
+pub(crate) mod gather;
 mod index_search;
 pub(crate) mod open;
 mod pause;
@@ -30,6 +31,7 @@ use corelane_core::partition::{LogSettings, Partition};
 
 use self::append::{Queued, Unacknowledged};
 use self::checkpoints::PartitionMarks;
+use self::gather::Gathering;
 use self::segments::SegmentFiles;
 use crate::hop::WatchId;
 use crate::local::Signal;
@@ -79,8 +81,11 @@ pub(crate) struct PartitionLog<S: Sys> {
 
     // Appends.
     queue: RefCell<VecDeque<Queued>>,
-    /// A task takes from the queue.
+    /// A task takes from the queue, or will as soon as what is gathered is written.
     draining: Cell<bool>,
+    gathering: Rc<Gathering<S>>,
+    /// Its queue is to be written with what is gathered.
+    is_gathered: Cell<bool>,
     /// Raised when the queue has run empty.
     idle: Signal,
     /// A write has failed, and the log has not been opened again since: the machine knows of records that are not there.

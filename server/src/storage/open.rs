@@ -23,6 +23,7 @@ use corelane_core::record::{BatchHeader, EndMarker};
 use super::append::AppendError;
 use super::checkpoints::Checkpoints;
 use super::exchange;
+use super::gather::Gathering;
 use super::recall::recall;
 use super::segments::{open_files, path_of, remove_segment};
 use super::{PartitionKey, PartitionLog, State};
@@ -36,7 +37,7 @@ const PARTITION_METADATA: &str = "partition.metadata";
 pub(super) const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
 
 /// What a log is opened with.
-pub(crate) struct OpenOptions<'a> {
+pub(crate) struct OpenOptions<'a, S: Sys> {
     /// The data directory.
     pub(crate) root: &'a Path,
     pub(crate) topic: &'a str,
@@ -48,6 +49,8 @@ pub(crate) struct OpenOptions<'a> {
     pub(crate) checkpoints: &'a Checkpoints,
     /// Where the times of its appends and syncs are counted.
     pub(crate) stages: Rc<Stages>,
+    /// Where its appends wait for those right behind them.
+    pub(crate) gathering: Rc<Gathering<S>>,
     /// Tells a watcher that more became visible.
     pub(crate) notify: Rc<dyn Fn(ShardId, WatchId)>,
 }
@@ -56,8 +59,9 @@ pub(crate) struct OpenOptions<'a> {
 ///
 /// # Errors
 /// The disk fails, or holds something that is not this partition and cannot be put aside.
-pub(crate) async fn open<S: Sys>(sys: &S, options: OpenOptions<'_>) -> io::Result<Rc<PartitionLog<S>>> {
-    let OpenOptions { root, topic, key, settings, leader_epoch, node, checkpoints, stages, notify } = options;
+pub(crate) async fn open<S: Sys>(sys: &S, options: OpenOptions<'_, S>) -> io::Result<Rc<PartitionLog<S>>> {
+    let OpenOptions { root, topic, key, settings, leader_epoch, node, checkpoints, stages, gathering, notify } =
+        options;
     let directory = root.join(PartitionDirectory::live(topic, key.index).name());
     claim_directory(sys, root, topic, key, &directory).await?;
     let point = checkpoints.recovery_point(topic, key.index);
@@ -98,6 +102,8 @@ pub(crate) async fn open<S: Sys>(sys: &S, options: OpenOptions<'_>) -> io::Resul
         snapshots: RefCell::new(snapshots),
         queue: RefCell::default(),
         draining: Cell::new(false),
+        gathering,
+        is_gathered: Cell::new(false),
         idle: Signal::default(),
         is_stale: Cell::new(false),
         paused_by: RefCell::default(),

@@ -172,6 +172,8 @@ pub trait Sys: Clone + Sized + 'static {
         buffer: BytesMut,
         missing: usize,
     ) -> impl Future<Output = (io::Result<usize>, BytesMut)> + 'static;
+    /// Whether more than was received last is known to have come: the next receive need not wait for the peer.
+    fn holds_more(&self, connection: &Self::Connection) -> bool;
     /// Sends all of `slices` in order. One send at a time.
     fn send(&self, connection: &Self::Connection, slices: Vec<Bytes>)
     -> impl Future<Output = io::Result<()>> + 'static;

@@ -252,6 +252,13 @@ impl Network {
         (received, buffer)
     }
 
+    /// Whether bytes have arrived that nobody has received.
+    #[must_use]
+    pub fn holds_more(&self, end: &End) -> bool {
+        let mut state = self.state.borrow_mut();
+        !pipe_to(&mut state.connections, end).arrived.is_empty()
+    }
+
     /// Sends as [`corelane_server::sys::Sys::send`] describes it.
     ///
     /// # Errors

@@ -275,6 +275,10 @@ impl Sys for SimulatedSys {
         }
     }
 
+    fn holds_more(&self, connection: &End) -> bool {
+        self.machine().network.holds_more(connection)
+    }
+
     fn send(&self, connection: &End, slices: Vec<Bytes>) -> impl Future<Output = io::Result<()>> + 'static {
         let (sys, connection) = (self.clone(), connection.clone());
         async move {

@@ -176,6 +176,10 @@ impl Sys for GlommioSys {
         net::receive(Rc::clone(&self.shard), Rc::clone(&connection.0), buffer, missing)
     }
 
+    fn holds_more(&self, connection: &Connection) -> bool {
+        connection.0.holds_more()
+    }
+
     fn send(&self, connection: &Connection, slices: Vec<Bytes>) -> impl Future<Output = io::Result<()>> + 'static {
         net::send(Rc::clone(&self.shard), Rc::clone(&connection.0), slices)
     }

@@ -54,6 +54,8 @@ pub(super) struct Endpoint {
     next_receive: RefCell<Option<Waker>>,
     /// The last receive left bytes in the socket.
     pub(super) may_hold_more: Cell<bool>,
+    /// So that the above is known, and not only possible.
+    has_received: Cell<bool>,
     disconnected: Cell<bool>,
 }
 
@@ -83,6 +85,11 @@ impl Endpoint {
             Poll::Pending
         })
         .await;
+    }
+
+    /// Whether the last receive has left something in the socket, or beside it.
+    pub(super) fn holds_more(&self) -> bool {
+        self.has_received.get() && (self.may_hold_more.get() || !self.kept.borrow().is_empty())
     }
 
     fn check_connected(&self) -> io::Result<()> {
@@ -212,6 +219,7 @@ pub(super) fn adopt(socket: Socket) -> io::Result<Connection> {
         receiving: Cell::new(false),
         next_receive: RefCell::default(),
         may_hold_more: Cell::new(true),
+        has_received: Cell::new(false),
         disconnected: Cell::new(false),
     })))
 }
@@ -245,6 +253,7 @@ pub(super) async fn receive(
     endpoint.receiving.set(true);
     let (result, cargo) = Operation::start(&shard, cargo).await;
     endpoint.receiving.set(false);
+    endpoint.has_received.set(true);
     let (Cargo::Receive { buffer, .. } | Cargo::ReceiveExact { buffer, .. }) = cargo else {
         unreachable!("an operation gives back its own cargo")
     };
