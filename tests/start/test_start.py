@@ -123,13 +123,25 @@ def test_it_tells_what_it_does(corelane, clients):
     assert broker.is_alive() and len(clients["confluent-kafka"].consume(broker.address, "plain", 0)) > 0
 
 
-def told_by(broker, times: int) -> list[str]:
+def told_by(broker, times: int, shards: int = 2) -> list[str]:
     """What it says when it is asked, for that many times in its life."""
     os.kill(broker.process.pid, signal.SIGUSR1)
     deadline = time.monotonic() + ENDS_SECONDS_MAX
-    while (text := broker.log_path.read_text()).count("activity") < 2 * times and time.monotonic() < deadline:
+    while (text := broker.log_path.read_text()).count("activity") < shards * times and time.monotonic() < deadline:
         time.sleep(0.02)
     return re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
+
+
+def test_what_comes_together_is_written_together(brokers):
+    """Small batches of one connection, several in flight: what is at hand when one is served goes out with it."""
+    broker = brokers.create("corelane-1").start()
+    create_topic(broker, "t", partitions=2)
+    load = [Corelane.binary, "perf", "producer", "-b", broker.address, "-t", "t", "--num-records", "20000",
+            "--record-size", "100", "--command-property", "batch.size=1000", "linger.ms=0"]
+    subprocess.run(load, check=True, capture_output=True, timeout=60)
+    counts = {found[1]: int(found[2]) for line in told_by(broker, 1, shards=1)
+              if (found := re.search(r'stage="(\w+)" count=(\d+)', line))}
+    assert counts["queue"] > 2_000 and counts["append"] < 0.8 * counts["queue"], counts
 
 
 def test_records_are_not_copied_on_their_way(corelane, clients):

@@ -4,14 +4,14 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use corelane_core::base::Timestamp;
 use corelane_core::limits::{ANSWER_MEMORY_BYTES_MAX, PIPELINE_REQUESTS_MAX};
 use corelane_core::protocol::messages::{
     ApiVersionsRequest, ApiVersionsResponse, CreateTopicsRequest, FetchRequest, MetadataRequest, ProduceRequest,
     create_topics_request, fetch_request, produce_request,
 };
-use corelane_core::protocol::wire::Reader;
+use corelane_core::protocol::wire::{Frame, Reader, next_frame};
 use corelane_core::protocol::{ApiKey, ErrorCode, Message};
 use corelane_core::record::{BatchBuilder, BatchOptions};
 use corelane_core::test_support::Random;
@@ -223,6 +223,30 @@ fn who_announces_much_and_sends_nothing_does_not_hold_up_others() {
     });
 }
 
+/// What waits for the rest of a request holds up nothing before it: appends that are gathered for one write too.
+#[test]
+fn half_a_request_does_not_hold_up_those_before_it() {
+    for seed in 0..8 {
+        with_broker(seed, 1, |clients| async move {
+            create(&clients).await;
+            for rest_bytes in [1, 20, 100] {
+                let raw = clients.raw().await;
+                let mut bytes = Vec::new();
+                for number in 1..=3 {
+                    bytes.extend_from_slice(&frame(PRODUCE_VERSION, number, &produce(0, batch(b"gathered"), -1)));
+                }
+                let next = frame(PRODUCE_VERSION, 4, &produce(0, batch(b"half"), -1));
+                bytes.extend_from_slice(&next[..next.len() - rest_bytes]);
+                assert!(raw.send(bytes).await);
+                let answered = clients.within_ms(1_000, correlation_ids(&raw, 3)).await;
+                assert_eq!(answered.expect("whole requests are answered"), [1, 2, 3]);
+                assert!(raw.send(next[next.len() - rest_bytes..].to_vec()).await);
+                assert_eq!(correlation_ids(&raw, 1).await, [4]);
+            }
+        });
+    }
+}
+
 #[test]
 fn a_fetch_that_waits_goes_with_its_connection() {
     with_broker(1, 2, |clients| async move {
@@ -314,6 +338,19 @@ fn every_well_formed_request_is_answered() {
 }
 
 /// The next answer on a raw connection, with a header of version 0.
+/// What the next answers answer.
+async fn correlation_ids(raw: &Raw, count: usize) -> Vec<i32> {
+    let (mut bytes, mut ids) = (BytesMut::new(), Vec::new());
+    while ids.len() < count {
+        bytes.extend_from_slice(&raw.receive().await.expect("an answer"));
+        while let Ok(Frame::Complete(frame)) = next_frame(&mut bytes, 1 << 20) {
+            ids.push(frame.first_chunk().map_or(-1, |id| i32::from_be_bytes(*id)));
+        }
+    }
+    assert!(bytes.is_empty(), "nothing else is answered");
+    ids
+}
+
 async fn answer_of<M: Message>(raw: &Raw, correlation_id: i32, version: i16) -> M {
     let mut bytes = Vec::new();
     loop {
