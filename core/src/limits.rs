@@ -91,7 +91,7 @@ pub const ANSWER_MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Time that a frame waits for its place in the memory budget before its connection is closed.
 pub const BUDGET_WAIT_MS_MAX: u64 = 30_000;
 
-/// Bytes for which a large frame gets room at a time; from then on as much again as has come.
+/// Bytes of a large frame that must have come before it gets room for all of it.
 pub const FRAME_PART_BYTES: usize = 1024 * 1024;
 
 /// Time that a large frame may take beyond its slowest pace while others wait for the memory that it holds,

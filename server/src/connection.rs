@@ -212,7 +212,9 @@ fn make_room(buffer: &mut BytesMut, missing: usize, copied_bytes: &Cell<u64>) ->
     let spare = buffer.capacity() - buffer.len();
     if spare < missing && (missing <= FRAME_PART_BYTES || spare < EXACT_RECEIVE_BYTES_MIN) {
         copied_bytes.set(copied_bytes.get() + buffer.len() as u64);
-        buffer.reserve(missing.min(buffer.len().max(FRAME_PART_BYTES)));
+        // Of what follows only addresses are taken: the system gives a page when something comes to lie on it.
+        let is_proven = buffer.len() >= FRAME_PART_BYTES;
+        buffer.reserve(if is_proven { missing } else { missing.min(FRAME_PART_BYTES) });
     }
     missing.min(buffer.capacity() - buffer.len())
 }
