@@ -34,7 +34,8 @@ def story(client: KafkaClient, topic_name: str, codec: str) -> dict:
     read = list(consumer)
     consumer.stop()
     latest = topic.latest_available_offsets()[0].offset[0]
-    consumer = topic.get_simple_consumer(consumer_timeout_ms=1_000, reset_offset_on_start=True)
+    # It waits no longer than until the first message is there.
+    consumer = topic.get_simple_consumer(consumer_timeout_ms=15_000, reset_offset_on_start=True)
     partition = next(iter(topic.partitions.values()))
     consumer.reset_offsets([(partition, 1_000)])
     after = consumer.consume()
