@@ -41,6 +41,14 @@ struct Entry<F> {
     answer: Option<Answer<F>>,
 }
 
+/// A request whose answer is being sent: when it was received and served, and what the answer holds of the memory budget.
+struct Leaving {
+    received: Monotonic,
+    served: Monotonic,
+    /// Held until the answer is sent.
+    _held: Option<Reservation>,
+}
+
 /// Place of a request among those of its connection, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place(u64);
@@ -112,7 +120,7 @@ impl<S: Sys> Answers<S> {
 
     /// Waits until another request may be read.
     pub(crate) async fn room(&self) {
-        while !self.closed.get() && self.line.borrow().len() >= PIPELINE_REQUESTS_MAX {
+        while !self.has_room() {
             self.moved.next().await;
         }
     }
@@ -131,38 +139,28 @@ impl<S: Sys> Answers<S> {
         }
         self.sending.set(true);
         let mut slices: Vec<Bytes> = Vec::new();
-        let mut held: Vec<Reservation> = Vec::new();
-        // When the requests whose answers are being sent were received and served.
-        let mut leaving: Vec<(Monotonic, Monotonic)> = Vec::new();
+        let mut leaving: Vec<Leaving> = Vec::new();
         loop {
             let next = {
                 let mut line = self.line.borrow_mut();
                 if line.front().is_some_and(|entry| entry.answer.is_some()) { line.pop_front() } else { None }
             };
             let Some(Entry { received, served, answer: Some(answer) }) = next else {
-                if slices.is_empty() && leaving.is_empty() {
+                if leaving.is_empty() {
                     break;
                 }
                 // What became ready while this is on its way goes out in the next round.
                 if !slices.is_empty() && self.sys.send(&self.connection, std::mem::take(&mut slices)).await.is_err() {
                     self.close();
                 }
-                self.count(&mut leaving);
-                held.clear();
+                self.have_left(&mut leaving);
                 self.moved.raise();
                 continue;
             };
             self.first.set(self.first.get() + 1);
-            leaving.push((received, served));
-            match answer {
-                Answer::Nothing => {}
-                Answer::Frame(pieces, reservation) => {
-                    held.extend(reservation);
-                    if self.send_frame(&mut slices, pieces).await.is_err() {
-                        self.close();
-                        break;
-                    }
-                }
+            let (pieces, held) = match answer {
+                Answer::Nothing => (Vec::new(), None),
+                Answer::Frame(pieces, held) => (pieces, held),
                 Answer::Close => {
                     if !slices.is_empty() {
                         // The connection ends either way.
@@ -171,6 +169,10 @@ impl<S: Sys> Answers<S> {
                     self.close();
                     break;
                 }
+            };
+            leaving.push(Leaving { received, served, _held: held });
+            if self.send_frame(&mut slices, pieces).await.is_err() {
+                self.close();
             }
             if self.closed.get() {
                 break;
@@ -180,9 +182,9 @@ impl<S: Sys> Answers<S> {
         self.moved.raise();
     }
 
-    fn count(&self, leaving: &mut Vec<(Monotonic, Monotonic)>) {
+    fn have_left(&self, leaving: &mut Vec<Leaving>) {
         let now = self.sys.now();
-        for (received, served) in leaving.drain(..) {
+        for Leaving { received, served, .. } in leaving.drain(..) {
             self.stages.add(Stage::Respond, served, now);
             self.stages.add(Stage::Whole, received, now);
         }

@@ -15,8 +15,8 @@ use crate::settings::Settings;
 use crate::sys::Sys;
 use crate::sys::glommio::{let_stop_signals_end_the_process, preflight, run_shards};
 
-/// Runs a node with one shard on each of `cores`, whose log shows what `log` says, until SIGTERM or SIGINT; `ready` is called once it serves. A second signal, while
-/// it stops, ends the process at once, as a `kill -9` does.
+/// Runs a node with one shard on each of `cores`, whose log shows what `log` says, until SIGTERM or SIGINT; `ready` is
+/// called once it serves. A second signal, while it stops, ends the process at once, as a `kill -9` does.
 ///
 /// # Errors
 /// Why it could not start, or what went wrong when it stopped.

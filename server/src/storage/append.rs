@@ -119,6 +119,8 @@ impl Queued {
 
 /// An append that is answered once everything below `end` is acknowledged.
 pub(super) struct Unacknowledged {
+    /// Since when it was in the queue.
+    since: Monotonic,
     end: Offset,
     appended: Appended,
     result: Rc<Slot<AppendResult>>,
@@ -131,8 +133,6 @@ struct Group {
     slices: Vec<Bytes>,
     bytes: usize,
     appends: Vec<Unacknowledged>,
-    /// Since when each of its batches has been in the queue.
-    queued_since: Vec<Monotonic>,
 }
 
 impl<S: Sys> PartitionLog<S> {
@@ -250,7 +250,7 @@ impl<S: Sys> PartitionLog<S> {
             Admission::Refused(refusal) => result.fill(Err(AppendError::new(refusal.code, refusal.message))),
             Admission::Duplicate { base_offset, log_append_time, end } => {
                 let appended = Appended { base_offset, log_append_time, log_start };
-                group.appends.push(Unacknowledged { end, appended, result });
+                group.appends.push(Unacknowledged { since, end, appended, result });
                 if group.slices.is_empty() {
                     // Nothing will be written in front of it: it waits for its original only.
                     self.unacknowledged.borrow_mut().append(&mut group.appends);
@@ -262,20 +262,19 @@ impl<S: Sys> PartitionLog<S> {
                 group.position.get_or_insert(position);
                 group.bytes += slices.iter().map(Bytes::len).sum::<usize>();
                 group.slices.extend(slices);
-                group.queued_since.push(since);
-                group.appends.push(Unacknowledged { end, appended, result });
+                group.appends.push(Unacknowledged { since, end, appended, result });
             }
         }
         true
     }
 
     async fn write(self: &Rc<Self>, group: Group) {
-        let Group { position, slices, bytes, appends, queued_since } = group;
+        let Group { position, slices, bytes, appends } = group;
         let position = position.expect("a group with bytes has a place");
+        let begun = self.sys.now();
+        appends.iter().for_each(|append| self.stages.add(Stage::Queue, append.since, begun));
         self.unacknowledged.borrow_mut().extend(appends);
         let file = self.active_files().log;
-        let begun = self.sys.now();
-        queued_since.into_iter().for_each(|since| self.stages.add(Stage::Queue, since, begun));
         if let Err(error) = self.sys.write_at(&file, position, slices).await {
             self.fail("write", &error).await;
             return;
