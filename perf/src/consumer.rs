@@ -2,19 +2,15 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use corelane_core::base::Monotonic;
 use corelane_core::client::{ConsumerOptions, FetchedBatch, MemberOptions, StartOffset};
 
-use crate::crew::{Placement, PlacementError};
+use crate::crew::{self, Placement, PlacementError, Slot, Watch};
 use crate::driver::{Cluster, Traffic};
 use crate::payload::Text;
 use crate::reader::{GroupReader, ReadError};
-use crate::report::Report;
+use crate::report::{Report, Window};
 use crate::slo::Measured;
 
 /// Milliseconds after which a consumer looks whether the others have read the rest.
@@ -158,26 +154,30 @@ struct Shared<'a> {
     text: Option<Text>,
     /// Records that are still to be read. Whoever takes the last ones ends the load.
     left: AtomicU64,
-    /// What each consumer has read so far.
-    read: Vec<Mutex<Consumed>>,
+    /// The longest time that one of them has been without partitions.
+    rebalance_ns: AtomicU64,
 }
 
 impl Shared<'_> {
-    /// What all have read.
-    fn sum(&self, seconds: f64) -> Consumed {
-        let mut sum = Consumed { seconds, ..Consumed::default() };
-        for each in &self.read {
-            let each = each.lock().unwrap_or_else(PoisonError::into_inner);
-            sum.records += each.records;
-            sum.bytes += each.bytes;
-            sum.rebalance_seconds = sum.rebalance_seconds.max(each.rebalance_seconds);
-        }
-        sum
-    }
-
     fn is_over(&self) -> bool {
         self.left.load(Ordering::Relaxed) == 0
     }
+
+    fn consumed(&self, report: &Report) -> Consumed {
+        let rebalance_seconds = self.rebalance_ns.load(Ordering::Relaxed) as f64 / 1e9;
+        Consumed { records: report.records, bytes: report.bytes, seconds: report.seconds, rebalance_seconds }
+    }
+}
+
+/// What a load came to.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// All of it. Its time goes to the last record, not to the last goodbye.
+    pub total: Consumed,
+    /// Piece by piece.
+    pub windows: Vec<Window>,
+    /// What has gone through the sockets.
+    pub traffic: Traffic,
 }
 
 /// Reads until all records were, or none has come for too long, calling `interim` now and then with what was read in all
@@ -185,78 +185,47 @@ impl Shared<'_> {
 ///
 /// # Errors
 /// The group or a partition was lost, the cluster cannot be reached, or a value is not as it was sent.
-pub fn run(
-    load: &ConsumerLoad,
-    mut interim: impl FnMut(&Consumed, &Consumed),
-) -> Result<(Consumed, Traffic), ConsumerLoadError> {
+pub fn run(load: &ConsumerLoad, mut interim: impl FnMut(&Consumed, &Consumed)) -> Result<Read, ConsumerLoadError> {
     let shared = Shared {
         load,
         text: load.check.map(|seed| Text::new(seed, CHECKED_BYTES_MAX)),
         left: AtomicU64::new(load.records),
-        read: (0..load.consumers).map(|_| Mutex::new(Consumed::default())).collect(),
+        rebalance_ns: AtomicU64::new(0),
     };
     let begun = Instant::now();
-    let mut told = Consumed::default();
-    let mut next_report = begun + load.interval;
-    thread::scope(|scope| {
-        let (sender, ended) = channel();
-        for index in 0..load.consumers {
-            let (sender, shared) = (sender.clone(), &shared);
-            scope.spawn(move || {
-                let settled = load.placement.settle(index).map_err(ConsumerLoadError::from);
-                let result = settled.and_then(|()| consume(shared, index));
-                if result.is_err() {
-                    shared.left.store(0, Ordering::Relaxed);
-                }
-                // Whoever waits has gone if another one has failed.
-                let _ = sender.send(result);
-            });
-        }
-        drop(sender);
-        let (mut last_at, mut traffic) = (begun, Traffic::default());
-        loop {
-            match ended.recv_timeout(next_report.saturating_duration_since(Instant::now())) {
-                Ok(result) => {
-                    let (read_until, its_traffic) = result?;
-                    last_at = last_at.max(read_until);
-                    traffic.add(&its_traffic);
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    let total = shared.sum(begun.elapsed().as_secs_f64());
-                    interim(&total, &total.since(&told));
-                    told = total;
-                    next_report += load.interval;
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Ok((shared.sum((last_at - begun).as_secs_f64()), traffic));
-                }
-            }
-        }
-    })
+    let (mut so_far, mut told) = (Report::new(), Consumed::default());
+    let watch = Watch::new(load.interval, |report: &Report| {
+        so_far.append(report);
+        let total = shared.consumed(&so_far);
+        interim(&total, &total.since(&told));
+        told = total;
+    });
+    let (course, ends) = crew::run(&load.placement, load.consumers, watch, |slot| consume(&shared, slot))?;
+    let mut traffic = Traffic::default();
+    ends.iter().for_each(|(_, its_traffic)| traffic.add(its_traffic));
+    let last_at = ends.iter().map(|(read_until, _)| *read_until).max().unwrap_or(begun);
+    let total = Consumed { seconds: (last_at - begun).as_secs_f64(), ..shared.consumed(&course.total) };
+    Ok(Read { total, windows: course.windows, traffic })
 }
 
-/// Reads as one member; gives when it had done with reading.
-fn consume(shared: &Shared<'_>, index: usize) -> Result<(Instant, Traffic), ConsumerLoadError> {
+/// Reads as one member; gives when it had done with reading, and what has gone through its sockets.
+fn consume(shared: &Shared<'_>, slot: &Slot<'_>) -> Result<(Instant, Traffic), ConsumerLoadError> {
     let load = shared.load;
     let mut driver = load.cluster.driver();
     let begun = driver.now();
     let mut reader = GroupReader::new(load.member.clone(), load.options, load.start, begun);
     let mut last_record = begun;
-    while !shared.is_over() {
+    while !shared.is_over() && !slot.is_over() {
         reader.step(&mut driver);
         while let Some(batch) = reader.poll_batch()? {
             last_record = driver.now();
-            take(shared, index, &mut reader, &batch)?;
+            take(shared, slot, &mut reader, &batch)?;
         }
-        let now = driver.now();
-        if let Some(read) = shared.read.get(index) {
-            let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
-            read.rebalance_seconds = reader.rebalancing_ns() as f64 / 1e9;
-        }
+        shared.rebalance_ns.fetch_max(reader.rebalancing_ns(), Ordering::Relaxed);
         if let Some(error) = driver.client.metadata_failure() {
             return Err(ConsumerLoadError::Cluster(error.to_string()));
         }
-        let gives_up = last_record.plus_ms(load.patience_ms);
+        let (now, gives_up) = (driver.now(), last_record.plus_ms(load.patience_ms));
         if now >= gives_up {
             break;
         }
@@ -265,7 +234,7 @@ fn consume(shared: &Shared<'_>, index: usize) -> Result<(Instant, Traffic), Cons
         }
     }
     let read_until = Instant::now();
-    let deadline: Monotonic = driver.now().plus_ms(LEAVE_MS);
+    let deadline = driver.now().plus_ms(LEAVE_MS);
     reader.leave(&mut driver, deadline)?;
     Ok((read_until, driver.traffic()))
 }
@@ -273,7 +242,7 @@ fn consume(shared: &Shared<'_>, index: usize) -> Result<(Instant, Traffic), Cons
 /// Counts the records of a batch, as many as are still to be read.
 fn take(
     shared: &Shared<'_>,
-    index: usize,
+    slot: &Slot<'_>,
     reader: &mut GroupReader,
     batch: &FetchedBatch,
 ) -> Result<(), ConsumerLoadError> {
@@ -292,11 +261,7 @@ fn take(
         bytes += (record.key.map_or(0, <[u8]>::len) + value.len()) as u64;
         next = Some(offset.plus(1));
     }
-    if let Some(read) = shared.read.get(index) {
-        let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
-        read.records += records;
-        read.bytes += bytes;
-    }
+    slot.count(records, bytes);
     if let Some(next) = next {
         reader.consumed(batch, next);
     }

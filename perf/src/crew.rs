@@ -67,6 +67,13 @@ impl Slot<'_> {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).add(bytes, latency);
     }
 
+    /// Counts records without latencies.
+    pub(crate) fn count(&self, records: u64, bytes: u64) {
+        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        report.records += records;
+        report.bytes += bytes;
+    }
+
     /// Another thread has failed: what this one still does is for nothing.
     pub(crate) fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Relaxed)

@@ -164,7 +164,9 @@ fn runs_are_kept_compared_and_drawn() {
     assert!(json.lines().any(|line| line.contains("\"p50 ms\"") && field(line, "ratio") > 1.0), "{json}");
 
     let consumed = ["--topic", "kept", "--num-records", "4000", "--result", &path("read.run")];
-    broker.ok("perf consumer", &consumed, b"");
+    broker.ok("perf consumer", &[&consumed[..], &["--html", &path("read.html")]].concat(), b"");
+    let page = std::fs::read_to_string(path("read.html")).unwrap();
+    assert_eq!(page.matches("<svg").count(), 1, "throughput over time, and no latencies: {page}");
     let text = compared(&[&path("first.run"), &path("read.run")]);
     assert!(text.contains("producer") && text.contains("consumer") && !text.contains("p50"), "{text}");
     let said = failure(run(&["perf", "compare", &path("first.run"), &path("one.html")], b""));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 use corelane_core::base::Timestamp;
 use corelane_core::client::{ConsumerOptions, MemberOptions, StartOffset};
-use corelane_perf::consumer::{self, Consumed, ConsumerLoad};
+use corelane_perf::consumer::{self, Consumed, ConsumerLoad, Read};
 use corelane_perf::driver::{Cluster, SocketBuffers};
 use corelane_perf::report::wall_clock;
 use corelane_perf::run_file::{Run, Settings};
@@ -130,7 +130,8 @@ impl ConsumerArguments {
                 let _ = writeln!(std::io::stderr().lock(), "{line}");
             }
         });
-        let (total, traffic) = result.map_err(|error| Failure::new(format!("group {group}: {error}")))?;
+        let Read { total, windows, traffic } =
+            result.map_err(|error| Failure::new(format!("group {group}: {error}")))?;
         let ended = wall_clock();
         let mut out = std::io::stdout().lock();
         let topic = load.member.topics.iter().cloned().collect::<Vec<_>>().join(",");
@@ -161,7 +162,7 @@ impl ConsumerArguments {
                 .remedy("Read fewer with --num-records, or wait longer with --timeout."));
         }
         let checked = self.outcome.check(&total);
-        let run = Run::here("consumer", began.0, total.report(), None, Vec::new());
+        let run = Run::here("consumer", began.0, total.report(), None, windows);
         self.outcome.keep(run, self.settings(&load, &topic), &load.cluster)?;
         checked
     }
