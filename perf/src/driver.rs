@@ -3,8 +3,8 @@
 //! Sockets are read and written by the thread that turns the driver, so that nothing stands between a broker and the
 //! load that is put on it. Only connecting, which may have to ask for an address, is done by a thread of its own.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::{self, IoSlice, Read, Write};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -12,7 +12,6 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes};
 use corelane_core::base::{Monotonic, NodeId};
 use corelane_core::client::{
     Address, AdminCall, AdminResult, Answer, Client, ClientConfig, LinkId, RequestError, RequestId, Target,
@@ -22,14 +21,14 @@ use corelane_core::protocol::messages::MetadataRequest;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 
+use crate::outgoing::Outgoing;
+
 /// Time that an address has to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes that are read from a socket at once.
 const READ_BYTES: usize = 256 * 1024;
 /// Reads from one socket before the others have their turn.
 const READS_MAX: usize = 8;
-/// Slices that are written to a socket at once.
-const WRITE_SLICES_MAX: usize = 256;
 
 /// Buffers of sockets in the kernel; none is what the system gives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,8 +96,8 @@ impl Waker {
 /// An open connection.
 struct Socket {
     stream: TcpStream,
-    /// What the socket has not taken yet. Bounded by what the client has in flight.
-    outgoing: VecDeque<Bytes>,
+    /// Bounded by what the client has in flight.
+    outgoing: Outgoing,
     /// The last write found no room.
     is_full: bool,
 }
@@ -201,7 +200,7 @@ impl Driver {
     fn take_connected(&mut self, link: LinkId, result: io::Result<TcpStream>) {
         match result {
             Ok(stream) => {
-                self.sockets.insert(link, Socket { stream, outgoing: VecDeque::new(), is_full: false });
+                self.sockets.insert(link, Socket { stream, outgoing: Outgoing::default(), is_full: false });
                 self.client.handle_open(link);
                 self.traffic.connections += 1;
             }
@@ -258,13 +257,21 @@ impl Driver {
         }
         while let Some((link, bytes)) = self.client.poll_transmit() {
             if let Some(socket) = self.sockets.get_mut(&link) {
-                socket.outgoing.push_back(bytes);
+                socket.outgoing.push(bytes);
             }
         }
         let mut lost = Vec::new();
         for (link, socket) in &mut self.sockets {
-            if let Err(error) = socket.write(&mut self.traffic) {
-                lost.push((*link, error.to_string()));
+            if socket.is_full {
+                continue;
+            }
+            match socket.outgoing.write(&mut socket.stream) {
+                Ok(written) => {
+                    socket.is_full = written.is_full;
+                    self.traffic.calls += written.calls;
+                    self.traffic.bytes_out += written.bytes as u64;
+                }
+                Err(error) => lost.push((*link, error.to_string())),
             }
         }
         for (link, reason) in lost {
@@ -350,38 +357,4 @@ fn connect(address: &Address, buffers: SocketBuffers) -> io::Result<TcpStream> {
         }
     }
     Err(last)
-}
-
-impl Socket {
-    /// Writes until nothing is left or there is no room.
-    fn write(&mut self, traffic: &mut Traffic) -> io::Result<()> {
-        while !self.outgoing.is_empty() && !self.is_full {
-            let window: Vec<IoSlice<'_>> =
-                self.outgoing.iter().take(WRITE_SLICES_MAX).map(|slice| IoSlice::new(slice)).collect();
-            match self.stream.write_vectored(&window) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    self.written(written);
-                    traffic.calls += 1;
-                    traffic.bytes_out += written as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_full = true,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    fn written(&mut self, mut bytes: usize) {
-        while let Some(slice) = self.outgoing.front_mut() {
-            let taken = bytes.min(slice.len());
-            slice.advance(taken);
-            bytes -= taken;
-            if !slice.is_empty() {
-                return;
-            }
-            self.outgoing.pop_front();
-        }
-    }
 }

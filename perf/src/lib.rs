@@ -14,6 +14,7 @@ pub mod groups;
 pub mod hgrm;
 pub mod host;
 pub mod html;
+mod outgoing;
 pub mod payload;
 pub mod producer;
 pub mod reader;

@@ -1,12 +1,12 @@
 //! One socket: bytes in, frames out of them, answers back.
 
-use std::collections::VecDeque;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use super::fetch::Poll;
+use crate::outgoing::Outgoing;
 
 /// Bytes that are received at once, and held for a connection that sends little.
 const INBOX_BYTES: usize = 256 * 1024;
@@ -16,8 +16,6 @@ pub(super) const REQUEST_BYTES_MAX: usize = 100 * 1024 * 1024;
 const GROWTH_BYTES_MAX: usize = 1024 * 1024;
 /// Above so many bytes of answers that its peer does not take, nothing more is read from a connection.
 const OUTBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Slices that are written at once.
-const WRITE_SLICES_MAX: usize = 64;
 
 /// Why a connection ends.
 #[derive(Debug)]
@@ -35,8 +33,7 @@ pub(super) struct Connection {
     /// Initialised throughout; the first `filled` bytes have come.
     inbox: BytesMut,
     filled: usize,
-    outbox: VecDeque<Bytes>,
-    outbox_bytes: usize,
+    outbox: Outgoing,
     /// What the kernel was last asked to tell, as [`wanted_interest`](Self::wanted_interest).
     pub(super) interest: (bool, bool),
     /// The fetch that waits; what came behind it waits too.
@@ -54,8 +51,8 @@ impl Connection {
     pub(super) fn new(socket: TcpStream, peer: SocketAddr) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         socket.set_nodelay(true)?;
-        let (inbox, outbox) = (BytesMut::new(), VecDeque::new());
-        Ok(Self { socket, peer, inbox, filled: 0, outbox, outbox_bytes: 0, interest: (true, false), poll: None })
+        let (inbox, outbox) = (BytesMut::new(), Outgoing::default());
+        Ok(Self { socket, peer, inbox, filled: 0, outbox, interest: (true, false), poll: None })
     }
 
     /// Takes what has come, once.
@@ -110,7 +107,7 @@ impl Connection {
 
     /// Whether requests may be served.
     pub(super) fn is_open(&self) -> bool {
-        self.poll.is_none() && self.outbox_bytes <= OUTBOX_BYTES_MAX
+        self.poll.is_none() && self.outbox.bytes() <= OUTBOX_BYTES_MAX
     }
 
     /// Whether a whole request is there that may be served now.
@@ -123,42 +120,17 @@ impl Connection {
     /// What the kernel should tell: that there is something to read, that there is room for writing.
     pub(super) fn wanted_interest(&self) -> (bool, bool) {
         let has_room = self.needed().is_ok_and(|needed| self.filled < needed);
-        (has_room && self.outbox_bytes <= OUTBOX_BYTES_MAX, !self.outbox.is_empty())
+        (has_room && self.outbox.bytes() <= OUTBOX_BYTES_MAX, !self.outbox.is_empty())
     }
 
     /// Puts an answer behind those that wait to be sent.
     pub(super) fn answer(&mut self, pieces: Vec<Bytes>) {
-        self.outbox_bytes += pieces.iter().map(Bytes::len).sum::<usize>();
-        self.outbox.extend(pieces);
+        pieces.into_iter().for_each(|piece| self.outbox.push(piece));
     }
 
     /// Sends as much as the peer takes.
     pub(super) fn send(&mut self) -> Result<(), End> {
-        while !self.outbox.is_empty() {
-            let slices: Vec<IoSlice<'_>> =
-                self.outbox.iter().take(WRITE_SLICES_MAX).map(|piece| IoSlice::new(piece)).collect();
-            match self.socket.write_vectored(&slices) {
-                Ok(0) => return Err(End::Gone),
-                Ok(written) => self.sent(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Err(End::Gone),
-            }
-        }
-        Ok(())
-    }
-
-    fn sent(&mut self, mut written: usize) {
-        self.outbox_bytes -= written;
-        while let Some(piece) = self.outbox.front_mut() {
-            let taken = written.min(piece.len());
-            piece.advance(taken);
-            written -= taken;
-            if !piece.is_empty() {
-                break;
-            }
-            self.outbox.pop_front();
-        }
+        self.outbox.write(&mut self.socket).map(drop).map_err(|_| End::Gone)
     }
 }
 
