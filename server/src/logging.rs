@@ -8,7 +8,7 @@ use corelane_core::protocol::ErrorCode;
 
 /// The loggers that a broker has besides the root: parts of this crate, by their paths.
 pub const LOGGERS: &[&str] = &[
-    "corelane::told",
+    crate::shard::TOLD,
     "corelane_server",
     "corelane_server::api",
     "corelane_server::connection",
@@ -61,5 +61,23 @@ impl Logging {
 impl fmt::Debug for Logging {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Logging").field("levels", &self.levels()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// One that stands for nothing would be set without effect.
+    #[test]
+    fn every_logger_is_a_part_of_this_crate() {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        for logger in LOGGERS.iter().filter(|logger| **logger != crate::shard::TOLD && **logger != "corelane_server") {
+            let name = logger.strip_prefix("corelane_server::").unwrap_or_else(|| panic!("{logger}"));
+            let is_there = sources.join(format!("{name}.rs")).exists() || sources.join(name).is_dir();
+            assert!(is_there, "{logger} names no module");
+        }
     }
 }

@@ -41,7 +41,7 @@ pub(crate) type SessionKey = (Arc<str>, PartitionKey);
 pub(crate) struct ConnectionNumber(u64);
 
 /// Under which what was asked for is logged, so that it can be shown where ordinary news is not.
-const TOLD: &str = "corelane::told";
+pub(crate) const TOLD: &str = "corelane::told";
 
 /// One shard's own things.
 pub(crate) struct Shard<S: Sys> {

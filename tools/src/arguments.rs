@@ -1,9 +1,13 @@
 //! Arguments that several commands share.
 
+use std::path::Path;
+
 use clap::Args;
 use corelane_core::client::{Address, Client, ClientConfig};
+use corelane_core::config::parse_properties;
 
 use crate::admin::Admin;
+use crate::failure::Failure;
 use corelane_perf::driver::Driver;
 
 const DEFAULT_CLIENT_ID: &str = "corelane";
@@ -75,6 +79,15 @@ impl ClusterArguments {
     pub(crate) fn admin(&self) -> Admin {
         Admin::new(self.driver(false))
     }
+}
+
+/// The settings in a file of properties, with their values.
+pub(crate) fn read_properties(path: &Path) -> Result<Vec<(String, String)>, Failure> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::from(error).during(&name))?;
+    let settings = parse_properties(&name, &text)
+        .map_err(|errors| Failure::new(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+    Ok(settings.into_iter().map(|setting| (setting.name, setting.value)).collect())
 }
 
 /// Parses `name=value`.

@@ -12,7 +12,16 @@ const LOGGED: &str = "warn,corelane::told=info";
 
 /// Starts the log, and gives what changes it.
 pub(crate) fn start() -> Logging {
-    let wanted = std::env::var("RUST_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let wanted = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
+    let wanted = wanted.and_then(|text| match text.parse::<Targets>() {
+        Ok(targets) => Some(targets),
+        Err(error) => {
+            crate::output::note(format!(
+                "RUST_LOG={text} is not used: {error}; write it as warn,corelane_server=debug"
+            ));
+            None
+        }
+    });
     // The text is ours and is one.
     let targets = wanted.unwrap_or_else(|| LOGGED.parse().unwrap_or_default());
     let levels = levels_of(&targets);

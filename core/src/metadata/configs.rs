@@ -147,7 +147,10 @@ fn check_resource(image: &MetadataImage, resource: &ConfigResource, node: NodeId
         ConfigResourceKind::BROKER => Err(invalid_request(format!(
             "this is broker {node}; name it, or all brokers by an empty name, instead of {name:?}"
         ))),
-        kind @ (ConfigResourceKind::BROKER_LOGGER | ConfigResourceKind::CLIENT_METRICS | ConfigResourceKind::GROUP) => {
+        ConfigResourceKind::BROKER_LOGGER => Err(invalid_request(
+            "the levels of loggers are changed one by one, with IncrementalAlterConfigs".to_owned(),
+        )),
+        kind @ (ConfigResourceKind::CLIENT_METRICS | ConfigResourceKind::GROUP) => {
             Err(invalid_request(format!("settings of a {kind:?} cannot be changed in this version of the broker")))
         }
         kind => Err(invalid_request(format!("{kind:?} is unknown"))),

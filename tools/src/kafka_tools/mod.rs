@@ -18,11 +18,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser};
 use corelane_core::client::Address;
-use corelane_core::config::parse_properties;
 use regex::Regex;
 
 use crate::admin::Admin;
-use crate::arguments::ClusterArguments;
+use crate::arguments::{ClusterArguments, read_properties};
 use crate::failure::Failure;
 
 /// The cluster that a tool works on.
@@ -57,11 +56,8 @@ impl Bootstrap {
 /// Takes the properties of a file in; one that does nothing here is refused by name.
 fn with_properties(mut cluster: ClusterArguments, path: &Path) -> Result<ClusterArguments, Failure> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::from(error).during(&name))?;
-    let settings = parse_properties(&name, &text)
-        .map_err(|errors| Failure::new(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
-    for setting in settings {
-        match (setting.name.as_str(), setting.value.as_str()) {
+    for (property, value) in read_properties(path)? {
+        match (property.as_str(), value.as_str()) {
             ("client.id", id) => cluster = cluster.client_id(id.to_owned()),
             (property @ ("request.timeout.ms" | "default.api.timeout.ms"), ms) => {
                 cluster = cluster.request_timeout_ms(number(&name, property, ms)?);

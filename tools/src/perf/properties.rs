@@ -2,16 +2,15 @@
 //! by its name.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
 use corelane_core::client::{Address, ConsumerOptions, IsolationLevel, MemberOptions, ProducerOptions, StartOffset};
-use corelane_core::config::parse_properties;
 use corelane_core::record::Codec;
 use corelane_perf::driver::{Cluster, SocketBuffers};
 
-use crate::arguments::{ClusterArguments, parse_pair};
+use crate::arguments::{ClusterArguments, parse_pair, read_properties};
 use crate::failure::Failure;
 use crate::produce::parse_acks;
 
@@ -34,7 +33,7 @@ impl PropertyArguments {
     pub(super) fn read(&self) -> Result<Properties, Failure> {
         let mut properties = Properties::default();
         if let Some(path) = &self.command_config {
-            for (name, value) in read_file(path).map_err(|failure| failure.during("--command-config"))? {
+            for (name, value) in read_properties(path).map_err(|failure| failure.during("--command-config"))? {
                 properties.given.insert(name, (value, "--command-config"));
             }
         }
@@ -43,14 +42,6 @@ impl PropertyArguments {
         }
         Ok(properties)
     }
-}
-
-fn read_file(path: &Path) -> Result<Vec<(String, String)>, Failure> {
-    let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::from(error).during(&name))?;
-    let settings = parse_properties(&name, &text)
-        .map_err(|errors| Failure::new(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
-    Ok(settings.into_iter().map(|setting| (setting.name, setting.value)).collect())
 }
 
 /// Settings that nobody has taken yet.
