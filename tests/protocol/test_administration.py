@@ -355,3 +355,20 @@ def test_no_quotas_are_set(session, version):
 def test_a_broker_that_is_not_there_cannot_be_unregistered(session):
     answer = session.call("UnregisterBroker", 0, broker_id=77)
     assert (answer.error, answer.error_message) == (102, "Broker ID 77 is not currently registered")
+
+
+def test_levels_of_loggers_are_changed_once_in_a_request(session):
+    """A resource, or a logger of one, that is named twice."""
+    def change(*resources):
+        resources = [
+            {"type": kind, "name": str(NODE), "configs": [{"name": key, "operation": SET, "value": value} for key, value in configs]}
+            for kind, configs in resources
+        ]
+        answers = session.call("IncrementalAlterConfigs", 1, resources=resources, validate_only=True).results
+        return [answer.error for answer in answers]
+
+    root = (BROKER_LOGGER, [("root", "INFO")])
+    assert change(root, root) == [INVALID_REQUEST] * 2
+    assert change((BROKER_LOGGER, [("root", "INFO"), ("root", "WARN")])) == [INVALID_REQUEST]
+    setting = (BROKER, [("num.io.threads", "1")])
+    assert change(root, setting, setting) == [NONE, INVALID_REQUEST, INVALID_REQUEST]

@@ -132,6 +132,20 @@ def told_by(broker, times: int, shards: int = 2) -> list[str]:
     return re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
 
 
+def test_levels_of_its_log_act(corelane):
+    """A frame that is none is told of from the level INFO on, which its log does not show unless it is set."""
+    broker = corelane().start()
+    alter = [Corelane.binary, "configs", "alter", "-b", broker.address, "--entity-type", "broker-loggers", "--entity-name",
+             "1", "--add-config"]
+    for level, told in (("WARN", 0), ("INFO", 1), ("ERROR", 1)):
+        subprocess.run([*alter, f"corelane_server::connection={level}"], check=True, capture_output=True, timeout=10)
+        with Connection(broker.address) as connection:
+            connection.socket.sendall(b"\xff" * 64)
+            connection.expect_close()
+        time.sleep(0.1)
+        assert broker.log_path.read_text().count("connection closed") == told, level
+
+
 def test_what_comes_together_is_written_together(brokers):
     """Small batches of one connection, several in flight: what is at hand when one is served goes out with it."""
     broker = brokers.create("corelane-1").start()

@@ -117,7 +117,11 @@ impl LogLevels {
     /// Kafka's code for the first that cannot be, and what would be right.
     pub fn changed(&self, changes: &[LogLevelChange<'_>]) -> Result<Self, (ErrorCode, String)> {
         let mut levels = self.clone();
-        for LogLevelChange { logger, operation, value } in changes {
+        for (at, LogLevelChange { logger, operation, value }) in changes.iter().enumerate() {
+            if changes[..at].iter().any(|earlier| earlier.logger == *logger) {
+                let message = format!("the logger {logger} is named more than once");
+                return Err((ErrorCode::INVALID_REQUEST, message));
+            }
             let unknown = || (ErrorCode::INVALID_CONFIG, format!("Logger {logger} does not exist!"));
             match operation {
                 0 => {

@@ -8,7 +8,6 @@ use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::incremental_alter_configs_request::AlterConfigsResource;
 use corelane_core::protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use corelane_core::protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
-use corelane_core::protocol::wire::KafkaString;
 
 use super::k33_alter_configs::{name_node, outcomes};
 use super::{Request, Served};
@@ -33,7 +32,16 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
         _ => outcomes(shard.control(Command::IncrementalAlterConfigs(command)).await, others),
     }
     .into_iter();
-    let mut of_loggers = loggers.iter().map(|resource| alter_loggers(shard, resource, validate_only));
+    // Only one name is right, this node's.
+    let node = shard.settings.config.node_id.to_string();
+    let is_named_twice = loggers.iter().filter(|resource| *resource.resource_name == *node).nth(1).is_some();
+    let mut of_loggers = loggers.iter().map(|resource| match level_changes(resource, &node, is_named_twice) {
+        Ok(changes) => match shard.settings.log.change(&changes, validate_only) {
+            Ok(()) => (ErrorCode::NONE.0, None),
+            Err((code, message)) => (code.0, Some(message.into())),
+        },
+        Err(message) => (ErrorCode::INVALID_REQUEST.0, Some(message.into())),
+    });
     let answers = asked.resources.iter().filter_map(|resource| {
         let answer = if is_logger(resource.resource_type) { of_loggers.next() } else { of_others.next() };
         Some((resource, answer?))
@@ -47,30 +55,26 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     request.answer(&IncrementalAlterConfigsResponse { responses: responses.collect(), ..Default::default() })
 }
 
-/// Changes levels of this broker's loggers (KIP-412): error code and message.
-fn alter_loggers<S: Sys>(
-    shard: &Shard<S>,
-    resource: &AlterConfigsResource,
-    validate_only: bool,
-) -> (i16, Option<KafkaString>) {
-    let (name, node) = (&*resource.resource_name, shard.settings.config.node_id.to_string());
-    let refusal = if name.parse::<i32>().is_err() {
-        Some(format!("Node id must be an integer, but it is: {name}"))
-    } else if *name != node {
-        Some(format!("Unexpected node id. Expected {node}, but received {name}"))
-    } else {
-        None
-    };
-    if let Some(message) = refusal {
-        return (ErrorCode::INVALID_REQUEST.0, Some(message.into()));
+/// What is to become of the levels of `node`'s loggers (KIP-412), or why they cannot be meant.
+fn level_changes<'a>(
+    resource: &'a AlterConfigsResource,
+    node: &str,
+    is_named_twice: bool,
+) -> Result<Vec<LogLevelChange<'a>>, String> {
+    let name = &*resource.resource_name;
+    if name.parse::<i32>().is_err() {
+        return Err(format!("Node id must be an integer, but it is: {name}"));
+    }
+    if *name != *node {
+        return Err(format!("Unexpected node id. Expected {node}, but received {name}"));
+    }
+    if is_named_twice {
+        return Err("the request names this resource more than once".to_owned());
     }
     let changes = resource.configs.iter().map(|config| LogLevelChange {
         logger: &config.name,
         operation: config.config_operation,
         value: config.value.as_deref(),
     });
-    match shard.settings.log.change(&changes.collect::<Vec<_>>(), validate_only) {
-        Ok(()) => (ErrorCode::NONE.0, None),
-        Err((code, message)) => (code.0, Some(message.into())),
-    }
+    Ok(changes.collect())
 }
