@@ -8,6 +8,8 @@ use std::cell::Cell;
 thread_local! {
     static LIVE: Cell<usize> = const { Cell::new(0) };
     static PEAK: Cell<usize> = const { Cell::new(0) };
+    static CALLS: Cell<usize> = const { Cell::new(0) };
+    static TAKEN: Cell<usize> = const { Cell::new(0) };
 }
 
 /// The system's allocator, which counts for each thread what is live and what was the most.
@@ -47,6 +49,8 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 fn count(more: usize, less: usize) {
+    CALLS.set(CALLS.get() + usize::from(more > 0));
+    TAKEN.set(TAKEN.get().wrapping_add(more));
     // Memory of other threads may be freed here, so the count can go below where it was.
     let live = LIVE.get().wrapping_add(more).wrapping_sub(less);
     LIVE.set(live);
@@ -59,6 +63,8 @@ fn count(more: usize, less: usize) {
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
     live_bytes: usize,
+    calls: usize,
+    taken_bytes: usize,
 }
 
 impl Mark {
@@ -67,7 +73,7 @@ impl Mark {
     pub fn here() -> Self {
         let live_bytes = LIVE.get();
         PEAK.set(live_bytes);
-        Self { live_bytes }
+        Self { live_bytes, calls: CALLS.get(), taken_bytes: TAKEN.get() }
     }
 
     /// The most bytes that were live at once since, beyond those of the beginning.
@@ -80,5 +86,17 @@ impl Mark {
     #[must_use]
     pub fn kept_bytes(self) -> usize {
         usize::try_from(LIVE.get().wrapping_sub(self.live_bytes).cast_signed()).unwrap_or(0)
+    }
+
+    /// How often memory was allocated, or moved, since.
+    #[must_use]
+    pub fn allocations(self) -> usize {
+        CALLS.get() - self.calls
+    }
+
+    /// Bytes that were allocated since, whether they are live or not.
+    #[must_use]
+    pub fn allocated_bytes(self) -> usize {
+        TAKEN.get().wrapping_sub(self.taken_bytes)
     }
 }
