@@ -34,8 +34,11 @@ def story(client: KafkaClient, topic_name: str, codec: str) -> dict:
     read = list(consumer)
     consumer.stop()
     latest = topic.latest_available_offsets()[0].offset[0]
-    # It waits no longer than until the first message is there.
-    consumer = topic.get_simple_consumer(consumer_timeout_ms=15_000, reset_offset_on_start=True)
+    # With a queue that the messages fill, a reset leaves its fetcher waiting for room for ever, as its own queue is emptied
+    # without a word to it: on every broker, if the messages are there before the reset is.
+    consumer = topic.get_simple_consumer(
+        consumer_timeout_ms=5_000, reset_offset_on_start=True, queued_max_messages=2 * MESSAGES
+    )
     partition = next(iter(topic.partitions.values()))
     consumer.reset_offsets([(partition, 1_000)])
     after = consumer.consume()
