@@ -3,8 +3,9 @@
 //!
 //! While a connection is known to have more requests at hand, what it appends to the partitions of its own shard is only
 //! put into their queues. The connection has all of it written as soon as nothing more is at hand, enough has come
-//! together, or it would have to wait for anything else. So nothing waits here for a client, a device or another shard, and
-//! a request behind which nothing follows is written at once.
+//! together, or it would have to wait for anything else. It is the same with what other shards ask, while more mail is at
+//! hand. So nothing waits here for a client, a device or another shard, and a request behind which nothing follows is
+//! written at once.
 //!
 //! A batch here is in the row *queued* of [`append`](super::append): not acknowledged, seen by nobody, gone with a crash.
 

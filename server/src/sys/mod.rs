@@ -144,6 +144,8 @@ pub trait Sys: Clone + Sized + 'static {
     fn room_freed(&self, to: ShardId) -> impl Future<Output = ()> + 'static;
     /// The next message for this shard. One task at a time waits here.
     fn mail(&self) -> impl Future<Output = (ShardId, Mail<Self>)> + 'static;
+    /// Whether a message has come that [`mail`](Self::mail) would give at once.
+    fn holds_mail(&self) -> bool;
 
     // Network.
 

@@ -67,6 +67,19 @@ impl<M> Mailboxes<M> {
         Poll::Pending
     }
 
+    /// Shards whose ring to this one has a message that is there.
+    fn senders(&mut self, to: ShardId, now: Monotonic) -> impl Iterator<Item = ShardId> {
+        let shards = u16::try_from(self.shards).expect("was made from one");
+        (0..shards)
+            .map(ShardId)
+            .filter(move |from| self.ring(*from, to).messages.front().is_some_and(|(due, _)| *due <= now))
+    }
+
+    /// Whether a message to a shard is there.
+    pub fn has_mail(&mut self, to: ShardId, now: Monotonic) -> bool {
+        self.senders(to, now).next().is_some()
+    }
+
     /// Waits for the next message to a shard, from whichever ring the draw says.
     pub fn poll_mail(
         &mut self,
@@ -75,9 +88,7 @@ impl<M> Mailboxes<M> {
         random: &mut Random,
         context: &mut Context<'_>,
     ) -> Poll<(ShardId, M)> {
-        let shards = u16::try_from(self.shards).expect("was made from one");
-        let there = |ring: &Ring<M>| ring.messages.front().is_some_and(|(due, _)| *due <= now);
-        let senders: Vec<ShardId> = (0..shards).map(ShardId).filter(|from| there(self.ring(*from, to))).collect();
+        let senders: Vec<ShardId> = self.senders(to, now).collect();
         if senders.is_empty() {
             self.readers[usize::from(to.0)] = Some(context.waker().clone());
             return Poll::Pending;

@@ -244,6 +244,10 @@ impl Sys for SimulatedSys {
         })
     }
 
+    fn holds_mail(&self) -> bool {
+        self.process.0.mailboxes.borrow_mut().has_mail(self.shard, self.now())
+    }
+
     fn listen(&self, address: SocketAddr) -> io::Result<Listener> {
         self.machine().network.listen(address)
     }

@@ -149,6 +149,11 @@ impl Mailbox {
         taken
     }
 
+    /// Whether a message has come.
+    pub(super) fn has_mail(&self) -> bool {
+        self.inbound.borrow_mut().iter_mut().any(|from| !from.messages.is_empty())
+    }
+
     fn take(&self) -> Option<(ShardId, Mail<GlommioSys>)> {
         let mut inbound = self.inbound.borrow_mut();
         let shards = inbound.len();
@@ -176,8 +181,7 @@ impl Mailbox {
     /// Wakes who can go on; whether there was anybody.
     pub(super) fn deliver(&self) -> bool {
         let mut woken = false;
-        if self.reader.borrow().is_some() && self.inbound.borrow_mut().iter_mut().any(|from| !from.messages.is_empty())
-        {
+        if self.reader.borrow().is_some() && self.has_mail() {
             let reader = self.reader.take();
             if let Some(waker) = reader {
                 waker.wake();

@@ -151,6 +151,10 @@ impl Sys for GlommioSys {
         })
     }
 
+    fn holds_mail(&self) -> bool {
+        self.shard.mailbox.has_mail()
+    }
+
     fn listen(&self, address: SocketAddr) -> io::Result<Listener> {
         net::listen(address)
     }
