@@ -4,7 +4,9 @@ A `Life` is one of them from its start on an empty directory to its end, with wh
 """
 
 import os
+import re
 import shutil
+import signal
 import struct
 import sys
 import time
@@ -15,7 +17,7 @@ REPOSITORY = HERE.parent.parent
 sys.path.insert(0, str(REPOSITORY / "tests"))
 
 import harness.topics  # noqa: E402
-from harness.broker import ApacheKafka, Broker, Corelane  # noqa: E402
+from harness.broker import ApacheKafka, Broker, CoreDirect, Corelane  # noqa: E402
 from harness.connection import Connection  # noqa: E402
 
 # Thousands of partitions take their time.
@@ -46,6 +48,35 @@ KINDS = {
     "corelane-2": lambda directory, _: Corelane(directory, 2),
     "bare": Bare,
 }
+
+
+# What a variant may be one of.
+OURS = {
+    "corelane-1": lambda directory: Corelane(directory, 1),
+    "corelane-2": lambda directory: Corelane(directory, 2),
+    "direct-2": CoreDirect,
+}
+
+
+def add_variant(text: str) -> str:
+    """Adds a contender that is one of ours with another build or other settings, and gives its name."""
+    name, _, rest = text.partition("=")
+    kind, *settings = rest.split(",")
+    pairs = dict(setting.partition("=")[::2] for setting in settings)
+    if not name or name in KINDS or kind not in OURS or not all(pairs.values()):
+        raise ValueError(f"{text}: write NAME=KIND[,binary=PATH][,SETTING=VALUE]..., KIND being one of {', '.join(OURS)}")
+    binary = Path(pairs.pop("binary", Corelane.binary)).absolute()
+    if not os.access(binary, os.X_OK):
+        raise ValueError(f"{text}: there is no program {binary}")
+
+    def make(directory: Path, _: str | None) -> Broker:
+        broker = OURS[kind](directory)
+        broker.kind, broker.binary = name, binary
+        broker.settings |= pairs
+        return broker
+
+    KINDS[name] = make
+    return name
 
 
 class Life:
@@ -84,6 +115,9 @@ class Life:
     def configuration(self) -> str:
         """Everything that it was told."""
         command = " ".join(self.broker.command())
+        if isinstance(self.broker, Corelane):
+            # Wherever the build lies.
+            command = command.replace(str(self.broker.binary), "corelane", 1)
         properties = Path(f"{self.directory}.properties")
         return command + (f"\n{properties.read_text()}" if properties.exists() else "")
 
@@ -97,6 +131,20 @@ class Life:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024 / 1e6
         raise AssertionError("the kernel does not tell VmHWM")
+
+    def writes(self) -> int:
+        """How many writes into logs it has made, as it tells after SIGUSR1; only ours do."""
+        told = lambda: self.broker.log_path.read_text(errors="replace")  # noqa: E731
+        shards, before = self.broker.shards, told().count("activity")
+        os.kill(self.broker.process.pid, signal.SIGUSR1)
+        deadline = time.monotonic() + ANSWER_SECONDS_MAX
+        while (text := told()).count("activity") < before + shards:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"{self.kind} does not tell what it does")
+            time.sleep(0.01)
+        counts = re.findall(r"stage shard=(\d+) stage=\"append\" count=(\d+)", re.sub(r"\x1b\[[0-9;]*m", "", text))
+        # The last that each shard has told.
+        return sum(int(count) for count in dict(counts).values())
 
     def settle(self) -> None:
         """Before a row: what the last one wrote is on the device, and the stand-in, which deletes nothing, begins anew."""
@@ -120,7 +168,8 @@ class Life:
         """How many records the partitions have, by their ends; waits until every one of them has a leader that answers."""
         asked = [{"name": topic, "partitions": [{"index": index, "timestamp": -1} for index in range(partitions)]}]
         deadline = time.monotonic() + ANSWER_SECONDS_MAX
-        with Connection(self.address) as connection:
+        # Where each core is a broker of its own, none of them has all.
+        with Connection(getattr(self.broker, "plain_address", self.address)) as connection:
             while True:
                 answered = connection.call("ListOffsets", 7, topics=asked).topics[0].partitions
                 errors = {partition.error for partition in answered} - {0}

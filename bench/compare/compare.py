@@ -1,4 +1,5 @@
-"""Corelane beside Apache Kafka on this machine: the same loads from the same clients, in alternation.
+"""Corelane beside Apache Kafka on this machine: the same loads from the same clients, in alternation. With --variant: builds or
+settings of Corelane beside each other.
 
 Writes a report with plots, and every single figure, to docs/benchmarks/. Use `run` beside this file, which makes what is
 needed first. README.md beside the folder says what is measured.
@@ -9,13 +10,14 @@ import dataclasses
 import datetime
 import os
 import platform
+import re
 import subprocess
 import time
 from pathlib import Path
 
 import limits
 import report
-from brokers import KINDS, REPOSITORY, Life
+from brokers import KINDS, REPOSITORY, Life, add_variant
 from loads import Loads, Sizes
 from results import Measurement, Results
 from suites import SUITES
@@ -39,7 +41,11 @@ def commit() -> str:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suites", default=",".join(SUITES), help="which, separated by commas; default: %(default)s")
-    parser.add_argument("--kinds", default=",".join(KINDS), help="who, separated by commas; default: %(default)s")
+    parser.add_argument("--kinds", help=f"who, separated by commas; default: {','.join(KINDS)}, or the variants")
+    parser.add_argument("--variant", action="append", default=[], metavar="NAME=KIND[,binary=PATH][,SETTING=VALUE]...",
+                        help="a Corelane of that kind (or direct-2) with another build or other settings; the first is what the others are held against")
+    parser.add_argument("--rows", default="", metavar="REGEX", help="only the rows of produce, consume, latency and strict whose name it matches")
+    parser.add_argument("--name", help="of the report, behind the date; default: matrix, and the suites if not all are run")
     parser.add_argument("--rounds", type=int, default=5, help="alternations, over which medians are taken; default: %(default)s")
     parser.add_argument("--quick", action="store_true", help="a minute or so for each suite, to see that everything works")
     sizes = Sizes()
@@ -52,7 +58,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=REPOSITORY / "docs" / "benchmarks", help="where the report goes")
     parser.add_argument("--report", type=Path, nargs="+", metavar="JSON", help="measure nothing, write the report of these files")
     options = parser.parse_args()
-    options.suites, options.kinds = options.suites.split(","), options.kinds.split(",")
+    options.suites = options.suites.split(",")
+    try:
+        options.variants = [add_variant(text) for text in options.variant]
+        re.compile(options.rows)
+    except (ValueError, re.error) as error:
+        parser.error(str(error))
+    if options.variants and not options.name:
+        parser.error("--variant wants a --name for what is compared")
+    options.kinds = options.kinds.split(",") if options.kinds else options.variants or list(KINDS)
     for given, known in ((options.suites, SUITES), (options.kinds, KINDS)):
         if unknown := set(given) - set(known):
             parser.error(f"no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
@@ -70,7 +84,7 @@ def run_life(results: Results, options: argparse.Namespace, name: str, kind: str
     suite = SUITES[name]
     begun = time.monotonic()
     with Life(kind, options.work / kind, suite.bare_mode) as life:
-        loads = Loads(life, options.load, options.sizes)
+        loads = Loads(life, options.load, options.sizes, options.rows, bool(options.variants))
         if suite.is_warmed:
             loads.warm()
         for row, figures in suite.measure(loads):
@@ -85,16 +99,18 @@ def run_life(results: Results, options: argparse.Namespace, name: str, kind: str
 def main() -> None:
     options = arguments()
     if options.report:
-        whole = Results.load(options.report)
-        print(report.write(whole, options.results, options.report[0].stem))
+        write_report(Results.load(options.report), options.results, options.report[0].stem)
         return
     date = datetime.date.today().isoformat()
     settings = {"quick": True} if options.quick else {}
     settings |= {"rounds": options.rounds, **dataclasses.asdict(options.sizes)}
-    results = Results(date, commit(), machine(), settings)
+    if options.rows:
+        settings["rows"] = options.rows
+    results = Results(date, commit(), machine(), settings, options.variants)
     options.results.mkdir(parents=True, exist_ok=True)
     is_whole = set(options.suites) == set(SUITES)
-    name = "-".join([date, "matrix", *(["quick"] if options.quick else []), *([] if is_whole else options.suites)])
+    what = [options.name] if options.name else ["matrix", *([] if is_whole else options.suites)]
+    name = "-".join([date, *what[:1], *(["quick"] if options.quick else []), *what[1:]])
     for suite in options.suites:
         kinds = [kind for kind in options.kinds if kind != "bare" or SUITES[suite].bare_mode]
         for round_number in range(1, options.rounds + 1):
@@ -103,7 +119,12 @@ def main() -> None:
                 run_life(results, options, suite, kind, round_number)
                 # What is measured so far is not lost with what goes wrong later.
                 results.save(options.results / f"{name}.json")
-    print(report.write(results, options.results, name))
+    write_report(results, options.results, name)
+
+
+def write_report(results: Results, directory: Path, name: str) -> None:
+    write = report.write_variants if results.variants else report.write
+    print(write(results, directory, name))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 that was not done; what a broker says it holds is compared as well."""
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -27,23 +28,30 @@ class Sizes:
     warm_seconds: float = 60
     warm_ours_seconds: float = 5
     kill_gib: float = 2
+    cold_gib: float = 5
     partitions: tuple[int, ...] = (1000, 5000)
     connections: int = 1000
     many_producers: int = 100
 
     @staticmethod
     def quick() -> "Sizes":
-        return Sizes(0.03, 1, 2, 0.5, 0.05, (20, 50), 50, 10)
+        return Sizes(0.03, 1, 2, 0.5, 0.05, 0.1, (20, 50), 50, 10)
 
 
 class Loads:
     """Runs the clients against one life and accounts for what its process used meanwhile."""
 
-    def __init__(self, life: Life, load_binary: Path, sizes: Sizes):
+    def __init__(self, life: Life, load_binary: Path, sizes: Sizes, wanted: str = "", counts_writes: bool = False):
         self.life = life
         self.load_binary = load_binary
         self.sizes = sizes
+        self.wanted = re.compile(wanted)
+        self.counts_writes = counts_writes
         self.topics = 0
+
+    def wants(self, row: str) -> bool:
+        """Whether a row is to be measured."""
+        return self.wanted.search(row) is not None
 
     def load(self, mode: str, topic: str, first: int, second: int, record_bytes: int, *settings: str) -> dict:
         """One run of the load program; what the numbers are, its main.c says."""
@@ -61,6 +69,7 @@ class Loads:
 
     def measured(self, run: Callable[[], dict]) -> Figures:
         """Figures of a run, and the broker's CPU time per GiB."""
+        writes_before = self.life.writes() if self.counts_writes else 0
         before = self.life.cpu_seconds()
         done = run()
         cpu_seconds = self.life.cpu_seconds() - before
@@ -70,6 +79,8 @@ class Loads:
             "records": done["records"] / done["seconds"],
             "cpu": cpu_seconds / (moved / GIB),
         }
+        if self.counts_writes:
+            figures["writes"] = (self.life.writes() - writes_before) / (done["bytes"] / GIB)
         return figures | {name: done[f"{name}_ms"] for name in LATENCIES if f"{name}_ms" in done}
 
     def produce(self, topic: str, partitions: int, gib: float, record_bytes: int, *settings: str) -> Figures:

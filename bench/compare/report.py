@@ -40,12 +40,51 @@ def write(results: Results, directory: Path, name: str) -> Path:
                 path = f"{name}-{suite}-percentiles-{index + 1}.svg"
                 (directory / path).write_text(plot)
                 lines += [f"![{suite}, {row}: latency by percentile]({path})", ""]
-    lines += ["## What each was told", ""]
-    for who, told in results.configurations.items():
-        lines += [f"{who}:", "", *(f"    {line}" for line in told.strip().splitlines()), ""]
+    lines += told_each(results)
     path = directory / f"{name}.md"
     path.write_text("\n".join(lines).rstrip() + "\n")
     return path
+
+
+def write_variants(results: Results, directory: Path, name: str) -> Path:
+    """Writes NAME.md: what became of the figures between builds or settings of ours."""
+    told = ", ".join(f"{key} {value}" for key, value in results.settings.items())
+    lines = [
+        f"# {' and '.join(results.variants)}, {results.date}",
+        "",
+        f"Commit {results.commit}. {results.machine}. Medians of {results.rounds()} alternations (least–most), load and broker on the",
+        "same cores, the same client for all. CPU is user and system time of the broker's process.",
+        f"Made by `bench/compare/run` ({told}); every single figure is in `{name}.json`.",
+        "",
+    ]
+    for suite in results.suites():
+        lines += [f"## {suite}: {SUITES[suite].about}", "", *variant_table(results, suite), ""]
+    lines += told_each(results)
+    path = directory / f"{name}.md"
+    path.write_text("\n".join(lines).rstrip() + "\n")
+    return path
+
+
+def variant_table(results: Results, suite: str) -> list[str]:
+    first, *others = results.variants
+    columns = [*results.variants, *(f"{other} / {first}" for other in others)]
+    lines = ["| row | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
+    for row in results.rows(suite):
+        for metric, (unit, less_is_better) in METRICS.items():
+            medians = [results.median(suite, row, kind, metric) for kind in results.variants]
+            if all(value is None for value in medians):
+                continue
+            cells = [cell(results, suite, row, kind, metric) for kind in results.variants]
+            cells += [ratio(value, medians[0], True, less_is_better) for value in medians[1:]]
+            lines.append(f"| {row}: {unit} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def told_each(results: Results) -> list[str]:
+    lines = ["## What each was told", ""]
+    for who, told in results.configurations.items():
+        lines += [f"{who}:", "", *(f"    {line}" for line in told.strip().splitlines()), ""]
+    return lines
 
 
 def introduction(results: Results, name: str) -> list[str]:

@@ -10,12 +10,14 @@ METRICS = {
     "throughput": ("MB/s", False),
     "records": ("records/s", False),
     "cpu": ("broker CPU s/GiB", True),
+    "writes": ("writes into logs, 1/GiB", True),
     "p50": ("p50, ms", True),
     "p90": ("p90, ms", True),
     "p99": ("p99, ms", True),
     "p999": ("p99.9, ms", True),
     "p9999": ("p99.99, ms", True),
     "max": ("max, ms", True),
+    "old": ("old records read, MB/s", False),
     "memory": ("VmHWM, MB", True),
     "idle_cpu": ("broker CPU ms/s", True),
     "start": ("ms", True),
@@ -37,6 +39,8 @@ class Results:
     commit: str
     machine: str
     settings: dict[str, object]
+    # Builds or settings of ours that are compared with each other; the first is what the others are held against.
+    variants: list[str] = field(default_factory=list)
     configurations: dict[str, str] = field(default_factory=dict)
     limits: list[dict[str, float]] = field(default_factory=list)
     measurements: list[Measurement] = field(default_factory=list)

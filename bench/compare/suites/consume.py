@@ -22,6 +22,8 @@ CATCH_UP = [
 
 def measure(loads: Loads) -> Iterator[tuple[str, Figures]]:
     for name, record_bytes, partitions, share, settings in CATCH_UP:
+        if not loads.wants(name):
+            continue
         loads.life.settle()
         topic = loads.fresh_topic(partitions)
         records = max(int(loads.sizes.gib * share * (1 << 30) / record_bytes), 1000)
@@ -30,6 +32,8 @@ def measure(loads: Loads) -> Iterator[tuple[str, Figures]]:
         yield name, loads.measured(lambda: loads.load("consume", topic, partitions, records, record_bytes, *text))
         loads.life.delete_topic(topic)
     for name, readers in (("tailing, 10,000/s", 1), (FAN_OUT, 5)):
+        if not loads.wants(name):
+            continue
         loads.life.settle()
         topic = loads.fresh_topic(1)
         settings = ["linger.ms=5", f"load.readers={readers}"]

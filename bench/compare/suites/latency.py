@@ -15,14 +15,16 @@ def row(client: str, rate: int) -> str:
 def measure(loads: Loads) -> Iterator[tuple[str, Figures]]:
     seconds = loads.sizes.seconds
     for rate in RATES:
-        loads.life.settle()
-        topic = loads.fresh_topic(1)
         records = ("--num-records", rate * (seconds + 1), "--warmup-records", rate)
         shape = ("--record-size", RECORD_BYTES, "--throughput", rate, "--linger-ms", 0)
-        yield row("own client", rate), loads.measured(lambda: loads.own("end-to-end", topic, *records, *shape))
-        loads.life.delete_topic(topic)
-        loads.life.settle()
-        topic = loads.fresh_topic(1)
-        run = lambda: loads.load("end-to-end", topic, rate, seconds, RECORD_BYTES, "linger.ms=0")  # noqa: E731
-        yield row("librdkafka", rate), loads.measured(run)
-        loads.life.delete_topic(topic)
+        runs = {
+            "own client": lambda topic: loads.own("end-to-end", topic, *records, *shape),
+            "librdkafka": lambda topic: loads.load("end-to-end", topic, rate, seconds, RECORD_BYTES, "linger.ms=0"),
+        }
+        for client, run in runs.items():
+            if not loads.wants(row(client, rate)):
+                continue
+            loads.life.settle()
+            topic = loads.fresh_topic(1)
+            yield row(client, rate), loads.measured(lambda: run(topic))
+            loads.life.delete_topic(topic)

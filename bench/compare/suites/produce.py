@@ -41,7 +41,7 @@ def rows(many_producers: int) -> list[Row]:
 
 def measure(loads: Loads) -> Iterator[tuple[str, Figures]]:
     gib = loads.sizes.gib
-    for row in rows(loads.sizes.many_producers):
+    for row in filter(lambda row: loads.wants(row.name), rows(loads.sizes.many_producers)):
         loads.life.settle()
         topic = loads.fresh_topic(row.partitions)
         settings = [f"linger.ms={row.linger_ms}", *row.settings]
@@ -52,6 +52,8 @@ def measure(loads: Loads) -> Iterator[tuple[str, Figures]]:
         loads.life.delete_topic(topic)
     own = [(OWN, 1024, 8, 1, 5), (OWN_SMALL, 100, 100, 0.1, 0)]
     for name, record_bytes, partitions, share, linger_ms in own:
+        if not loads.wants(name):
+            continue
         loads.life.settle()
         topic = loads.fresh_topic(partitions)
         yield name, loads.produce_own(topic, partitions, gib * share, record_bytes, "--linger-ms", linger_ms)

@@ -13,7 +13,7 @@ def row(partitions: int) -> str:
 
 
 def measure(loads: Loads) -> Iterator[tuple[str, Figures]]:
-    for partitions in PARTITIONS:
+    for partitions in filter(lambda partitions: loads.wants(row(partitions)), PARTITIONS):
         loads.life.settle()
         topic = loads.fresh_topic(partitions, flush_messages=1)
         settings = ["linger.ms=0", f"load.producers={PRODUCERS}"]
