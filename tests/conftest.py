@@ -91,6 +91,12 @@ class Brokers:
         assert not problems, "\n".join(problems)
 
 
+def pytest_runtest_logreport(report):
+    """What failed is said at once, as well as at the end: a whole run takes an hour."""
+    if report.failed:
+        print(f"\n{report.nodeid} failed:\n{report.longreprtext[-4_000:]}", flush=True)
+
+
 @pytest.fixture(scope="module")
 def module_brokers(tmp_path_factory, request):
     brokers = Brokers(tmp_path_factory.mktemp(request.module.__name__))

@@ -116,6 +116,18 @@ pub const RESUME_ROOM_BYTES: u64 = APPEND_GROUP_BYTES_MAX as u64;
 /// Time between two looks of such a partition whether it can take records again.
 pub const RESUME_INTERVAL_MS: u64 = 1_000;
 
+/// Bytes of a block: a write past the page cache begins at the bounds of one and is a number of them.
+pub const BLOCK_BYTES: usize = 4 * 1024;
+
+/// Zeros that are put on the device at once, behind a log whose appends go past the page cache.
+pub const ZEROED_BYTES: u64 = 1024 * 1024;
+
+/// Zeros that such a log has ahead of it, at least: as many as its segment has bytes,
+pub const ZEROED_AHEAD_BYTES_MIN: u64 = 64 * 1024;
+
+/// and at most. With less than half of that more are made.
+pub const ZEROED_AHEAD_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
 /// Bytes written to a partition after which the device is started on them.
 pub const WRITEBACK_BYTES: u64 = 4 * 1024 * 1024;
 

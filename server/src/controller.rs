@@ -134,6 +134,7 @@ impl<S: Sys> Controller<S> {
                 node: settings.config.node_id,
                 checkpoints: &start.checkpoints,
                 stages: Rc::clone(&shard.stages),
+                may_be_direct: false,
                 gathering: Rc::clone(&shard.gathering),
                 notify: Rc::new(|_, _| {}),
             },

@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use corelane_core::base::ShardId;
-use corelane_core::config::{BrokerConfig, Listener};
+use corelane_core::config::{AppendEngine, BrokerConfig, Listener};
 use corelane_core::limits::{ANSWER_MEMORY_BYTES_MAX, REQUEST_MEMORY_BYTES_MAX};
 
 use crate::logging::Logging;
 use crate::node::{self, Ready, StartError};
 use crate::settings::Settings;
 use crate::sys::Sys;
-use crate::sys::glommio::{let_stop_signals_end_the_process, preflight, run_shards};
+use crate::sys::glommio::{ShardOptions, let_stop_signals_end_the_process, preflight, run_shards};
 
 /// Runs a node with one shard on each of `cores`, whose log shows what `log` says, until SIGTERM or SIGINT; `ready` is
 /// called once it serves. A second signal, while it stops, ends the process at once, as a `kill -9` does.
@@ -44,8 +44,11 @@ pub fn run(
     let ready = Arc::new(Mutex::new(Some(ready)));
     let result = Arc::new(Mutex::new(Ok(())));
     let outcome = Arc::clone(&result);
-    let spin = Duration::from_micros(settings.config.spin_us.into());
-    let ran = run_shards(cores, spin, move |sys| {
+    let options = ShardOptions {
+        spin: Duration::from_micros(settings.config.spin_us.into()),
+        writes_by_ring: settings.config.append_engine == AppendEngine::Ring,
+    };
+    let ran = run_shards(cores, options, move |sys| {
         let (settings, ready, outcome) = (Arc::clone(&settings), Arc::clone(&ready), Arc::clone(&outcome));
         async move {
             let leads = sys.shard() == ShardId(0);

@@ -108,12 +108,29 @@ pub struct BrokerConfig {
     pub metadata_snapshots: SnapshotRules,
 
     // Our own.
+    /// How appended records get to their files (`corelane.append.engine`).
+    pub append_engine: AppendEngine,
     /// Names of those of `listeners` on which each shard is a broker of its own (`corelane.core.direct.listeners`).
     core_direct: Vec<String>,
     /// How records get from the page cache to a socket (`corelane.fetch.path`).
     pub fetch_path: FetchPath,
     /// Microseconds for which a shard that has nothing to do looks around before it sleeps (`corelane.spin.us`).
     pub spin_us: u32,
+}
+
+/// How appended records get to their files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AppendEngine {
+    /// What was measured to be best: for now [`Inline`](Self::Inline) everywhere.
+    #[default]
+    Auto,
+    /// Into the page cache by a positioned write of the shard's own; a sync, where the topic wants one, follows.
+    Inline,
+    /// Into the page cache by the shard's ring.
+    Ring,
+    /// Topics with `flush.messages=1` go past the page cache by the shard's ring and are on the device when that is done;
+    /// all others as [`Inline`](Self::Inline).
+    Direct,
 }
 
 /// How records get from the page cache to a socket.
@@ -341,6 +358,12 @@ impl Reader {
             },
             metadata_segment_ms: self.number("metadata.log.segment.ms"),
             metadata_snapshots: self.metadata_snapshots(),
+            append_engine: match self.text("corelane.append.engine") {
+                "inline" => AppendEngine::Inline,
+                "ring" => AppendEngine::Ring,
+                "direct" => AppendEngine::Direct,
+                _ => AppendEngine::Auto,
+            },
             fetch_path: match self.text("corelane.fetch.path") {
                 "copy" => FetchPath::Copy,
                 "sendfile" => FetchPath::Sendfile,

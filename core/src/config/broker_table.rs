@@ -63,6 +63,7 @@ pub static BROKER: &[Definition] = &[
     int("controller.quota.window.size.seconds").default("1").at_least(1).idle(QUOTAS),
     int("controller.socket.timeout.ms").default("30000").idle(SINGLE_NODE),
     list("cordoned.log.dirs").default("").per_broker(),
+    string("corelane.append.engine").default("auto").one_of(&["auto", "inline", "ring", "direct"]).acts(),
     list("corelane.core.direct.listeners").default("").acts(),
     string("corelane.fetch.path").default("auto").one_of(&["auto", "copy", "sendfile"]).acts(),
     int("corelane.spin.us").default("0").between(0, 1_000_000).acts(),

@@ -7,6 +7,7 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::cast_possible_truncation)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::cast_possible_truncation))]
 
+pub mod blocks;
 pub mod checkpoint;
 pub mod clean_shutdown;
 pub mod epochs;
@@ -23,6 +24,7 @@ pub mod retention;
 pub mod roll;
 pub mod segment_offsets;
 
+pub use blocks::{Block, BlockTail};
 pub use checkpoint::{OffsetCheckpoint, TextError};
 pub use clean_shutdown::CleanShutdown;
 pub use epochs::{EpochEntry, LeaderEpochs};

@@ -13,6 +13,8 @@
 //! helper thread, for a new segment or for a stalled device, every later batch stays queued behind it. The queue is
 //! bounded by the requests in progress, one batch each at most.
 //!
+//! What goes past the page cache has a table of its own ([`direct`](super::direct)).
+//!
 //! A write that fails leaves an unknown number of bytes behind the last good one. Everything admitted is answered
 //! with an error, the file is cut, and the log is opened again from the disk before anything else is appended
 //! ([`super::pause`]). If a sync fails, the partition is fenced until the broker is started again.
@@ -29,6 +31,7 @@ use corelane_core::protocol::ErrorCode;
 use corelane_core::record::validate::RecordFault;
 use corelane_core::record::{AppendRules, RecordRejection, ValidBatch};
 
+use super::direct::{DirectError, Direction};
 use super::{PartitionKey, PartitionLog, State};
 use crate::local::Slot;
 use crate::stages::Stage;
@@ -274,15 +277,23 @@ impl<S: Sys> PartitionLog<S> {
         let begun = self.sys.now();
         appends.iter().for_each(|append| self.stages.add(Stage::Queue, append.since, begun));
         self.unacknowledged.borrow_mut().extend(appends);
-        let file = self.active_files().log;
-        if let Err(error) = self.sys.write_at(&file, position, slices).await {
-            self.fail("write", &error).await;
-            return;
-        }
+        let is_durable = match self.land(position, slices).await {
+            Ok(is_durable) => is_durable,
+            Err(DirectError::Before(error)) => return self.fail("write", &error).await,
+            Err(DirectError::Within(error)) => return self.fence("write", &error),
+        };
         self.stages.add(Stage::Append, begun, self.sys.now());
+        // If all that lies before it is on the device too, so is the log; else a sync has more to do than this file.
+        let was_durable = self.is_all_durable();
         let (moved, sync_due) = {
             let mut machine = self.machine.borrow_mut();
-            let moved = machine.wrote();
+            let mut moved = machine.wrote();
+            if is_durable
+                && was_durable
+                && let Some(target) = machine.sync_target()
+            {
+                moved |= machine.synced(target);
+            }
             let messages_due = machine.unsynced_records() >= machine.settings().flush_messages;
             (moved, messages_due)
         };
@@ -292,7 +303,7 @@ impl<S: Sys> PartitionLog<S> {
             self.acknowledge();
         }
         self.unsynced_bytes.set(self.unsynced_bytes.get() + bytes as u64);
-        if self.unsynced_since.get().is_none() {
+        if self.unsynced_since.get().is_none() && self.machine.borrow().sync_target().is_some() {
             self.unsynced_since.set(Some(self.sys.now()));
         }
         if self.unsynced_bytes.get() >= UNSYNCED_BYTES_MAX {
@@ -310,10 +321,27 @@ impl<S: Sys> PartitionLog<S> {
         } else if sync_due {
             self.request_sync();
         }
-        self.pace_writeback(&file, position.plus(bytes as u64));
+        if !is_durable {
+            self.pace_writeback(position.plus(bytes as u64));
+        }
         if let Err(error) = self.flush_index_if_due().await {
             self.fail("index write", &error).await;
         }
+    }
+
+    /// Writes slices at the log's end; whether they are on the device then.
+    async fn land(self: &Rc<Self>, position: FilePosition, slices: Vec<Bytes>) -> Result<bool, DirectError> {
+        if self.is_direct() {
+            match self.write_direct(position, &slices).await? {
+                Direction::Durable => return Ok(true),
+                Direction::Refused => {}
+            }
+        } else {
+            self.end_direct(false).await.map_err(DirectError::Before)?;
+        }
+        let log = self.active_files().log;
+        self.sys.write_at(&log, position, slices).await.map_err(DirectError::Before)?;
+        Ok(false)
     }
 
     /// Answers every append that the machine has acknowledged.
@@ -335,14 +363,14 @@ impl<S: Sys> PartitionLog<S> {
     }
 
     /// Starts the device on what was written, in even steps, so that the kernel never throttles the writer in bulk.
-    fn pace_writeback(self: &Rc<Self>, file: &S::File, end: FilePosition) {
+    fn pace_writeback(self: &Rc<Self>, end: FilePosition) {
         let from = self.written_back.get();
         let pending = end.0.saturating_sub(from.0);
         if pending < WRITEBACK_BYTES {
             return;
         }
         self.written_back.set(end);
-        let started = self.sys.writeback(file, from, pending);
+        let started = self.sys.writeback(&self.active_files().log, from, pending);
         self.sys.spawn("writeback", async move {
             // A hint: an error of the device shows at the sync, which decides.
             let _ = started.await;

@@ -1,12 +1,13 @@
 //! The partitions' logs on disk: performs what `corelane_core::partition` and `corelane_core::log` decide.
 //!
 //! Each partition is a [`PartitionLog`] on its owner shard: the machine, the open files, the queue of appends and who
-//! waits for what. [`append`] writes, [`read`] finds what can be read, [`sync`] makes durable, [`open`] recovers after
+//! waits for what. [`append`] writes, by way of the page cache or, as [`direct`] has it, past it, [`read`] finds what can be read, [`sync`] makes durable, [`open`] recovers after
 //! [`exchange`] has finished what a cleaner left, `pause` goes on after a failed write, [`records`] takes records back
 //! and says who wrote, [`checkpoints`] keeps the files in the root of the data directory.
 
 pub(crate) mod append;
 pub(crate) mod checkpoints;
+mod direct;
 mod exchange;
 pub(crate) mod gather;
 mod index_search;
@@ -31,6 +32,7 @@ use corelane_core::partition::{LogSettings, Partition};
 
 use self::append::{Queued, Unacknowledged};
 use self::checkpoints::PartitionMarks;
+use self::direct::Direct;
 use self::gather::Gathering;
 use self::segments::SegmentFiles;
 use crate::hop::WatchId;
@@ -96,6 +98,11 @@ pub(crate) struct PartitionLog<S: Sys> {
     resume_tried: Cell<Monotonic>,
     /// Written, and waiting to become visible.
     unacknowledged: RefCell<Vec<Unacknowledged>>,
+
+    /// Appends may go past the page cache, where the topic wants that.
+    may_be_direct: Cell<bool>,
+    /// The active segment, if they have.
+    direct: RefCell<Option<Rc<Direct<S>>>>,
 
     // Durability.
     /// A task syncs.

@@ -49,6 +49,8 @@ pub(crate) struct OpenOptions<'a, S: Sys> {
     pub(crate) checkpoints: &'a Checkpoints,
     /// Where the times of its appends and syncs are counted.
     pub(crate) stages: Rc<Stages>,
+    /// Its appends may go past the page cache.
+    pub(crate) may_be_direct: bool,
     /// Where its appends wait for those right behind them.
     pub(crate) gathering: Rc<Gathering<S>>,
     /// Tells a watcher that more became visible.
@@ -60,8 +62,8 @@ pub(crate) struct OpenOptions<'a, S: Sys> {
 /// # Errors
 /// The disk fails, or holds something that is not this partition and cannot be put aside.
 pub(crate) async fn open<S: Sys>(sys: &S, options: OpenOptions<'_, S>) -> io::Result<Rc<PartitionLog<S>>> {
-    let OpenOptions { root, topic, key, settings, leader_epoch, node, checkpoints, stages, gathering, notify } =
-        options;
+    let OpenOptions { root, topic, key, settings, leader_epoch, node, checkpoints, stages, .. } = options;
+    let OpenOptions { may_be_direct, gathering, notify, .. } = options;
     let directory = root.join(PartitionDirectory::live(topic, key.index).name());
     claim_directory(sys, root, topic, key, &directory).await?;
     let point = checkpoints.recovery_point(topic, key.index);
@@ -109,6 +111,8 @@ pub(crate) async fn open<S: Sys>(sys: &S, options: OpenOptions<'_, S>) -> io::Re
         paused_by: RefCell::default(),
         resume_tried: Cell::new(sys.now()),
         unacknowledged: RefCell::default(),
+        may_be_direct: Cell::new(may_be_direct),
+        direct: RefCell::default(),
         syncing: Cell::new(false),
         synced: Signal::default(),
         directory_unsynced: Cell::new(true),

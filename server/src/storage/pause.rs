@@ -26,6 +26,8 @@ impl<S: Sys> PartitionLog<S> {
         tracing::error!(partition = %self.name, %error, "{what} failed");
         self.leave(State::Serving, State::Paused);
         self.is_stale.set(true);
+        // It is opened again from what the disk has, and nothing else may write meanwhile.
+        self.forget_direct().await;
         let answer =
             AppendError::new(ErrorCode::KAFKA_STORAGE_ERROR, format!("{what} of {} failed: {error}", self.name));
         self.refuse_all(&answer);

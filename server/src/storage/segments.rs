@@ -116,6 +116,8 @@ impl<S: Sys> PartitionLog<S> {
     ///
     /// A crash in between leaves either no new file or empty ones, and both are opened as an empty segment or removed.
     pub(super) async fn roll(self: &Rc<Self>) -> io::Result<()> {
+        // For certain: once there is a next segment, a start takes this one to end where its file does.
+        self.end_direct(true).await?;
         self.machine.borrow_mut().index_mut().finish();
         self.flush_index().await?;
         let base = self.machine.borrow().log_end();
@@ -212,9 +214,10 @@ impl<S: Sys> PartitionLog<S> {
         self.write_snapshot().await?;
         let active = self.active_files();
         let bytes = self.machine.borrow().active().bytes;
-        // Gives back extents that were reserved behind the end.
+        self.forget_direct().await;
+        // Nothing lies behind the end, and for certain: after a clean stop a file is taken to be as long as it should be.
         self.sys.truncate(&active.log, bytes).await?;
-        self.unsynced_files.borrow_mut().extend([active.offset_index, active.time_index]);
+        self.unsynced_files.borrow_mut().extend([active.log, active.offset_index, active.time_index]);
         let unsynced = self.machine.borrow().sync_target();
         if let Some(target) = unsynced {
             self.sync_to(target).await?;

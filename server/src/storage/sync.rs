@@ -7,7 +7,9 @@ use std::rc::Rc;
 use corelane_core::base::{FilePosition, Offset};
 use corelane_core::log::SegmentFileKind;
 use corelane_core::partition::SyncTarget;
+use corelane_core::protocol::ErrorCode;
 
+use super::append::AppendError;
 use super::segments::path_of;
 use super::{PartitionLog, State};
 use crate::stages::Stage;
@@ -23,14 +25,7 @@ impl<S: Sys> PartitionLog<S> {
         self.sys.spawn("sync", async move {
             while let Some(target) = this.sync_target() {
                 if let Err(error) = this.sync_to(target).await {
-                    // The pages that failed may be gone although later syncs would succeed: never tried again.
-                    tracing::error!(partition = %this.name, %error, "sync failed; the log is fenced");
-                    this.state.set(State::Fenced);
-                    let refused = super::append::AppendError::new(
-                        corelane_core::protocol::ErrorCode::KAFKA_STORAGE_ERROR,
-                        format!("sync of {} failed: {error}", this.name),
-                    );
-                    this.refuse_all(&refused);
+                    this.fence("sync", &error);
                     break;
                 }
                 if !this.machine.borrow().sync_is_urgent() {
@@ -40,6 +35,23 @@ impl<S: Sys> PartitionLog<S> {
             this.syncing.set(false);
             this.synced.raise();
         });
+    }
+
+    /// Closes the log to everybody until the broker is started again: what the device holds of it is not known. The pages
+    /// that failed may be gone although later syncs would succeed, so it is never tried again.
+    pub(super) fn fence(&self, what: &str, error: &io::Error) {
+        tracing::error!(partition = %self.name, %error, "{what} failed; the log is fenced");
+        self.state.set(State::Fenced);
+        let message = format!("{what} of {} failed: {error}", self.name);
+        self.refuse_all(&AppendError::new(ErrorCode::KAFKA_STORAGE_ERROR, message));
+    }
+
+    /// Whether everything that was written is on the device, and no sync is in flight that would say so.
+    pub(super) fn is_all_durable(&self) -> bool {
+        self.sync_target().is_none()
+            && !self.syncing.get()
+            && !self.directory_unsynced.get()
+            && self.unsynced_files.borrow().is_empty()
     }
 
     fn sync_target(&self) -> Option<SyncTarget> {

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
 use corelane_core::base::{FilePosition, Monotonic, ShardId, Timestamp};
+use corelane_core::log::Block;
 
 use crate::hop::Mail;
 
@@ -35,6 +36,9 @@ pub enum OpenMode {
     Create,
     /// Must not exist yet; reads and writes.
     CreateNew,
+    /// Must exist; written past the page cache, by [`Sys::write_blocks`] and in no other way. Fails with
+    /// [`io::ErrorKind::InvalidInput`] on a file system that cannot do that.
+    Blocks,
 }
 
 /// One name in a directory.
@@ -212,12 +216,23 @@ pub trait Sys: Clone + Sized + 'static {
     /// Writes all of `slices` one behind the other at `position` into the page cache.
     ///
     /// After an error any part of it may have been written: the caller truncates. Normally complete at the first
-    /// poll; while the device stalls it waits on a helper thread instead of holding the shard.
+    /// poll; while the device stalls it waits on a helper thread instead of holding the shard. It may also be told to
+    /// wait for the kernel each time. It goes on if its future is dropped.
     fn write_at(
         &self,
         file: &Self::File,
         position: FilePosition,
         slices: Vec<Bytes>,
+    ) -> impl Future<Output = io::Result<()>> + 'static;
+    /// Writes whole blocks at a block's bound of a file that was opened with [`OpenMode::Blocks`], past the page cache, and
+    /// resolves when they, and the length needed to read them, survive a loss of power.
+    ///
+    /// After an error any of their sectors may have been written. It goes on if its future is dropped.
+    fn write_blocks(
+        &self,
+        file: &Self::File,
+        position: FilePosition,
+        blocks: Vec<Block>,
     ) -> impl Future<Output = io::Result<()>> + 'static;
     /// Makes the file's data, and the length needed to read it, survive a loss of power (fdatasync), off the shard.
     fn sync_data(&self, file: &Self::File) -> impl Future<Output = io::Result<()>> + 'static;

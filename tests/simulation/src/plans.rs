@@ -74,6 +74,13 @@ pub fn short_life(seed: u64) -> Case {
     }
 }
 
+/// The same with appends of strict topics that go past the page cache.
+#[must_use]
+pub fn past_the_cache(mut case: Case) -> Case {
+    case.settings.push(("corelane.append.engine", "direct"));
+    case
+}
+
 /// A short life in which a topic comes, grows and goes, so that a crash at each of its points can be tried.
 #[must_use]
 pub fn changing_life(seed: u64) -> Case {
@@ -125,6 +132,10 @@ pub fn long_life(seed: u64) -> Case {
     if random.chance(300) {
         case.settings = RESTLESS_METADATA.to_vec();
     }
+    if random.chance(300) {
+        case = past_the_cache(case);
+    }
+    let plan = &mut case.plan;
     case.crashes = (0..random.below(4))
         .map(|_| {
             let crash = if random.chance(500) { Crash::Kill } else { Crash::PowerLoss };

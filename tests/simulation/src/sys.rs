@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use corelane_core::base::{FilePosition, Monotonic, ShardId, Timestamp};
+use corelane_core::limits::BLOCK_BYTES;
+use corelane_core::log::blocks::{Block, bytes_of};
 use corelane_server::hop::Mail;
 use corelane_server::sys::{Activity, DirectoryEntry, DiskSpace, OpenMode, Sys};
 
@@ -52,6 +54,8 @@ pub struct SimulatedSys {
 pub struct SimulatedFile {
     inode: Inode,
     writable: bool,
+    /// Opened with [`OpenMode::Blocks`].
+    by_blocks: bool,
     /// Keeps it locked.
     _lock: Option<Arc<()>>,
 }
@@ -141,7 +145,7 @@ impl SimulatedSys {
 
     async fn opened(self, operation: Operation, writable: bool) -> io::Result<SimulatedFile> {
         match self.change(operation, Some(HELPER_NS)).await? {
-            Outcome::Opened(inode, lock) => Ok(SimulatedFile { inode, writable, _lock: lock }),
+            Outcome::Opened(inode, lock) => Ok(SimulatedFile { inode, writable, by_blocks: false, _lock: lock }),
             Outcome::Done => unreachable!("an open yields a file"),
         }
     }
@@ -322,7 +326,9 @@ impl Sys for SimulatedSys {
     }
 
     fn open(&self, path: PathBuf, mode: OpenMode) -> impl Future<Output = io::Result<SimulatedFile>> + 'static {
-        self.clone().opened(Operation::Open(path, mode), mode != OpenMode::Read)
+        let by_blocks = mode == OpenMode::Blocks;
+        let opened = self.clone().opened(Operation::Open(path, mode), mode != OpenMode::Read);
+        async move { Ok(SimulatedFile { by_blocks, ..opened.await? }) }
     }
 
     fn lock(&self, path: PathBuf) -> impl Future<Output = io::Result<SimulatedFile>> + 'static {
@@ -360,13 +366,31 @@ impl Sys for SimulatedSys {
         position: FilePosition,
         slices: Vec<Bytes>,
     ) -> impl Future<Output = io::Result<()>> + 'static {
-        let (sys, inode) = (self.clone(), writable(file));
+        let (sys, inode, by_blocks) = (self.clone(), writable(file), file.by_blocks);
         async move {
             let inode = inode?;
+            assert!(!by_blocks, "such a file is written past the page cache only");
             let operation = Operation::Write(inode, position_of(position), slices.concat().into());
             sys.machine().modified.borrow_mut().insert(inode, sys.wall());
             let stalled = sys.chance(STALLED_WRITES_PER_MILLE).then_some(STALLED_WRITE_NS);
             sys.change(operation, stalled).await.map(drop)
+        }
+    }
+
+    fn write_blocks(
+        &self,
+        file: &SimulatedFile,
+        position: FilePosition,
+        blocks: Vec<Block>,
+    ) -> impl Future<Output = io::Result<()>> + 'static {
+        let (sys, inode, by_blocks) = (self.clone(), writable(file), file.by_blocks);
+        async move {
+            assert!(by_blocks, "the file was opened for writes of blocks");
+            assert_eq!(position.0 % BLOCK_BYTES as u64, 0, "a write of blocks begins at the bounds of one");
+            let inode = inode?;
+            let bytes = Bytes::copy_from_slice(bytes_of(&blocks));
+            sys.machine().modified.borrow_mut().insert(inode, sys.wall());
+            sys.change_off_shard(Operation::WriteBlocks(inode, position_of(position), bytes), SYNC_NS).await
         }
     }
 

@@ -5,7 +5,7 @@
 
 use corelane_simulation::case::{Case, CrashAt, run_all};
 use corelane_simulation::disk::{Crash, Planted};
-use corelane_simulation::plans::{changing_life, short_life};
+use corelane_simulation::plans::{changing_life, past_the_cache, short_life};
 
 const SEED: u64 = 1;
 
@@ -39,6 +39,20 @@ fn a_kill_at_every_point() {
 #[test]
 fn a_loss_of_power_at_every_point() {
     check(&short_life(SEED), Crash::PowerLoss);
+}
+
+#[test]
+fn appends_past_the_page_cache_with_a_kill_at_every_point() {
+    let life = past_the_cache(short_life(SEED));
+    let report = life.run();
+    assert!(report.violations.is_empty(), "{report}");
+    assert_ne!(report.trace, short_life(SEED).run().trace, "nothing went another way");
+    check(&life, Crash::Kill);
+}
+
+#[test]
+fn appends_past_the_page_cache_with_a_loss_of_power_at_every_point() {
+    check(&past_the_cache(short_life(SEED)), Crash::PowerLoss);
 }
 
 /// A topic that is made, grown, deleted and made anew; records without acknowledgement; readers with sessions.

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,10 +12,12 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use corelane_core::base::{FilePosition, Timestamp};
-use corelane_core::limits::APPEND_BYTES_MAX;
+use corelane_core::limits::{APPEND_BYTES_MAX, BLOCK_BYTES};
+use corelane_core::log::blocks::{Block, bytes_of};
 
 use super::check;
-use super::shard::Shard;
+use super::ring::Cargo;
+use super::shard::{Operation, Shard};
 use super::workers::{Lane, Workers};
 use crate::sys::{DirectoryEntry, DiskSpace, OpenMode};
 
@@ -92,6 +95,7 @@ fn open_now(path: &Path, mode: OpenMode, workers: Arc<Workers>) -> io::Result<Fi
         OpenMode::Write => options.write(true),
         OpenMode::Create => options.write(true).create(true),
         OpenMode::CreateNew => options.write(true).create_new(true),
+        OpenMode::Blocks => options.write(true).custom_flags(libc::O_DIRECT),
     };
     let file = options.open(path)?;
     Ok(File(Arc::new(Opened { descriptor: Some(file.into()), workers })))
@@ -232,6 +236,9 @@ pub(super) async fn write_at(
 ) -> io::Result<()> {
     let mut position = position.0;
     slices.retain(|slice| !slice.is_empty());
+    if shard.writes_by_ring {
+        return write_by_ring(&shard, file, position, slices).await;
+    }
     slices.reverse();
     // From here on the first slice is the last of the list, where it is cheap to take off.
     let mut unbroken = 0;
@@ -263,6 +270,59 @@ pub(super) async fn write_at(
         shard.stall_guard.record(started.elapsed());
         position += written as u64;
         unbroken += written;
+    }
+    Ok(())
+}
+
+/// Has the kernel write into the page cache in its own time: at once where the file system can, else on one of its threads.
+async fn write_by_ring(shard: &Rc<Shard>, file: File, mut position: u64, mut slices: Vec<Bytes>) -> io::Result<()> {
+    let mut vectors = Vec::with_capacity(slices.len().min(WRITE_SLICES_MAX));
+    while !slices.is_empty() {
+        let cargo = Cargo::Write { file: file.clone(), position, slices, vectors };
+        let (result, cargo) = Operation::start(shard, cargo).await;
+        let Cargo::Write { slices: back, vectors: room, .. } = cargo else {
+            unreachable!("an operation gives back its own cargo")
+        };
+        (slices, vectors) = (back, room);
+        let mut written = result? as usize;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        position += written as u64;
+        let whole = slices.iter().take_while(|slice| {
+            let is_written = written >= slice.len();
+            written -= if is_written { slice.len() } else { 0 };
+            is_written
+        });
+        let whole = whole.count();
+        slices.drain(..whole);
+        if let Some(first) = slices.first_mut() {
+            first.advance(written);
+        }
+    }
+    Ok(())
+}
+
+/// Writes blocks past the page cache and waits until the device has them.
+pub(super) async fn write_blocks(
+    shard: Rc<Shard>,
+    file: File,
+    position: FilePosition,
+    mut blocks: Vec<Block>,
+) -> io::Result<()> {
+    let mut written = 0;
+    while written < bytes_of(&blocks).len() {
+        let cargo = Cargo::WriteBlocks { file: file.clone(), position: position.0, blocks, written };
+        let (result, cargo) = Operation::start(&shard, cargo).await;
+        let Cargo::WriteBlocks { blocks: back, .. } = cargo else {
+            unreachable!("an operation gives back its own cargo")
+        };
+        blocks = back;
+        let count = result? as usize;
+        if count == 0 || !count.is_multiple_of(BLOCK_BYTES) {
+            return Err(io::Error::new(io::ErrorKind::WriteZero, format!("{count} bytes of a block were written")));
+        }
+        written += count;
     }
     Ok(())
 }

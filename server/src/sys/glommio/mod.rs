@@ -32,11 +32,13 @@ use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use corelane_core::base::{FilePosition, Monotonic, ShardId, Timestamp};
+use corelane_core::log::Block;
 
 pub use file::File;
 pub use net::{Connection, Listener, Socket};
 pub use preflight::{Problem, preflight};
 pub use run::run_shards;
+pub use shard::ShardOptions;
 pub use signals::{StopSignal, block_signals, let_stop_signals_end_the_process};
 
 use super::{Activity, DirectoryEntry, DiskSpace, OpenMode, Sys};
@@ -234,6 +236,15 @@ impl Sys for GlommioSys {
         slices: Vec<Bytes>,
     ) -> impl Future<Output = io::Result<()>> + 'static {
         file::write_at(Rc::clone(&self.shard), file.clone(), position, slices)
+    }
+
+    fn write_blocks(
+        &self,
+        file: &File,
+        position: FilePosition,
+        blocks: Vec<Block>,
+    ) -> impl Future<Output = io::Result<()>> + 'static {
+        file::write_blocks(Rc::clone(&self.shard), file.clone(), position, blocks)
     }
 
     fn sync_data(&self, file: &File) -> impl Future<Output = io::Result<()>> + 'static {

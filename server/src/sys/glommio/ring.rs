@@ -1,4 +1,4 @@
-//! A shard's own completion ring (io_uring) for sockets, signals and wake-ups.
+//! A shard's own completion ring (io_uring) for sockets, signals, wake-ups and such writes as are told to go through it.
 //!
 //! The kernel writes into memory that an operation names long after the call that started it. So an operation owns
 //! what the kernel may touch (its [`Cargo`]) in a slab until its completion arrives, whatever became of the future
@@ -14,11 +14,13 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+use corelane_core::log::blocks::{Block, bytes_of};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 
 use super::buffers::ProvidedBuffers;
+use super::file::File;
 use super::net::{Endpoint, PeerAddress};
 
 /// Submissions that fit before they have to be handed to the kernel.
@@ -48,6 +50,17 @@ pub(super) enum Cargo {
     Accept { listener: Rc<OwnedFd>, peer: Box<PeerAddress> },
     /// Wait until the descriptor can be read.
     Readable { descriptor: Arc<OwnedFd> },
+    /// Write the slices one behind the other, as many as `vectors` is given room for.
+    Write { file: File, position: u64, slices: Vec<Bytes>, vectors: Vec<libc::iovec> },
+    /// Write the blocks from the byte `written` on, and have them on the device.
+    WriteBlocks { file: File, position: u64, blocks: Vec<Block>, written: usize },
+}
+
+impl Cargo {
+    /// Whether it changes a file: what was begun is not cut short.
+    fn is_write(&self) -> bool {
+        matches!(self, Self::Write { .. } | Self::WriteBlocks { .. })
+    }
 }
 
 /// Names an operation in flight. Never reused while its holder can still ask for it.
@@ -169,15 +182,17 @@ impl Ring {
         }
     }
 
-    /// The future that waited is gone: asks the kernel to stop, and returns what there is to drop.
+    /// The future that waited is gone: asks the kernel to stop unless it writes, and returns what there is to drop.
     pub(super) fn abandon(&mut self, key: Key) -> Landing {
         let slot = &mut self.slots[key.index as usize];
         assert_eq!(slot.generation, key.generation, "an operation is abandoned once");
         match &mut slot.state {
-            State::Flying { waker, abandoned, .. } => {
+            State::Flying { cargo, waker, abandoned } => {
                 *abandoned = true;
                 let unneeded = waker.take();
-                self.cancel(key);
+                if !cargo.is_write() {
+                    self.cancel(key);
+                }
                 Landing { unneeded, ..Landing::default() }
             }
             State::Landed { .. } => match self.release(key) {
@@ -246,7 +261,9 @@ impl Ring {
         }
         for key in std::mem::take(&mut self.again) {
             self.submit(key);
-            if let State::Flying { abandoned: true, .. } = self.slots[key.index as usize].state {
+            if let State::Flying { abandoned: true, cargo, .. } = &self.slots[key.index as usize].state
+                && !cargo.is_write()
+            {
                 // Its cancellation came while the kernel did not have it.
                 self.cancel(key);
             }
@@ -286,7 +303,7 @@ impl Ring {
         };
         if let Err(error) = &result {
             let later = matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::EINTR | libc::EAGAIN));
-            if later && !*abandoned {
+            if later && (!*abandoned || cargo.is_write()) {
                 self.again.push(key);
                 return Landing::default();
             }
@@ -397,6 +414,25 @@ fn entry(cargo: &mut Cargo) -> squeue::Entry {
             opcode::Accept::new(Fd(listener.as_raw_fd()), address, len).flags(libc::SOCK_CLOEXEC).build()
         }
         Cargo::Readable { descriptor } => opcode::PollAdd::new(Fd(descriptor.as_raw_fd()), libc::POLLIN as u32).build(),
+        Cargo::Write { file, position, slices, vectors } => {
+            vectors.clear();
+            vectors.extend(
+                slices
+                    .iter()
+                    .take(vectors.capacity())
+                    .map(|slice| libc::iovec { iov_base: slice.as_ptr().cast_mut().cast(), iov_len: slice.len() }),
+            );
+            let count = u32::try_from(vectors.len()).expect("a write has few slices");
+            opcode::Writev::new(Fd(file.as_raw_fd()), vectors.as_ptr(), count).offset(*position).build()
+        }
+        Cargo::WriteBlocks { file, position, blocks, written } => {
+            let rest = &bytes_of(blocks)[*written..];
+            let len = u32::try_from(rest.len()).unwrap_or(i32::MAX as u32);
+            opcode::Write::new(Fd(file.as_raw_fd()), rest.as_ptr(), len)
+                .offset(*position + *written as u64)
+                .rw_flags(libc::RWF_DSYNC)
+                .build()
+        }
     }
 }
 
@@ -431,7 +467,11 @@ fn take_bytes(
             unsafe { buffer.set_len(buffer.len() + count) };
             received.bytes += count as u64;
         }
-        Cargo::Writable { .. } | Cargo::Accept { .. } | Cargo::Readable { .. } => {}
+        Cargo::Writable { .. }
+        | Cargo::Accept { .. }
+        | Cargo::Readable { .. }
+        | Cargo::Write { .. }
+        | Cargo::WriteBlocks { .. } => {}
     }
 }
 

@@ -6,7 +6,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
 
 use corelane_core::base::ShardId;
 use corelane_core::limits::SHARDS_MAX;
@@ -14,7 +13,7 @@ use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 
 use super::mailbox::{self, Doorbell, Mailbox, MailboxParts};
 use super::ring::Ring;
-use super::shard::Shard;
+use super::shard::{Shard, ShardOptions};
 use super::watchdog::{Pulse, Watchdog};
 use super::workers::Workers;
 use super::{GlommioSys, panics, signals};
@@ -28,13 +27,12 @@ struct Node {
     pulses: Vec<Arc<Pulse>>,
     /// Shards whose main task has returned.
     returned: AtomicUsize,
-    spin: Duration,
+    options: ShardOptions,
     stop_signals: Arc<OwnedFd>,
     ask_signals: Arc<OwnedFd>,
 }
 
-/// Runs one shard on each of `cores` until the task that `make` gives for each has returned. A shard that expects
-/// something to do soon looks around for up to `spin` before it sleeps.
+/// Runs one shard on each of `cores` until the task that `make` gives for each has returned.
 ///
 /// Each shard is a thread named `corelane-shard-N`, pinned to its core. Tasks that still run when all those have
 /// returned are dropped at the place where they wait. SIGTERM, SIGINT and SIGUSR1 are blocked in the calling thread and all
@@ -43,7 +41,7 @@ struct Node {
 ///
 /// # Errors
 /// What kept a shard from starting; [`preflight`](super::preflight()) says more about it. No task has run then.
-pub fn run_shards<Make, Task>(cores: &[usize], spin: Duration, make: Make) -> io::Result<()>
+pub fn run_shards<Make, Task>(cores: &[usize], options: ShardOptions, make: Make) -> io::Result<()>
 where
     Make: Fn(GlommioSys) -> Task + Send + Clone + 'static,
     Task: Future<Output = ()> + 'static,
@@ -58,7 +56,7 @@ where
         doorbells: Arc::clone(&doorbells),
         pulses: pulses.clone(),
         returned: AtomicUsize::new(0),
-        spin,
+        options,
         stop_signals: Arc::new(signals::descriptor(signals::STOP)?),
         ask_signals: Arc::new(signals::descriptor(signals::ASK)?),
     });
@@ -135,7 +133,7 @@ fn run_shard<Make, Task>(
         return;
     }
     pulse.start();
-    let shard = Shard::new(id, Mailbox::new(parts), Arc::new(workers), Arc::clone(&pulse), ring, node.spin);
+    let shard = Shard::new(id, Mailbox::new(parts), Arc::new(workers), Arc::clone(&pulse), ring, node.options);
     executor.run(async move {
         let (stop_signals, ask_signals) = (Arc::clone(&node.stop_signals), Arc::clone(&node.ask_signals));
         let sys = GlommioSys { shard: shard.clone(), stop_signals, ask_signals };

@@ -35,6 +35,15 @@ const POLL_NS_MAX: u64 = 1_000_000;
 /// Times that what the tasks of an ending shard wait for is taken away; one may wait for another.
 const DISMISSAL_ROUNDS: u32 = 16;
 
+/// How shards behave.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ShardOptions {
+    /// For how long a shard that expects something to do soon looks around before it sleeps.
+    pub spin: Duration,
+    /// Writes into the page cache go through the shard's ring, not by calls of its own.
+    pub writes_by_ring: bool,
+}
+
 /// What the tasks of one shard share.
 pub(super) struct Shard {
     pub(super) id: ShardId,
@@ -44,6 +53,8 @@ pub(super) struct Shard {
     names: Names,
     pub(super) random: clock::Random,
     pub(super) stall_guard: file::StallGuard,
+    /// Writes into the page cache go through the ring too.
+    pub(super) writes_by_ring: bool,
     ring: RefCell<Ring>,
     /// Deadlines, in order; the number tells two at the same instant apart.
     timers: RefCell<BTreeMap<(Monotonic, u64), Waker>>,
@@ -72,7 +83,7 @@ impl Shard {
         workers: Arc<Workers>,
         pulse: Arc<Pulse>,
         ring: Ring,
-        spin: Duration,
+        options: ShardOptions,
     ) -> Rc<Self> {
         Rc::new(Self {
             id,
@@ -82,6 +93,7 @@ impl Shard {
             names: Names::default(),
             random: clock::Random::default(),
             stall_guard: file::StallGuard::default(),
+            writes_by_ring: options.writes_by_ring,
             ring: RefCell::new(ring),
             timers: RefCell::default(),
             breathers: RefCell::default(),
@@ -89,7 +101,7 @@ impl Shard {
             finished: RefCell::default(),
             next_number: Cell::new(0),
             deferred: Cell::new(false),
-            spin: Spin::new(spin),
+            spin: Spin::new(options.spin),
             polls: Cell::new(0),
             left_at: Cell::new(clock::now()),
             long_polls: RefCell::default(),

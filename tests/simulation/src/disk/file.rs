@@ -67,6 +67,32 @@ impl File {
         }
     }
 
+    /// Writes past the page cache: on the device when it is done, as is the length. What waited in the page cache for the
+    /// same pages has gone there before.
+    pub fn write_through(&mut self, position: usize, bytes: &Bytes) {
+        let end = position + bytes.len();
+        let pages: Vec<usize> = (position..end).step_by(PAGE_BYTES).collect();
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.unsynced).into_iter().partition(|(_, change)| match change {
+                Unsynced::Length(_) => true,
+                write @ Unsynced::Write { .. } => pages.iter().any(|page| write.touches(*page)),
+            });
+        gone.iter().for_each(|(_, change)| change.apply(&mut self.durable));
+        self.unsynced = kept;
+        let write = Unsynced::Write { position, bytes: bytes.clone() };
+        write.apply(&mut self.cached);
+        write.apply(&mut self.durable);
+    }
+
+    /// Such a write is cut short: any of its sectors are on the device.
+    pub fn tear_through(&mut self, position: usize, bytes: &Bytes, random: &mut Random) {
+        for start in (0..bytes.len()).step_by(SECTOR_BYTES) {
+            if random.chance(500) {
+                self.write_through(position + start, &bytes.slice(start..bytes.len().min(start + SECTOR_BYTES)));
+            }
+        }
+    }
+
     /// Sets the length.
     pub fn truncate(&mut self, len: usize) {
         if len != self.cached.len() {

@@ -70,6 +70,8 @@ pub enum Operation {
     Lock(PathBuf),
     /// Write into the page cache.
     Write(Inode, usize, Bytes),
+    /// Write past the page cache, onto the device.
+    WriteBlocks(Inode, usize, Bytes),
     /// fdatasync.
     Sync(Inode),
     /// Set the length.
@@ -225,7 +227,7 @@ impl Disk {
             _ => self.names.changes(),
         };
         let counter = match operation {
-            Operation::Write(..) => Some(&mut self.writes),
+            Operation::Write(..) | Operation::WriteBlocks(..) => Some(&mut self.writes),
             Operation::Sync(_) => Some(&mut self.syncs),
             Operation::SyncDirectory(_) => Some(&mut self.directory_syncs),
             _ => None,
@@ -261,6 +263,10 @@ impl Disk {
                 (1, Operation::Write(inode, position, bytes)) => {
                     let part = self.random.index(bytes.len().max(1));
                     self.file(inode).write(position, &bytes.slice(..part));
+                }
+                (1, Operation::WriteBlocks(inode, position, bytes)) => {
+                    let file = self.files.entry(inode).or_default();
+                    file.tear_through(position, &bytes, &mut self.random);
                 }
                 (_, operation) => {
                     // A failure that nobody is left to hear of.
@@ -306,6 +312,19 @@ impl Disk {
                     io::ErrorKind::StorageFull.into()
                 })
             }
+            Operation::WriteBlocks(inode, position, bytes) => {
+                let fails = self.faults.failing_write == Some(begun.number)
+                    || self.random.chance(self.faults.write_errors_per_mille);
+                let used: usize = self.files.values().map(|file| file.cached().len()).sum();
+                let file = self.files.entry(*inode).or_default();
+                if fails {
+                    file.tear_through(*position, bytes, &mut self.random);
+                    return Some(device_error());
+                }
+                let grows = (position + bytes.len()).saturating_sub(file.cached().len());
+                let room = usize::try_from(self.faults.capacity_bytes?).ok()?.saturating_sub(used);
+                (grows > room).then(|| io::ErrorKind::StorageFull.into())
+            }
             Operation::Sync(inode) => {
                 let fails = self.faults.failing_sync == Some(begun.number)
                     || self.random.chance(self.faults.sync_errors_per_mille);
@@ -347,6 +366,10 @@ impl Disk {
                 return Ok(Outcome::Opened(inode, Some(lock)));
             }
             Operation::Write(inode, position, bytes) => self.file(*inode).write(*position, bytes),
+            Operation::WriteBlocks(inode, position, bytes) => match self.planted {
+                Planted::SyncDoesNothing => self.file(*inode).write(*position, bytes),
+                _ => self.file(*inode).write_through(*position, bytes),
+            },
             Operation::Sync(inode) => {
                 if self.planted != Planted::SyncDoesNothing {
                     self.file(*inode).sync(begun.below);
@@ -397,7 +420,7 @@ impl Disk {
             (Some(inode), _) if self.names.is_directory(inode) => Err(io::ErrorKind::IsADirectory.into()),
             (Some(_), OpenMode::CreateNew) => Err(io::ErrorKind::AlreadyExists.into()),
             (Some(inode), _) => Ok(inode),
-            (None, OpenMode::Read | OpenMode::Write) => Err(io::ErrorKind::NotFound.into()),
+            (None, OpenMode::Read | OpenMode::Write | OpenMode::Blocks) => Err(io::ErrorKind::NotFound.into()),
             (None, OpenMode::Create | OpenMode::CreateNew) => Ok(self.names.make(name, false)),
         }
     }
@@ -502,6 +525,9 @@ impl fmt::Display for Operation {
             Self::Open(path, mode) => write!(f, "open {mode:?} {}", path.display()),
             Self::Lock(path) => write!(f, "lock {}", path.display()),
             Self::Write(inode, position, bytes) => write!(f, "write file {inode} at {position}, {} bytes", bytes.len()),
+            Self::WriteBlocks(inode, position, bytes) => {
+                write!(f, "write blocks of file {inode} at {position}, {} bytes", bytes.len())
+            }
             Self::Sync(inode) => write!(f, "sync file {inode}"),
             Self::Truncate(inode, len) => write!(f, "truncate file {inode} to {len}"),
             Self::CreateDirectory(path) => write!(f, "mkdir {}", path.display()),

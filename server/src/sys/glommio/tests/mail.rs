@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
 
 use corelane_core::base::ShardId;
 use corelane_core::limits::MAILBOX_MESSAGES_MAX;
@@ -10,7 +9,7 @@ use corelane_core::limits::MAILBOX_MESSAGES_MAX;
 use super::cores;
 use crate::hop::{Mail, WatchId};
 use crate::sys::Sys;
-use crate::sys::glommio::{GlommioSys, run_shards};
+use crate::sys::glommio::{GlommioSys, ShardOptions, run_shards};
 
 /// A message that can be told from others.
 fn mail(number: u64) -> Mail<GlommioSys> {
@@ -30,7 +29,7 @@ fn post(sys: &GlommioSys, to: u16, number: u64) {
 
 #[test]
 fn a_letter_wakes_a_sleeping_shard_every_time() {
-    run_shards(&cores(2), Duration::ZERO, |sys| async move {
+    run_shards(&cores(2), ShardOptions::default(), |sys| async move {
         const ROUNDS: u64 = 5_000;
         if sys.shard() == ShardId(0) {
             let mut ball = 0;
@@ -60,7 +59,7 @@ fn a_full_ring_gives_mail_back_and_tells_when_there_is_room() {
     let got = Arc::new(Mutex::new(Vec::new()));
     let receiver = Arc::clone(&got);
     let full = Arc::new(AtomicBool::new(false));
-    run_shards(&cores(2), Duration::ZERO, move |sys| {
+    run_shards(&cores(2), ShardOptions::default(), move |sys| {
         let (got, full) = (Arc::clone(&receiver), Arc::clone(&full));
         async move {
             if sys.shard() == ShardId(0) {
@@ -96,7 +95,7 @@ fn a_full_ring_gives_mail_back_and_tells_when_there_is_room() {
 
 #[test]
 fn several_writers_wait_for_room_and_all_go_on() {
-    run_shards(&cores(2), Duration::ZERO, |sys| async move {
+    run_shards(&cores(2), ShardOptions::default(), |sys| async move {
         const WRITERS: usize = 8;
         const EACH: usize = 300;
         if sys.shard() == ShardId(0) {
@@ -130,7 +129,7 @@ fn several_writers_wait_for_room_and_all_go_on() {
 #[test]
 fn three_shards_write_to_each_other_and_to_themselves() {
     let (sender, receiver) = mpsc::channel();
-    run_shards(&cores(3), Duration::ZERO, move |sys| {
+    run_shards(&cores(3), ShardOptions::default(), move |sys| {
         let sender = sender.clone();
         async move {
             for _ in 0..100 {

@@ -12,7 +12,7 @@ use std::future::Future;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::{GlommioSys, run_shards};
+use super::{GlommioSys, ShardOptions, run_shards};
 
 /// Cores for `shards` shards; all on the first if the machine has fewer.
 fn cores(shards: usize) -> Vec<usize> {
@@ -27,7 +27,7 @@ where
     T: Send + 'static,
 {
     let (sender, receiver) = mpsc::channel();
-    run_shards(&cores(1), Duration::ZERO, move |sys| {
+    run_shards(&cores(1), ShardOptions::default(), move |sys| {
         let (task, sender) = (task.clone(), sender.clone());
         async move {
             let value = task(sys).await;

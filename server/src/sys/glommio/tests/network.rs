@@ -12,7 +12,7 @@ use bytes::BytesMut;
 use corelane_core::base::FilePosition;
 
 use super::{cores, on_shard, received};
-use crate::sys::glommio::{Connection, GlommioSys, run_shards};
+use crate::sys::glommio::{Connection, GlommioSys, ShardOptions, run_shards};
 use crate::sys::{OpenMode, Sys};
 
 const LOOPBACK: &str = "127.0.0.1:0";
@@ -70,7 +70,7 @@ fn with_echo_server(client: impl FnOnce(SocketAddr) + Send + 'static) {
         stop_sender.send(()).unwrap();
     });
     let stops = std::sync::Arc::new(std::sync::Mutex::new(Some(stops)));
-    run_shards(&cores(1), Duration::ZERO, move |sys| {
+    run_shards(&cores(1), ShardOptions::default(), move |sys| {
         let address_sender = address_sender.clone();
         let stops = stops.clone();
         async move {

@@ -13,7 +13,7 @@ use super::{cores, on_shard, thread_cpu_time};
 use crate::hop::Mail;
 use crate::sys::Sys;
 use crate::sys::glommio::workers::Lane;
-use crate::sys::glommio::{StopSignal, run_shards};
+use crate::sys::glommio::{ShardOptions, StopSignal, run_shards};
 
 #[test]
 fn timers_fire_in_order_and_not_early() {
@@ -140,7 +140,7 @@ fn random_bits_differ_and_the_clocks_agree_with_the_systems() {
 fn idle_shards_use_no_cpu() {
     let used = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&used);
-    run_shards(&cores(2), Duration::ZERO, move |sys| {
+    run_shards(&cores(2), ShardOptions::default(), move |sys| {
         let sink = Arc::clone(&sink);
         async move {
             let listener = sys.listen("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -174,7 +174,7 @@ fn idle_shards_use_no_cpu() {
 fn a_shard_that_is_told_to_spin_waits_awake_while_pauses_are_short() {
     let counted = Arc::new(Mutex::new(None));
     let sink = Arc::clone(&counted);
-    run_shards(&cores(1), Duration::from_millis(20), move |sys| {
+    run_shards(&cores(1), ShardOptions { spin: Duration::from_millis(20), ..ShardOptions::default() }, move |sys| {
         let sink = Arc::clone(&sink);
         async move {
             for _ in 0..200 {
@@ -217,7 +217,7 @@ fn a_stop_signal_is_an_event() {
 #[test]
 fn a_node_ends_when_the_main_task_of_every_shard_has_returned() {
     let start = Instant::now();
-    run_shards(&cores(3), Duration::ZERO, |sys| async move {
+    run_shards(&cores(3), ShardOptions::default(), |sys| async move {
         // Tasks that never end do not keep it.
         let other = sys.clone();
         sys.spawn("for ever", async move {
@@ -232,7 +232,7 @@ fn a_node_ends_when_the_main_task_of_every_shard_has_returned() {
 #[test]
 fn a_node_that_has_ended_holds_no_socket() {
     let (sender, receiver) = std::sync::mpsc::channel();
-    run_shards(&cores(2), Duration::ZERO, move |sys| {
+    run_shards(&cores(2), ShardOptions::default(), move |sys| {
         let sender = sender.clone();
         async move {
             let listener = sys.listen("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -255,6 +255,6 @@ fn a_node_that_has_ended_holds_no_socket() {
 
 #[test]
 fn a_node_that_cannot_start_says_so() {
-    assert!(run_shards(&[], Duration::ZERO, |_| async {}).is_err());
-    assert!(run_shards(&[100_000], Duration::ZERO, |_| async {}).is_err(), "a core that is not there");
+    assert!(run_shards(&[], ShardOptions::default(), |_| async {}).is_err());
+    assert!(run_shards(&[100_000], ShardOptions::default(), |_| async {}).is_err(), "a core that is not there");
 }
