@@ -1,13 +1,14 @@
 """The data folder is Kafka's: after a clean stop its tools read every file, and Apache Kafka starts on a copy."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from harness.broker import ApacheKafka
 from harness.drivers import CODECS, kafka_tool
 from harness.dump import assert_readable, complaints, dump, dumped_files
-from harness.records import assert_same, by_partition, every_shape, numbered
+from harness.records import assert_same, by_partition, every_shape, numbered, random_bytes
 from harness.topics import create_topic
 
 # Segments of the smallest size that Kafka takes, so that there are several, and an index entry nearly every batch.
@@ -16,8 +17,16 @@ CONFIGS = {"segment_bytes": 1 << 20, "index_interval_bytes": 100}
 
 @pytest.fixture(scope="module")
 def stopped(module_brokers, broker_kind, clients):
-    """A folder with a history: every codec, several segments, a grown topic, a deleted one, an unclean start."""
-    broker = module_brokers.create(broker_kind).start()
+    """A folder with a history: every codec, several segments, a grown topic, a deleted one, an unclean start; each way in
+    which appended records get to their files."""
+    broker = module_brokers.create(broker_kind)
+
+    def start(engine):
+        if not broker.is_reference:
+            broker.settings["corelane.append.engine"] = engine
+        broker.start()
+
+    start("direct")
     expected = {}
     writer = clients["confluent-kafka"]
 
@@ -30,6 +39,9 @@ def stopped(module_brokers, broker_kind, clients):
         write("shapes", every_shape(2), codec=codec)
     create_topic(broker, "strict", flush_messages=1, **CONFIGS)
     write("strict", numbered(300), idempotent=True)
+    # Enough for several segments.
+    large = [replace(record, value=random_bytes(5_000, number)) for number, record in enumerate(numbered(600))]
+    write("strict", large, idempotent=True)
     create_topic(broker, "idempotent", partitions=3, **CONFIGS)
     for codec in CODECS:
         write("idempotent", numbered(3_000, partitions=3), codec=codec, idempotent=True)
@@ -42,11 +54,16 @@ def stopped(module_brokers, broker_kind, clients):
     create_topic(broker, "empty")
 
     broker.kill()
-    broker.start()
+    start("ring")
     write("shapes", numbered(100, partitions=2), idempotent=True)
+    write("strict", numbered(100))
     broker.stop()
-    broker.start()
+    start("direct")
     write("shapes", numbered(100, partitions=2), codec="lz4")
+    write("strict", numbered(100))
+    if not broker.is_reference:
+        active = max((broker.directory / "strict-0").glob("*.log"))
+        assert active.read_bytes().endswith(bytes(4096)), "nothing went past the page cache"
     broker.stop()
     return broker, expected
 
@@ -113,7 +130,7 @@ def test_apache_kafka_starts_on_a_copy(stopped, tmp_path, clients):
         # It is a whole broker: it takes more records, where the old ones end, and new topics.
         more = numbered(10)
         placed = clients["java"].produce(kafka.address, "strict", more, idempotent=True)
-        assert placed == [(0, 300 + number) for number in range(10)]
+        assert placed == [(0, len(expected["strict", 0]) + number) for number in range(10)]
         clients["java"].create_topic(kafka.address, "new", partitions=1, replication=1)
     finally:
         kafka.end()

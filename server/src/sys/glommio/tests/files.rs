@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use corelane_core::base::FilePosition;
+use corelane_core::log::blocks::{BlockTail, zeros};
 
-use super::on_shard;
-use crate::sys::glommio::{File, GlommioSys};
+use super::{on_shard, on_shard_of};
+use crate::sys::glommio::{File, GlommioSys, ShardOptions};
 use crate::sys::{OpenMode, Sys};
 
 /// The variable that tells [`lock_holder_process`] that it is one, and what to lock.
@@ -97,6 +98,65 @@ fn files_and_directories_are_made_listed_renamed_and_removed() {
         sys.replace_file(&root.join("small"), Bytes::from_static(b"new")).await.unwrap();
         assert_eq!(sys.read_file(root.join("small")).await.unwrap().unwrap(), "new");
         assert_eq!(sys.read_file(root.join("none")).await.unwrap(), None);
+    });
+}
+
+#[test]
+fn writes_by_the_ring_are_whole() {
+    let directory = tempfile::tempdir_in(".").unwrap();
+    let path = directory.path().canonicalize().unwrap().join("log");
+    let options = ShardOptions { writes_by_ring: true, ..ShardOptions::default() };
+    on_shard_of(options, move |sys| async move {
+        let file = sys.open(path.clone(), OpenMode::CreateNew).await.unwrap();
+        let all = bytes(3_000_000);
+        // More slices than one call takes, small and large, some of them empty.
+        let mut slices: Vec<Bytes> = (0..300).map(|i| all.slice(i * 1_000..i * 1_000 + 1_000)).collect();
+        slices.insert(7, Bytes::new());
+        slices.push(all.slice(300_000..));
+        sys.write_at(&file, FilePosition(5), slices).await.unwrap();
+        assert_eq!(sys.len(&file).unwrap(), 3_000_005);
+        assert_eq!(sys.read_at(&file, FilePosition(5), 3_000_000).await.unwrap(), all);
+        // Who does not wait for it has it written all the same.
+        drop(Box::pin(sys.write_at(&file, FilePosition(0), vec![bytes(5)])));
+        let mut left = Box::pin(sys.write_at(&file, FilePosition(0), vec![Bytes::from_static(b"begin")]));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(left.as_mut().poll(&mut context).is_pending(), "the ring has to be entered first");
+        drop(left);
+        let end = sys.now().plus_ms(5_000);
+        while sys.read_at(&file, FilePosition(0), 5).await.unwrap() != b"begin"[..] {
+            assert!(sys.now() < end, "it is never written");
+            sys.sleep_until(sys.now().plus_ms(1)).await;
+        }
+        let read_only = sys.open(path, OpenMode::Read).await.unwrap();
+        assert!(sys.write_at(&read_only, FilePosition(0), vec![bytes(5)]).await.is_err());
+    });
+}
+
+#[test]
+fn blocks_are_written_past_the_page_cache() {
+    let directory = tempfile::tempdir_in(".").unwrap();
+    let path = directory.path().canonicalize().unwrap().join("log");
+    on_shard(move |sys| async move {
+        let file = sys.open(path.clone(), OpenMode::CreateNew).await.unwrap();
+        let direct = sys.open(path, OpenMode::Blocks).await.expect("the file system of this folder can do that");
+        sys.write_blocks(&direct, FilePosition(0), zeros(1 << 20)).await.unwrap();
+        assert_eq!(sys.len(&file).unwrap(), 1 << 20);
+        let all = bytes(300_000);
+        let mut tail = BlockTail::new(FilePosition(0), &[]).unwrap();
+        let mut end = 0;
+        for bytes in [1, 10_000, 4_096, 100, 200_000].into_iter().cycle().take_while(|bytes| {
+            end += bytes;
+            end <= all.len()
+        }) {
+            let from = tail.end().0 as usize;
+            let (position, blocks) = tail.append(&[all.slice(from..from + bytes)]);
+            sys.write_blocks(&direct, position, blocks).await.unwrap();
+            // A reader has the page cache, which must not show what was there before.
+            let read = sys.read_at(&file, FilePosition(0), 1 << 20).await.unwrap();
+            let end = tail.end().0 as usize;
+            assert_eq!(read[..end], all[..end]);
+            assert!(read[end..].iter().all(|byte| *byte == 0));
+        }
     });
 }
 

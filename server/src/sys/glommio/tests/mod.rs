@@ -26,8 +26,17 @@ where
     Task: Future<Output = T> + 'static,
     T: Send + 'static,
 {
+    on_shard_of(ShardOptions::default(), task)
+}
+
+/// The same on a shard that behaves as told.
+fn on_shard_of<Task, T>(options: ShardOptions, task: impl FnOnce(GlommioSys) -> Task + Send + Clone + 'static) -> T
+where
+    Task: Future<Output = T> + 'static,
+    T: Send + 'static,
+{
     let (sender, receiver) = mpsc::channel();
-    run_shards(&cores(1), ShardOptions::default(), move |sys| {
+    run_shards(&cores(1), options, move |sys| {
         let (task, sender) = (task.clone(), sender.clone());
         async move {
             let value = task(sys).await;
