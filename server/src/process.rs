@@ -47,6 +47,7 @@ pub fn run(
     let options = ShardOptions {
         spin: Duration::from_micros(settings.config.spin_us.into()),
         writes_by_ring: settings.config.append_engine == AppendEngine::Ring,
+        fetch_path: settings.config.fetch_path,
     };
     let ran = run_shards(cores, options, move |sys| {
         let (settings, ready, outcome) = (Arc::clone(&settings), Arc::clone(&ready), Arc::clone(&outcome));

@@ -103,11 +103,12 @@ async fn read_found<S: Sys>(
     // their files, whatever that costs: those hold nothing.
     let mut reservation = shard.answer_budget.reserve_up_to(needed);
     let way = Way {
-        path: match shard.settings.config.fetch_path {
+        file_bytes_min: match shard.settings.config.fetch_path {
             // What is converted goes through memory.
-            _ if format.is_some() => FetchPath::Copy,
-            _ if reservation.bytes() < needed => FetchPath::Sendfile,
-            path => path,
+            _ if format.is_some() => u64::MAX,
+            _ if reservation.bytes() < needed => 0,
+            FetchPath::Sendfile => 0,
+            FetchPath::Auto | FetchPath::Copy => FILE_BYTES_MIN,
         },
         may_copy: reservation.bytes() == needed,
         format,
@@ -299,7 +300,8 @@ struct Partition<S: Sys> {
 /// How the records of one answer get to the socket.
 #[derive(Clone, Copy)]
 struct Way {
-    path: FetchPath,
+    /// From so many bytes on they are sent from their file.
+    file_bytes_min: u64,
     /// There is memory for what cannot go that way.
     may_copy: bool,
     /// What the client reads, if that is not what is stored.
@@ -308,18 +310,14 @@ struct Way {
     each_is_first: bool,
 }
 
-/// From this size on, `sendfile(2)` costs less than a copy where it is worth it at all.
-const SENDFILE_BYTES_MIN: u64 = 64 * 1024;
+/// From this size on, sending from the file costs less than to put the records into an answer's own memory first.
+const FILE_BYTES_MIN: u64 = 64 * 1024;
 
 /// What stands for the whole batches of a range that are sent from their file; `None` if they are to be copied.
-fn from_file<S: Sys>(range: &Range<S>, limit: usize, is_first: bool, path: FetchPath) -> Option<(Bytes, u32)> {
+fn from_file<S: Sys>(range: &Range<S>, limit: usize, is_first: bool, way: Way) -> Option<(Bytes, u32)> {
     let fits = is_first || range.whole_bytes <= limit as u64;
-    let worth_it = match path {
-        FetchPath::Copy => false,
-        FetchPath::Auto => range.whole_bytes >= SENDFILE_BYTES_MIN,
-        FetchPath::Sendfile => true,
-    };
-    let bytes = u32::try_from(range.whole_bytes).ok().filter(|_| fits && worth_it)?;
+    let is_large = range.whole_bytes >= way.file_bytes_min;
+    let bytes = u32::try_from(range.whole_bytes).ok().filter(|_| fits && is_large)?;
     Some((stand_in(bytes as usize)?, bytes))
 }
 
@@ -342,7 +340,7 @@ async fn read<S: Sys>(
         let is_first = none_yet || (way.each_is_first && way.may_copy && left > 0);
         let range = result.range.take();
         let limit = usize::try_from(wanted.bytes_max).unwrap_or(0).min(left);
-        let whole = range.as_ref().and_then(|range| from_file(range, limit, is_first, way.path));
+        let whole = range.as_ref().and_then(|range| from_file(range, limit, is_first, way));
         if let (Some(range), Some((stand_in, bytes))) = (&range, whole) {
             records = stand_in;
             file = Some((range.file.clone(), range.position, bytes));

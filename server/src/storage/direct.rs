@@ -155,14 +155,14 @@ impl<S: Sys> PartitionLog<S> {
 
     /// Has zeros put on the device behind what is ready, at least up to `needed`.
     fn zero_ahead(self: &Rc<Self>, direct: &Rc<Direct<S>>, needed: FilePosition) {
-        if direct.zeroing.replace(true) {
-            return;
-        }
-        direct.failed.take();
         let segment_bytes = self.machine.borrow().settings().roll.segment_bytes;
         let log_end = direct.tail.borrow().end();
         let wanted = block_end(log_end.plus(ahead_bytes(log_end)).min(FilePosition(segment_bytes)));
         let end = wanted.max(needed);
+        if end <= direct.ready.get() || direct.zeroing.replace(true) {
+            return;
+        }
+        direct.failed.take();
         let (this, direct) = (Rc::clone(self), Rc::clone(direct));
         self.sys.spawn("zeros ahead", async move {
             // What the log holds of the first block stays.

@@ -193,7 +193,13 @@ fn read_rest(file: &File, mut position: u64, rest: usize, mut buffer: BytesMut) 
 }
 
 /// Appends up to `want` bytes of the file to `buffer`, which has room for them.
-fn read_some(file: &File, position: u64, want: usize, buffer: &mut BytesMut, flags: i32) -> io::Result<usize> {
+pub(super) fn read_some(
+    file: &File,
+    position: u64,
+    want: usize,
+    buffer: &mut BytesMut,
+    flags: i32,
+) -> io::Result<usize> {
     let position = libc::off64_t::try_from(position).map_err(io::Error::other)?;
     let spare = buffer.spare_capacity_mut();
     let vector = libc::iovec { iov_base: spare.as_mut_ptr().cast(), iov_len: spare.len().min(want) };

@@ -14,6 +14,7 @@ use std::task::{Poll, Waker};
 
 use bytes::{Buf, Bytes, BytesMut};
 use corelane_core::base::FilePosition;
+use corelane_core::config::FetchPath;
 use corelane_core::limits;
 
 use super::check;
@@ -27,6 +28,8 @@ const BACKLOG: i32 = 1024;
 const SEND_SLICES_MAX: usize = 64;
 /// Bytes handed to the kernel at once, so that one send to a fast reader does not hold the shard.
 const SEND_BYTES_MAX: usize = 256 * 1024;
+/// A send that would wait fails, and so does one to a peer that has gone.
+const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 /// Bytes after which a send that never had to wait lets other tasks run.
 const SEND_BREATH_BYTES: usize = 512 * 1024;
 
@@ -37,7 +40,10 @@ pub struct Listener {
 }
 
 /// An accepted connection that no shard has adopted.
-pub struct Socket(pub(super) OwnedFd);
+pub struct Socket {
+    descriptor: OwnedFd,
+    is_local: bool,
+}
 
 /// A connection of one shard.
 #[derive(Clone)]
@@ -46,6 +52,8 @@ pub struct Connection(pub(super) Rc<Endpoint>);
 /// The socket of a connection and what its receives have to remember.
 pub(super) struct Endpoint {
     descriptor: OwnedFd,
+    /// The peer is on this machine: what is sent is copied into its memory, and never goes through a device.
+    is_local: bool,
     /// Bytes that came for a receive that nobody waited for any more.
     kept: RefCell<BytesMut>,
     /// A receive is in the kernel's hands.
@@ -181,11 +189,16 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<Listener> {
     check(unsafe { libc::bind(descriptor.as_raw_fd(), pointer, raw.len) })?;
     // SAFETY: a plain call on a descriptor that is ours.
     check(unsafe { libc::listen(descriptor.as_raw_fd(), BACKLOG) })?;
+    Ok(Listener { address: own_address(&descriptor)?, descriptor: Rc::new(descriptor) })
+}
+
+/// The address of a socket's own end.
+fn own_address(descriptor: &OwnedFd) -> io::Result<SocketAddr> {
     let mut bound = PeerAddress::new();
     let (pointer, len) = bound.as_pointers();
     // SAFETY: the storage is as large as its length says.
     check(unsafe { libc::getsockname(descriptor.as_raw_fd(), pointer, len) })?;
-    Ok(Listener { address: bound.get()?, descriptor: Rc::new(descriptor) })
+    bound.get()
 }
 
 impl Listener {
@@ -202,19 +215,22 @@ impl Listener {
             let Cargo::Accept { peer, .. } = cargo else { unreachable!("an operation gives back its own cargo") };
             let descriptor = result?;
             // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
-            let socket = Socket(unsafe { OwnedFd::from_raw_fd(descriptor as RawFd) });
-            Ok((socket, peer.get()?))
+            let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor as RawFd) };
+            let peer = peer.get()?;
+            let is_local = peer.ip().is_loopback() || peer.ip() == own_address(&descriptor)?.ip();
+            Ok((Socket { descriptor, is_local }, peer))
         }
     }
 }
 
 pub(super) fn adopt(socket: Socket) -> io::Result<Connection> {
     // Answers are whole when they are sent; waiting for more would only delay them.
-    set_option(&socket.0, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+    set_option(&socket.descriptor, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
     // So that the connection of a machine that went away ends some day, as with Kafka.
-    set_option(&socket.0, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
+    set_option(&socket.descriptor, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
     Ok(Connection(Rc::new(Endpoint {
-        descriptor: socket.0,
+        descriptor: socket.descriptor,
+        is_local: socket.is_local,
         kept: RefCell::default(),
         receiving: Cell::new(false),
         next_receive: RefCell::default(),
@@ -299,33 +315,37 @@ pub(super) async fn send(shard: Rc<Shard>, endpoint: Rc<Endpoint>, mut slices: V
     }
 }
 
+/// One attempt to send bytes, without waiting.
+fn send_bytes(endpoint: &Endpoint, bytes: &[u8]) -> io::Result<usize> {
+    let len = bytes.len().min(SEND_BYTES_MAX);
+    // SAFETY: the kernel reads bytes of a slice that lives through the call.
+    let sent = unsafe { libc::send(endpoint.as_raw_fd(), bytes.as_ptr().cast(), len, SEND_FLAGS) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
 /// One attempt to send the first slices, without waiting.
 fn send_some(endpoint: &Endpoint, slices: &[Bytes]) -> io::Result<usize> {
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    let sent = if let [only] = slices {
-        let len = only.len().min(SEND_BYTES_MAX);
-        // SAFETY: the kernel reads bytes of a slice that lives through the call.
-        unsafe { libc::send(endpoint.as_raw_fd(), only.as_ptr().cast(), len, flags) }
-    } else {
-        let mut vectors = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; SEND_SLICES_MAX];
-        let mut count = 0;
-        let mut room = SEND_BYTES_MAX;
-        for (vector, slice) in vectors.iter_mut().zip(slices) {
-            if room == 0 {
-                break;
-            }
-            vector.iov_base = slice.as_ptr().cast_mut().cast();
-            vector.iov_len = slice.len().min(room);
-            room -= vector.iov_len;
-            count += 1;
+    if let [only] = slices {
+        return send_bytes(endpoint, only);
+    }
+    let mut vectors = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; SEND_SLICES_MAX];
+    let mut count = 0;
+    let mut room = SEND_BYTES_MAX;
+    for (vector, slice) in vectors.iter_mut().zip(slices) {
+        if room == 0 {
+            break;
         }
-        // SAFETY: all zeroes is an empty message.
-        let mut message = unsafe { MaybeUninit::<libc::msghdr>::zeroed().assume_init() };
-        message.msg_iov = vectors.as_mut_ptr();
-        message.msg_iovlen = count as _;
-        // SAFETY: (1) the vectors name bytes of slices that live through the call; (2) the kernel only reads them.
-        unsafe { libc::sendmsg(endpoint.as_raw_fd(), &raw const message, flags) }
-    };
+        vector.iov_base = slice.as_ptr().cast_mut().cast();
+        vector.iov_len = slice.len().min(room);
+        room -= vector.iov_len;
+        count += 1;
+    }
+    // SAFETY: all zeroes is an empty message.
+    let mut message = unsafe { MaybeUninit::<libc::msghdr>::zeroed().assume_init() };
+    message.msg_iov = vectors.as_mut_ptr();
+    message.msg_iovlen = count as _;
+    // SAFETY: (1) the vectors name bytes of slices that live through the call; (2) the kernel only reads them.
+    let sent = unsafe { libc::sendmsg(endpoint.as_raw_fd(), &raw const message, SEND_FLAGS) };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
@@ -336,6 +356,12 @@ pub(super) async fn send_file(
     position: FilePosition,
     len: u32,
 ) -> io::Result<()> {
+    let copies = match shard.fetch_path {
+        FetchPath::Copy => true,
+        FetchPath::Sendfile => false,
+        // On the way to memory a copy is what it comes to in any case, and one without the pages' bookkeeping is cheaper.
+        FetchPath::Auto => endpoint.is_local,
+    };
     let mut position = position.0;
     let end = position.saturating_add(u64::from(len));
     let mut unbroken = 0;
@@ -346,7 +372,12 @@ pub(super) async fn send_file(
         }
         let count = usize::try_from(end - position).unwrap_or(usize::MAX).min(SEND_BYTES_MAX);
         file::make_resident(&shard, &file, position, count).await?;
-        match send_file_some(&endpoint, &file, position, count) {
+        let sent = if copies {
+            send_copy_some(&shard, &endpoint, &file, position, count)
+        } else {
+            send_file_some(&endpoint, &file, position, count)
+        };
+        match sent {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(sent) => {
                 position += sent as u64;
@@ -361,6 +392,18 @@ pub(super) async fn send_file(
         }
     }
     Ok(())
+}
+
+/// One attempt to send from a file through memory that all connections of the shard share, without waiting for the socket.
+/// What it does not take is read again.
+fn send_copy_some(shard: &Shard, endpoint: &Endpoint, file: &File, position: u64, count: usize) -> io::Result<usize> {
+    let mut passage = shard.passage.borrow_mut();
+    passage.clear();
+    passage.reserve(SEND_BYTES_MAX);
+    match file::read_some(file, position, count, &mut passage, 0)? {
+        0 => Ok(0),
+        _ => send_bytes(endpoint, &passage),
+    }
 }
 
 /// One attempt to send from a file, without waiting for the socket.

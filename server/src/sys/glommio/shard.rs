@@ -18,7 +18,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use corelane_core::base::{Monotonic, ShardId};
+use corelane_core::config::FetchPath;
 
 use super::mailbox::Mailbox;
 use super::ring::{Cargo, Key, Landing, Ring};
@@ -42,6 +44,8 @@ pub struct ShardOptions {
     pub spin: Duration,
     /// Writes into the page cache go through the shard's ring, not by calls of its own.
     pub writes_by_ring: bool,
+    /// How files get to sockets.
+    pub fetch_path: FetchPath,
 }
 
 /// What the tasks of one shard share.
@@ -55,6 +59,10 @@ pub(super) struct Shard {
     pub(super) stall_guard: file::StallGuard,
     /// Writes into the page cache go through the ring too.
     pub(super) writes_by_ring: bool,
+    /// How files get to sockets.
+    pub(super) fetch_path: FetchPath,
+    /// Through which files are copied to sockets; empty but for the length of a call.
+    pub(super) passage: RefCell<BytesMut>,
     ring: RefCell<Ring>,
     /// Deadlines, in order; the number tells two at the same instant apart.
     timers: RefCell<BTreeMap<(Monotonic, u64), Waker>>,
@@ -94,6 +102,8 @@ impl Shard {
             random: clock::Random::default(),
             stall_guard: file::StallGuard::default(),
             writes_by_ring: options.writes_by_ring,
+            fetch_path: options.fetch_path,
+            passage: RefCell::default(),
             ring: RefCell::new(ring),
             timers: RefCell::default(),
             breathers: RefCell::default(),

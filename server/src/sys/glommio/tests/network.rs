@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use corelane_core::base::FilePosition;
+use corelane_core::config::FetchPath;
 
-use super::{cores, on_shard, received};
+use super::{cores, on_shard, on_shard_of, received};
 use crate::sys::glommio::{Connection, GlommioSys, ShardOptions, run_shards};
 use crate::sys::{OpenMode, Sys};
 
@@ -210,9 +211,15 @@ fn a_slow_reader_waits_for_its_bytes_and_holds_nobody_else() {
 
 #[test]
 fn files_are_sent_in_their_place_in_the_stream() {
+    for fetch_path in [FetchPath::Copy, FetchPath::Sendfile, FetchPath::Auto] {
+        send_files(ShardOptions { fetch_path, ..ShardOptions::default() });
+    }
+}
+
+fn send_files(options: ShardOptions) {
     let directory = tempfile::tempdir_in(".").unwrap();
     let path = directory.path().canonicalize().unwrap().join("log");
-    on_shard(move |sys| async move {
+    on_shard_of(options, move |sys| async move {
         let all = bytes::Bytes::from(pattern(6 << 20, 3));
         let file = sys.open(path, OpenMode::CreateNew).await.unwrap();
         sys.write_at(&file, FilePosition(0), vec![all.clone()]).await.unwrap();
