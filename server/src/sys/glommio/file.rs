@@ -375,9 +375,9 @@ fn write_some(file: &File, position: u64, slices: &mut Vec<Bytes>) -> io::Result
     Ok(written)
 }
 
-pub(super) fn sync_data_now(file: &File) -> io::Result<()> {
-    // SAFETY: a plain call on an open descriptor.
-    check(unsafe { libc::fdatasync(file.as_raw_fd()) }).map(drop)
+/// Has the data of a file on the device. Many may wait at once, each for the same commit of the file system's journal.
+pub(super) async fn sync_data(shard: Rc<Shard>, file: File) -> io::Result<()> {
+    Operation::start(&shard, Cargo::Sync { file }).await.0.map(drop)
 }
 
 pub(super) fn truncate_now(file: &File, len: u64) -> io::Result<()> {

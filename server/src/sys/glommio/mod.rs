@@ -248,7 +248,7 @@ impl Sys for GlommioSys {
     }
 
     fn sync_data(&self, file: &File) -> impl Future<Output = io::Result<()>> + 'static {
-        self.with_file(file, file::sync_data_now)
+        file::sync_data(Rc::clone(&self.shard), file.clone())
     }
 
     fn truncate(&self, file: &File, len: u64) -> impl Future<Output = io::Result<()>> + 'static {

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use corelane_core::log::blocks::{Block, bytes_of};
-use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 
 use super::buffers::ProvidedBuffers;
@@ -27,6 +27,8 @@ use super::net::{Endpoint, PeerAddress};
 const SUBMISSIONS: u32 = 256;
 /// Completions that fit; the kernel keeps any more aside and loses none (NODROP).
 const COMPLETIONS: u32 = 4096;
+/// Threads of the kernel that wait for devices on a ring's behalf, at most.
+const KERNEL_THREADS_MAX: u32 = 32;
 /// How long a ring that is dropped waits for the kernel to let go of its buffers.
 const QUIESCE_MAX: Duration = Duration::from_secs(2);
 
@@ -52,14 +54,16 @@ pub(super) enum Cargo {
     Readable { descriptor: Arc<OwnedFd> },
     /// Write the slices one behind the other, as many as `vectors` is given room for.
     Write { file: File, position: u64, slices: Vec<Bytes>, vectors: Vec<libc::iovec> },
+    /// Have the data of a file on the device, and the length needed to read them.
+    Sync { file: File },
     /// Write the blocks from the byte `written` on, and have them on the device.
     WriteBlocks { file: File, position: u64, blocks: Vec<Block>, written: usize },
 }
 
 impl Cargo {
-    /// Whether it changes a file: what was begun is not cut short.
+    /// Whether it changes what a file or the device holds: what was begun is not cut short.
     fn is_write(&self) -> bool {
-        matches!(self, Self::Write { .. } | Self::WriteBlocks { .. })
+        matches!(self, Self::Write { .. } | Self::WriteBlocks { .. } | Self::Sync { .. })
     }
 }
 
@@ -136,6 +140,8 @@ impl Ring {
             .setup_cqsize(COMPLETIONS)
             .dontfork()
             .build(SUBMISSIONS)?;
+        // All syncs that are due begin at once: a file system serves what comes together by one commit of its journal.
+        uring.submitter().register_iowq_max_workers(&mut [KERNEL_THREADS_MAX, 0])?;
         let buffers = ProvidedBuffers::register(&uring.submitter())?;
         let no_iowait = if uring.params().is_feature_no_iowait() { EnterFlags::NO_IOWAIT } else { EnterFlags::empty() };
         Ok(Self {
@@ -425,6 +431,7 @@ fn entry(cargo: &mut Cargo) -> squeue::Entry {
             let count = u32::try_from(vectors.len()).expect("a write has few slices");
             opcode::Writev::new(Fd(file.as_raw_fd()), vectors.as_ptr(), count).offset(*position).build()
         }
+        Cargo::Sync { file } => opcode::Fsync::new(Fd(file.as_raw_fd())).flags(FsyncFlags::DATASYNC).build(),
         Cargo::WriteBlocks { file, position, blocks, written } => {
             let rest = &bytes_of(blocks)[*written..];
             let len = u32::try_from(rest.len()).unwrap_or(i32::MAX as u32);
@@ -471,6 +478,7 @@ fn take_bytes(
         | Cargo::Accept { .. }
         | Cargo::Readable { .. }
         | Cargo::Write { .. }
+        | Cargo::Sync { .. }
         | Cargo::WriteBlocks { .. } => {}
     }
 }

@@ -12,6 +12,9 @@ use corelane_core::base::Monotonic;
 /// A pause counts this part of what is expected of the next.
 const WEIGHT: u64 = 8;
 
+/// A look that comes later than this after the one before says that the thread was not running in between.
+const LOOK_NS_MAX: u64 = 20_000;
+
 /// One shard's pauses.
 pub(super) struct Spin {
     /// Longest time to look around; 0 is never.
@@ -21,6 +24,8 @@ pub(super) struct Spin {
     /// How long the next pause is expected to be.
     expected_ns: Cell<u64>,
     spun_ns: Cell<u64>,
+    /// When it was last looked whether there is something to do.
+    looked_at: Cell<Option<Monotonic>>,
     /// It has gone to sleep in this pause.
     gave_up: Cell<bool>,
 }
@@ -33,6 +38,7 @@ impl Spin {
             idle_since: Cell::new(None),
             expected_ns: Cell::new(max_ns),
             spun_ns: Cell::new(0),
+            looked_at: Cell::new(None),
             gave_up: Cell::new(false),
         }
     }
@@ -50,10 +56,11 @@ impl Spin {
         let since = self.idle_since.get().unwrap_or(now);
         self.idle_since.set(Some(since));
         let idle_ns = now.since_ns(since);
+        self.count(now);
         let goes_on = self.expected_ns.get() <= self.max_ns && idle_ns < self.max_ns;
         if !goes_on {
             self.gave_up.set(true);
-            self.spun_ns.set(self.spun_ns.get() + idle_ns);
+            self.looked_at.set(None);
         }
         goes_on
     }
@@ -63,11 +70,19 @@ impl Spin {
         let Some(since) = self.idle_since.take() else { return };
         let pause_ns = now.since_ns(since);
         if !self.gave_up.replace(false) {
-            self.spun_ns.set(self.spun_ns.get() + pause_ns);
+            self.count(now);
         }
+        self.looked_at.set(None);
         // A long one counts as twice the longest that is waited for, so that a few short ones make up for it.
         let pause_ns = pause_ns.min(self.max_ns.saturating_mul(2));
         self.expected_ns.set((self.expected_ns.get() * (WEIGHT - 1) + pause_ns) / WEIGHT);
+    }
+
+    /// Adds the time since the last look.
+    fn count(&self, now: Monotonic) {
+        if let Some(before) = self.looked_at.replace(Some(now)) {
+            self.spun_ns.set(self.spun_ns.get() + now.since_ns(before).min(LOOK_NS_MAX));
+        }
     }
 
     /// Time spent awake in pauses, in nanoseconds.

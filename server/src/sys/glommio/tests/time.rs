@@ -190,7 +190,7 @@ fn a_shard_that_is_told_to_spin_waits_awake_while_pauses_are_short() {
     .unwrap();
     let (short, long) = counted.lock().unwrap().take().unwrap();
     // Pauses of half a millisecond each, as far as the machine lets the shard run.
-    assert!(short.spun_ns > 50_000_000, "{short:?}");
+    assert!(short.spun_ns > 10_000_000, "{short:?}");
     // A few of the long pauses are begun awake; the rest of the two seconds is slept through.
     let spun_ns = long.spun_ns - short.spun_ns;
     assert!(spun_ns < 300_000_000, "{long:?}");
