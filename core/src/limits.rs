@@ -150,7 +150,7 @@ pub const GROUP_LOAD_BYTES: usize = 256 * 1024;
 pub const RECOVERY_CHUNK_BYTES: usize = 1024 * 1024;
 
 /// Logs that a shard opens at the same time.
-pub const OPENING_LOGS_MAX: usize = 8;
+pub const OPENING_LOGS_MAX: usize = 64;
 
 /// Time between two writes of the checkpoint files.
 pub const CHECKPOINT_INTERVAL_MS: u64 = 60_000;

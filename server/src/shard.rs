@@ -24,6 +24,7 @@ use crate::remedy::WithRemedy;
 use crate::settings::Settings;
 use crate::stages::{StageTimes, Stages};
 use crate::storage::append::{AppendError, AppendItem, AppendResult};
+use crate::storage::directory_sync::DirectorySync;
 use crate::storage::gather::Gathering;
 use crate::storage::open::{self, OpenOptions};
 use crate::storage::read::{self, ReadItem, ReadResult};
@@ -64,6 +65,8 @@ pub(crate) struct Shard<S: Sys> {
     catalog: RefCell<Arc<Catalog>>,
     /// States of the metadata are taken over one after the other.
     publishing: Turn,
+    /// Where the folders of the partitions are.
+    data_directory: DirectorySync,
     partitions: RefCell<BTreeMap<PartitionKey, Rc<PartitionLog<S>>>>,
     /// Partitions of this shard whose logs could not be opened.
     unopened: RefCell<BTreeSet<PartitionKey>>,
@@ -105,6 +108,7 @@ impl<S: Sys> Shard<S> {
             copied_bytes: Cell::new(0),
             catalog: RefCell::new(Arc::new(Catalog::empty(Arc::default(), Arc::new(settings.config.clone())))),
             publishing: Turn::default(),
+            data_directory: DirectorySync::new(settings.data_directory.clone()),
             partitions: RefCell::default(),
             unopened: RefCell::default(),
             watching: RefCell::default(),
@@ -369,7 +373,7 @@ impl<S: Sys> Shard<S> {
     async fn open_log(self: &Rc<Self>, catalog: &Catalog, key: PartitionKey, topic: &Topic) {
         let was_tried = self.unopened.borrow().contains(&key);
         // It may have been the sync of the new folder's name that failed, and a folder that is found is taken for certain.
-        if was_tried && self.sys.sync_directory(self.settings.data_directory.clone()).await.is_err() {
+        if was_tried && self.data_directory.sync(&self.sys).await.is_err() {
             return;
         }
         let weak: Weak<Self> = Rc::downgrade(self);
@@ -379,7 +383,7 @@ impl<S: Sys> Shard<S> {
             }
         });
         let options = OpenOptions {
-            root: &self.settings.data_directory,
+            root: &self.data_directory,
             topic: &topic.image.name,
             key,
             settings: topic.log.clone(),

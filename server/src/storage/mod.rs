@@ -8,6 +8,7 @@
 pub(crate) mod append;
 pub(crate) mod checkpoints;
 mod direct;
+pub(crate) mod directory_sync;
 mod exchange;
 pub(crate) mod gather;
 mod index_search;

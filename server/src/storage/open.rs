@@ -22,6 +22,7 @@ use corelane_core::record::{BatchHeader, EndMarker};
 
 use super::append::AppendError;
 use super::checkpoints::Checkpoints;
+use super::directory_sync::DirectorySync;
 use super::exchange;
 use super::gather::Gathering;
 use super::recall::recall;
@@ -39,7 +40,7 @@ pub(super) const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
 /// What a log is opened with.
 pub(crate) struct OpenOptions<'a, S: Sys> {
     /// The data directory.
-    pub(crate) root: &'a Path,
+    pub(crate) root: &'a DirectorySync,
     pub(crate) topic: &'a str,
     pub(crate) key: PartitionKey,
     pub(crate) settings: LogSettings,
@@ -64,7 +65,7 @@ pub(crate) struct OpenOptions<'a, S: Sys> {
 pub(crate) async fn open<S: Sys>(sys: &S, options: OpenOptions<'_, S>) -> io::Result<Rc<PartitionLog<S>>> {
     let OpenOptions { root, topic, key, settings, leader_epoch, node, checkpoints, stages, .. } = options;
     let OpenOptions { may_be_direct, gathering, notify, .. } = options;
-    let directory = root.join(PartitionDirectory::live(topic, key.index).name());
+    let directory = root.path().join(PartitionDirectory::live(topic, key.index).name());
     claim_directory(sys, root, topic, key, &directory).await?;
     let point = checkpoints.recovery_point(topic, key.index);
     let opened = recover(sys, &directory, &settings, checkpoints, point).await?;
@@ -130,7 +131,7 @@ pub(crate) async fn open<S: Sys>(sys: &S, options: OpenOptions<'_, S>) -> io::Re
 /// name is put aside, never overwritten.
 async fn claim_directory<S: Sys>(
     sys: &S,
-    root: &Path,
+    root: &DirectorySync,
     topic: &str,
     key: PartitionKey,
     directory: &Path,
@@ -144,7 +145,7 @@ async fn claim_directory<S: Sys>(
                 let unique = format!("{:016x}{:016x}", sys.random(), sys.random());
                 let stage = DirectoryStage::Stray(unique);
                 let aside = PartitionDirectory { topic: topic.to_owned(), partition: key.index, stage };
-                let aside = root.join(aside.name());
+                let aside = root.path().join(aside.name());
                 tracing::warn!(directory = %directory.display(), topic_id = %found.topic_id, aside = %aside.display(),
                     "directory belongs to another topic and is put aside");
                 sys.rename(directory.to_owned(), aside).await?;
@@ -161,7 +162,7 @@ async fn claim_directory<S: Sys>(
     sys.create_directory(directory.to_owned()).await?;
     let text = PartitionMetadata { topic_id: key.topic }.to_text();
     sys.replace_file(&metadata, Bytes::from(text)).await?;
-    sys.sync_directory(root.to_owned()).await
+    root.sync(sys).await
 }
 
 struct Opened {

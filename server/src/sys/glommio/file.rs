@@ -377,7 +377,7 @@ fn write_some(file: &File, position: u64, slices: &mut Vec<Bytes>) -> io::Result
 
 /// Has the data of a file on the device. Many may wait at once, each for the same commit of the file system's journal.
 pub(super) async fn sync_data(shard: Rc<Shard>, file: File) -> io::Result<()> {
-    Operation::start(&shard, Cargo::Sync { file }).await.0.map(drop)
+    Operation::start(&shard, Cargo::Sync { file, is_whole: false }).await.0.map(drop)
 }
 
 pub(super) fn truncate_now(file: &File, len: u64) -> io::Result<()> {
@@ -428,8 +428,10 @@ pub(super) fn list_now(path: &Path) -> io::Result<Vec<DirectoryEntry>> {
     Ok(entries)
 }
 
-pub(super) fn sync_directory_now(path: &Path) -> io::Result<()> {
-    std::fs::File::open(path)?.sync_all()
+/// Has the names of a directory on the device.
+pub(super) async fn sync_directory(shard: Rc<Shard>, path: PathBuf) -> io::Result<()> {
+    let file = open(Rc::clone(&shard), path, OpenMode::Read).await?;
+    Operation::start(&shard, Cargo::Sync { file, is_whole: true }).await.0.map(drop)
 }
 
 pub(super) fn disk_space_now(path: &Path) -> io::Result<DiskSpace> {

@@ -289,7 +289,7 @@ impl Sys for GlommioSys {
     }
 
     fn sync_directory(&self, path: PathBuf) -> impl Future<Output = io::Result<()>> + 'static {
-        self.shard.work(Lane::Device, move || file::sync_directory_now(&path))
+        file::sync_directory(Rc::clone(&self.shard), path)
     }
 
     fn disk_space(&self, path: PathBuf) -> impl Future<Output = io::Result<DiskSpace>> + 'static {

@@ -54,8 +54,8 @@ pub(super) enum Cargo {
     Readable { descriptor: Arc<OwnedFd> },
     /// Write the slices one behind the other, as many as `vectors` is given room for.
     Write { file: File, position: u64, slices: Vec<Bytes>, vectors: Vec<libc::iovec> },
-    /// Have the data of a file on the device, and the length needed to read them.
-    Sync { file: File },
+    /// Have a file on the device: its data and the length needed to read them, or everything of it.
+    Sync { file: File, is_whole: bool },
     /// Write the blocks from the byte `written` on, and have them on the device.
     WriteBlocks { file: File, position: u64, blocks: Vec<Block>, written: usize },
 }
@@ -431,7 +431,10 @@ fn entry(cargo: &mut Cargo) -> squeue::Entry {
             let count = u32::try_from(vectors.len()).expect("a write has few slices");
             opcode::Writev::new(Fd(file.as_raw_fd()), vectors.as_ptr(), count).offset(*position).build()
         }
-        Cargo::Sync { file } => opcode::Fsync::new(Fd(file.as_raw_fd())).flags(FsyncFlags::DATASYNC).build(),
+        Cargo::Sync { file, is_whole } => {
+            let flags = if *is_whole { FsyncFlags::empty() } else { FsyncFlags::DATASYNC };
+            opcode::Fsync::new(Fd(file.as_raw_fd())).flags(flags).build()
+        }
         Cargo::WriteBlocks { file, position, blocks, written } => {
             let rest = &bytes_of(blocks)[*written..];
             let len = u32::try_from(rest.len()).unwrap_or(i32::MAX as u32);
