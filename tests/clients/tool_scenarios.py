@@ -157,7 +157,8 @@ def kafka_console_consumer_group(t):
     how = ("--topic", "console-group", "--group", "console-group")
     t("kafka-console-consumer", *how, "--from-beginning", "--max-messages", 10)
     t("kafka-console-consumer", *how, "--max-messages", 10)
-    t("kafka-console-consumer", *how, "--from-beginning", "--timeout-ms", 3000, only="^[0-9]|Processed|Timeout")
+    # Long enough to join on a busy machine, and no longer: it always waits for all of it.
+    t("kafka-console-consumer", *how, "--from-beginning", "--timeout-ms", 8000, only="^[0-9]|Processed|Timeout")
     t("kafka-console-consumer", "--topic", "console-group", "--from-beginning", "--max-messages", 30,
       "--formatter-property", "print.offset=true")
     t("kafka-console-consumer", "--include", "console-gr.*", "--from-beginning", "--max-messages", 3)
@@ -263,7 +264,9 @@ DUMPED = [(r"CreateTime: \d+", "CreateTime: TIME"), (r"crc: \d+", "crc: CRC"), (
 def kafka_dump_log(t):
     create_topic(t.broker, "dumped")
     for codec in ("none", "gzip", "snappy", "lz4", "zstd"):
-        Confluent().produce(t.broker.address, "dumped", numbered(3, 1, START_MS), codec=codec, idempotent=codec == "zstd")
+        # One batch each, however slowly the records come: they are sent when all are there.
+        how = {"codec": codec, "idempotent": codec == "zstd", "linger_ms": 10_000}
+        Confluent().produce(t.broker.address, "dumped", numbered(3, 1, START_MS), **how)
     segment = t.broker.directory / "dumped-0" / f"{0:020}"
     for arguments in (
         ("--files", f"{segment}.log"),

@@ -102,13 +102,13 @@ class AdminClient(Client):
 class Confluent(AdminClient):
     name = "confluent-kafka"
 
-    def produce(self, broker, topic, records, codec="none", acks=-1, idempotent=False):
+    def produce(self, broker, topic, records, codec="none", acks=-1, idempotent=False, linger_ms=5):
         producer = confluent_kafka.Producer({
             "bootstrap.servers": broker,
             "compression.type": codec,
             "acks": acks,
             "enable.idempotence": idempotent,
-            "linger.ms": 5,
+            "linger.ms": linger_ms,
             "message.timeout.ms": OPERATION_SECONDS_MAX * 1000,
         })
         placed: list[tuple[int, int] | None] = [None] * len(records)
