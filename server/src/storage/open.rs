@@ -26,7 +26,7 @@ use super::directory_sync::DirectorySync;
 use super::exchange;
 use super::gather::Gathering;
 use super::recall::recall;
-use super::segments::{open_files, path_of, remove_segment};
+use super::segments::{SegmentFiles, open_files, path_of, remove_segment};
 use super::{PartitionKey, PartitionLog, State};
 use crate::hop::WatchId;
 use crate::local::Signal;
@@ -69,11 +69,14 @@ pub(crate) async fn open<S: Sys>(sys: &S, options: OpenOptions<'_, S>) -> io::Re
     claim_directory(sys, root, topic, key, &directory).await?;
     let point = checkpoints.recovery_point(topic, key.index);
     let opened = recover(sys, &directory, &settings, checkpoints, point).await?;
-    let Opened { mut recovered, snapshots } = opened;
+    let Opened { mut recovered, snapshots, files } = opened;
     recovered.log_start = recovered.log_start.max(checkpoints.log_start(topic, key.index)).min(recovered.log_end);
 
     let active = recovered.segments.last().map_or(Offset(0), |segment| segment.base);
-    let files = open_files(sys, &directory, active).await?;
+    let files = match files {
+        Some(files) => files,
+        None => open_files(sys, &directory, active).await?,
+    };
     let mut unsynced = unsynced_files(sys, &directory, &recovered).await?;
     if settings.is_strict() && recovered.durable < recovered.log_end {
         // What the last run wrote and did not sync was never shown; it is, from now on.
@@ -165,9 +168,11 @@ async fn claim_directory<S: Sys>(
     root.sync(sys).await
 }
 
-struct Opened {
+struct Opened<S: Sys> {
     recovered: Recovered,
     snapshots: BTreeSet<Offset>,
+    /// Files of the active segment, if there is one.
+    files: Option<SegmentFiles<S>>,
 }
 
 /// What lies in a partition's directory.
@@ -213,7 +218,7 @@ async fn recover<S: Sys>(
     settings: &LogSettings,
     checkpoints: &Checkpoints,
     recovery_point: Offset,
-) -> io::Result<Opened> {
+) -> io::Result<Opened<S>> {
     let Listing { segments: segment_facts, mut snapshots } = list(sys, directory).await?;
     let plan_segments = segment_facts.len();
     let mut epochs = read_epochs(sys, directory).await?;
@@ -270,13 +275,13 @@ async fn recover<S: Sys>(
             .filter(|base| *base > recovery_point && !settings.compacted);
         cut = scanned.cut || next_base.is_some_and(|base| base != scanned.next_offset);
         segments.push(scanned.segment);
-        last = Some((scanned.index, scanned.next_offset));
+        last = Some((scanned.index, scanned.next_offset, Some(scanned.files)));
     }
-    let (index, log_end) = match last {
+    let (index, log_end, files) = match last {
         Some(last) => last,
         None if segments.is_empty() => {
             segments.push(Segment::new(Offset(0), sys.wall()));
-            (IndexBuilder::new(Offset(0), settings.index), Offset(0))
+            (IndexBuilder::new(Offset(0), settings.index), Offset(0), None)
         }
         None => return Err(io::Error::other("the last segment of a log is always scanned")),
     };
@@ -294,7 +299,7 @@ async fn recover<S: Sys>(
     };
     let log_start = segments.first().map_or(Offset(0), |segment| segment.base);
     let recovered = Recovered { segments, index, log_start, log_end, durable, producers, epochs };
-    Ok(Opened { recovered, snapshots })
+    Ok(Opened { recovered, snapshots, files })
 }
 
 /// The files of every segment that is not wholly on the device, as far as the recovery point tells: the last run may
@@ -385,8 +390,9 @@ struct SegmentToScan<'a> {
     is_active: bool,
 }
 
-struct Scanned {
+struct Scanned<S: Sys> {
     segment: Segment,
+    files: SegmentFiles<S>,
     index: IndexBuilder,
     next_offset: Offset,
     /// Something was cut off its end.
@@ -399,11 +405,16 @@ impl SegmentToScan<'_> {
         &self,
         sys: &S,
         on_batch: &mut impl FnMut(&BatchHeader, Option<EndMarker>),
-    ) -> io::Result<Scanned> {
+    ) -> io::Result<Scanned<S>> {
         let open = |kind| sys.open(path_of(self.directory, self.base, kind), OpenMode::Create);
         let log = open(SegmentFileKind::Log).await?;
         let offset_index = open(SegmentFileKind::OffsetIndex).await?;
         let time_index = open(SegmentFileKind::TimeIndex).await?;
+        let files = SegmentFiles {
+            log: Some(log.clone()),
+            offset_index: Some(offset_index.clone()),
+            time_index: Some(time_index.clone()),
+        };
         let file_bytes = sys.len(&log)?;
 
         let mut entries = (read_whole(sys, &offset_index).await?, read_whole(sys, &time_index).await?);
@@ -443,17 +454,15 @@ impl SegmentToScan<'_> {
         if is_trusted && !cut {
             // Its indexes are on the device, and the next start believes them: they are not touched.
             let segment = trusted(sys, self.directory, self.base).await?;
-            return Ok(Scanned { segment, index, next_offset, cut });
+            return Ok(Scanned { segment, files, index, next_offset, cut });
         }
         if !self.is_active && !cut {
             index.finish();
         }
         let UnwrittenEntries { offset_position, offset_entries, time_position, time_entries } = index.take_unwritten();
         // Order: recovery notices a time entry too many, not one too few.
-        sys.truncate(&time_index, time_position.0).await?;
-        sys.write_at(&time_index, time_position, vec![time_entries]).await?;
-        sys.truncate(&offset_index, offset_position.0).await?;
-        sys.write_at(&offset_index, offset_position, vec![offset_entries]).await?;
+        end_with(sys, &time_index, time_position, time_entries).await?;
+        end_with(sys, &offset_index, offset_position, offset_entries).await?;
 
         let header = sys.read_at(&log, FilePosition(0), HEADER_BYTES).await?;
         let first_timestamp = BatchHeader::parse(&header).map_or(Timestamp::NONE, |header| header.max_timestamp());
@@ -463,8 +472,16 @@ impl SegmentToScan<'_> {
             largest: index.largest(),
             ..Segment::new(self.base, sys.wall())
         };
-        Ok(Scanned { segment, index, next_offset, cut })
+        Ok(Scanned { segment, files, index, next_offset, cut })
     }
+}
+
+/// Has a file end with these entries from `position` on; nearly always it does already.
+async fn end_with<S: Sys>(sys: &S, file: &S::File, position: FilePosition, entries: Bytes) -> io::Result<()> {
+    if sys.len(file)? != position.0 {
+        sys.truncate(file, position.0).await?;
+    }
+    if entries.is_empty() { Ok(()) } else { sys.write_at(file, position, vec![entries]).await }
 }
 
 pub(super) async fn walk<S: Sys>(
@@ -501,11 +518,14 @@ impl<S: Sys> PartitionLog<S> {
         self.sys.truncate(&log, bytes).await?;
         // Everything written lies in the page cache or on the device: as after a kill on the same boot.
         let checkpoints = Checkpoints::nothing(PreviousRun::SameBoot);
-        let Opened { mut recovered, snapshots } =
+        let Opened { mut recovered, snapshots, files } =
             recover(&self.sys, &self.directory, &settings, &checkpoints, durable).await?;
         recovered.durable = durable.min(recovered.log_end);
         let active = recovered.segments.last().map_or(Offset(0), |segment| segment.base);
-        let files = open_files(&self.sys, &self.directory, active).await?;
+        let files = match files {
+            Some(files) => files,
+            None => open_files(&self.sys, &self.directory, active).await?,
+        };
         *self.unsynced_files.borrow_mut() = unsynced_files(&self.sys, &self.directory, &recovered).await?;
         let mut machine = Partition::new(settings, leader_epoch, recovered, self.sys.random());
         machine.go_on_from(&self.machine.borrow());

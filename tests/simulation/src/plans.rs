@@ -12,6 +12,8 @@ const SHORT_LIMIT_MS: u64 = 20_000;
 const LONG_LIMIT_MS: u64 = 20 * 60_000;
 /// Longest pause of a producer in a long life: several together let the checkpoints come round.
 const LONG_PAUSE_MS_MAX: u64 = 30_000;
+/// Partitions that are made together.
+const WIDE_PARTITIONS: i32 = 8;
 /// Segments of a long life hold one batch, two, or more than a producer has in flight.
 const LONG_SEGMENTS_MS: [&str; 3] = ["5", "15", "65"];
 
@@ -89,6 +91,16 @@ pub fn changing_life(seed: u64) -> Case {
     case.plan.producers = vec![(("strict", 0), Way::Unanswered)];
     case.plan.fetch_sessions = true;
     case.plan.changes = 3;
+    case
+}
+
+/// A short life of a topic whose partitions are made together.
+#[must_use]
+pub fn wide_life(seed: u64) -> Case {
+    let mut case = short_life(seed);
+    case.plan.topics = vec![TopicPlan { partitions: WIDE_PARTITIONS, ..strict() }];
+    case.plan.producers = (0..WIDE_PARTITIONS).map(|index| (("strict", index), Way::All)).collect();
+    case.plan.batches = 1;
     case
 }
 

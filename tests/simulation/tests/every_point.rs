@@ -5,7 +5,7 @@
 
 use corelane_simulation::case::{Case, CrashAt, run_all};
 use corelane_simulation::disk::{Crash, Planted};
-use corelane_simulation::plans::{changing_life, past_the_cache, short_life};
+use corelane_simulation::plans::{changing_life, past_the_cache, short_life, wide_life};
 
 const SEED: u64 = 1;
 
@@ -53,6 +53,12 @@ fn appends_past_the_page_cache_with_a_kill_at_every_point() {
 #[test]
 fn appends_past_the_page_cache_with_a_loss_of_power_at_every_point() {
     check(&past_the_cache(short_life(SEED)), Crash::PowerLoss);
+}
+
+/// Folders that are made together share the sync of the directory that has their names.
+#[test]
+fn partitions_that_are_made_together_with_a_loss_of_power_at_every_point() {
+    check(&wide_life(SEED), Crash::PowerLoss);
 }
 
 /// A topic that is made, grown, deleted and made anew; records without acknowledgement; readers with sessions.
