@@ -38,7 +38,6 @@ use crate::shard::Shard;
 use crate::snapshots::{self, Contents, ReadMetadata, Snapshots};
 use crate::storage::append::Incoming;
 use crate::storage::checkpoints::PartitionMarks;
-use crate::storage::directory_sync::DirectorySync;
 use crate::storage::open::{self, OpenOptions};
 use crate::storage::{PartitionKey, PartitionLog};
 use crate::sys::Sys;
@@ -124,11 +123,11 @@ impl<S: Sys> Controller<S> {
         shard.sys.replace_file(&directory.join(QUORUM_STATE), text).await.map_err(broken)?;
 
         let start = shard.catalog().start.clone();
-        let data_directory = DirectorySync::new(root.to_owned());
         let partition = open::open(
             &shard.sys,
             OpenOptions {
-                root: &data_directory,
+                root,
+                root_syncs: &shard.root_syncs,
                 topic: METADATA_TOPIC_NAME,
                 key: PartitionKey { topic: Uuid::METADATA_TOPIC, index: METADATA_PARTITION },
                 settings: metadata_log_settings(&settings.config),

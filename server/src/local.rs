@@ -108,6 +108,35 @@ impl Drop for TurnGuard {
     }
 }
 
+/// Work that serves all who have asked for it before it begins: one is done at a time, and who asks meanwhile shares the
+/// next.
+#[derive(Default)]
+pub(crate) struct GroupCommit {
+    turn: Turn,
+    /// How often it was asked for.
+    asked: Cell<u64>,
+    /// Those who asked up to this number were served.
+    served: Cell<u64>,
+}
+
+impl GroupCommit {
+    /// Returns once `work` that began after this call has succeeded, this caller's or another's.
+    ///
+    /// # Errors
+    /// That of this caller's work, which then has served nobody.
+    pub(crate) async fn share<E, F: Future<Output = Result<(), E>>>(&self, work: impl FnOnce() -> F) -> Result<(), E> {
+        let mine = self.asked.get() + 1;
+        self.asked.set(mine);
+        let _turn = self.turn.take().await;
+        if self.served.get() < mine {
+            let serves = self.asked.get();
+            work().await?;
+            self.served.set(serves);
+        }
+        Ok(())
+    }
+}
+
 /// Something that happens again and again; whoever waits is woken by the next time it does.
 #[derive(Default)]
 pub(crate) struct Signal {
@@ -253,6 +282,43 @@ mod tests {
         // Dropped before it was ever polled while it was its turn.
         drop(turn.take());
         assert!(poll_once(Box::pin(turn.take()).as_mut()).is_ready());
+    }
+
+    #[test]
+    fn work_serves_those_who_asked_before_it_began() {
+        let (commit, begun, end) = (GroupCommit::default(), Cell::new(0), Signal::default());
+        let work = || {
+            begun.set(begun.get() + 1);
+            let ended = end.next();
+            async {
+                ended.await;
+                Ok::<(), ()>(())
+            }
+        };
+        let mut first = Box::pin(commit.share(work));
+        assert!(poll_once(first.as_mut()).is_pending());
+        // Both come while it is in progress, so that it says nothing of what they did before.
+        let (mut second, mut third) = (Box::pin(commit.share(work)), Box::pin(commit.share(work)));
+        assert!(poll_once(second.as_mut()).is_pending() && poll_once(third.as_mut()).is_pending());
+        end.raise();
+        assert!(poll_once(first.as_mut()).is_ready());
+        assert!(poll_once(second.as_mut()).is_pending() && poll_once(third.as_mut()).is_pending());
+        assert_eq!(begun.get(), 2);
+        end.raise();
+        assert!(poll_once(second.as_mut()).is_ready() && poll_once(third.as_mut()).is_ready());
+        assert_eq!(begun.get(), 2, "one for both");
+    }
+
+    #[test]
+    fn work_that_fails_serves_nobody() {
+        let commit = GroupCommit::default();
+        let held = commit.turn.take();
+        let mut first = Box::pin(commit.share(|| std::future::ready(Err(1))));
+        let mut second = Box::pin(commit.share(|| std::future::ready(Err(2))));
+        assert!(poll_once(first.as_mut()).is_pending() && poll_once(second.as_mut()).is_pending());
+        drop(held);
+        assert_eq!(poll_once(first.as_mut()), Poll::Ready(Err(1)));
+        assert_eq!(poll_once(second.as_mut()), Poll::Ready(Err(2)));
     }
 
     #[test]

@@ -19,12 +19,11 @@ use crate::catalog::{Catalog, StartFacts, Topic};
 use crate::controller::{Command, Controller, Outcome};
 use crate::groups::{Coordinator, Coordinators};
 use crate::hop::{Call, GroupCall, Hop, LongPoll, Mail, Origin, Reply, WatchId};
-use crate::local::{Signal, Slot, Turn, all_of};
+use crate::local::{GroupCommit, Signal, Slot, Turn, all_of};
 use crate::remedy::WithRemedy;
 use crate::settings::Settings;
 use crate::stages::{StageTimes, Stages};
 use crate::storage::append::{AppendError, AppendItem, AppendResult};
-use crate::storage::directory_sync::DirectorySync;
 use crate::storage::gather::Gathering;
 use crate::storage::open::{self, OpenOptions};
 use crate::storage::read::{self, ReadItem, ReadResult};
@@ -65,8 +64,8 @@ pub(crate) struct Shard<S: Sys> {
     catalog: RefCell<Arc<Catalog>>,
     /// States of the metadata are taken over one after the other.
     publishing: Turn,
-    /// Where the folders of the partitions are.
-    data_directory: DirectorySync,
+    /// Syncs of the data directory.
+    pub(crate) root_syncs: GroupCommit,
     partitions: RefCell<BTreeMap<PartitionKey, Rc<PartitionLog<S>>>>,
     /// Partitions of this shard whose logs could not be opened.
     unopened: RefCell<BTreeSet<PartitionKey>>,
@@ -108,7 +107,7 @@ impl<S: Sys> Shard<S> {
             copied_bytes: Cell::new(0),
             catalog: RefCell::new(Arc::new(Catalog::empty(Arc::default(), Arc::new(settings.config.clone())))),
             publishing: Turn::default(),
-            data_directory: DirectorySync::new(settings.data_directory.clone()),
+            root_syncs: GroupCommit::default(),
             partitions: RefCell::default(),
             unopened: RefCell::default(),
             watching: RefCell::default(),
@@ -373,7 +372,8 @@ impl<S: Sys> Shard<S> {
     async fn open_log(self: &Rc<Self>, catalog: &Catalog, key: PartitionKey, topic: &Topic) {
         let was_tried = self.unopened.borrow().contains(&key);
         // It may have been the sync of the new folder's name that failed, and a folder that is found is taken for certain.
-        if was_tried && self.data_directory.sync(&self.sys).await.is_err() {
+        let root = &self.settings.data_directory;
+        if was_tried && self.root_syncs.share(|| self.sys.sync_directory(root.clone())).await.is_err() {
             return;
         }
         let weak: Weak<Self> = Rc::downgrade(self);
@@ -383,7 +383,8 @@ impl<S: Sys> Shard<S> {
             }
         });
         let options = OpenOptions {
-            root: &self.data_directory,
+            root,
+            root_syncs: &self.root_syncs,
             topic: &topic.image.name,
             key,
             settings: topic.log.clone(),

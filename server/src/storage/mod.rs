@@ -1,14 +1,14 @@
 //! The partitions' logs on disk: performs what `corelane_core::partition` and `corelane_core::log` decide.
 //!
 //! Each partition is a [`PartitionLog`] on its owner shard: the machine, the open files, the queue of appends and who
-//! waits for what. [`append`] writes, by way of the page cache or, as [`direct`] has it, past it, [`read`] finds what can be read, [`sync`] makes durable, [`open`] recovers after
-//! [`exchange`] has finished what a cleaner left, `pause` goes on after a failed write, [`records`] takes records back
-//! and says who wrote, [`checkpoints`] keeps the files in the root of the data directory.
+//! waits for what. [`append`] writes, with those right behind as [`gather`] has it, into the page cache or past it by
+//! `direct`; [`read`] finds what can be read, `sync` makes durable, [`open`] recovers after `exchange` has finished what a
+//! cleaner left, `pause` goes on after a failed write, [`records`] takes records back and says who wrote, [`checkpoints`]
+//! keeps the files in the root of the data directory.
 
 pub(crate) mod append;
 pub(crate) mod checkpoints;
 mod direct;
-pub(crate) mod directory_sync;
 mod exchange;
 pub(crate) mod gather;
 mod index_search;

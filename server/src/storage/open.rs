@@ -22,14 +22,13 @@ use corelane_core::record::{BatchHeader, EndMarker};
 
 use super::append::AppendError;
 use super::checkpoints::Checkpoints;
-use super::directory_sync::DirectorySync;
 use super::exchange;
 use super::gather::Gathering;
 use super::recall::recall;
 use super::segments::{SegmentFiles, open_files, path_of, remove_segment};
 use super::{PartitionKey, PartitionLog, State};
 use crate::hop::WatchId;
-use crate::local::Signal;
+use crate::local::{GroupCommit, Signal};
 use crate::stages::Stages;
 use crate::sys::{OpenMode, Sys};
 
@@ -40,7 +39,9 @@ pub(super) const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
 /// What a log is opened with.
 pub(crate) struct OpenOptions<'a, S: Sys> {
     /// The data directory.
-    pub(crate) root: &'a DirectorySync,
+    pub(crate) root: &'a Path,
+    /// Syncs of it, which logs that are opened together share.
+    pub(crate) root_syncs: &'a GroupCommit,
     pub(crate) topic: &'a str,
     pub(crate) key: PartitionKey,
     pub(crate) settings: LogSettings,
@@ -64,9 +65,9 @@ pub(crate) struct OpenOptions<'a, S: Sys> {
 /// The disk fails, or holds something that is not this partition and cannot be put aside.
 pub(crate) async fn open<S: Sys>(sys: &S, options: OpenOptions<'_, S>) -> io::Result<Rc<PartitionLog<S>>> {
     let OpenOptions { root, topic, key, settings, leader_epoch, node, checkpoints, stages, .. } = options;
-    let OpenOptions { may_be_direct, gathering, notify, .. } = options;
-    let directory = root.path().join(PartitionDirectory::live(topic, key.index).name());
-    claim_directory(sys, root, topic, key, &directory).await?;
+    let OpenOptions { root_syncs, may_be_direct, gathering, notify, .. } = options;
+    let directory = root.join(PartitionDirectory::live(topic, key.index).name());
+    claim_directory(sys, (root, root_syncs), topic, key, &directory).await?;
     let point = checkpoints.recovery_point(topic, key.index);
     let opened = recover(sys, &directory, &settings, checkpoints, point).await?;
     let Opened { mut recovered, snapshots, files } = opened;
@@ -134,7 +135,7 @@ pub(crate) async fn open<S: Sys>(sys: &S, options: OpenOptions<'_, S>) -> io::Re
 /// name is put aside, never overwritten.
 async fn claim_directory<S: Sys>(
     sys: &S,
-    root: &DirectorySync,
+    (root, root_syncs): (&Path, &GroupCommit),
     topic: &str,
     key: PartitionKey,
     directory: &Path,
@@ -148,7 +149,7 @@ async fn claim_directory<S: Sys>(
                 let unique = format!("{:016x}{:016x}", sys.random(), sys.random());
                 let stage = DirectoryStage::Stray(unique);
                 let aside = PartitionDirectory { topic: topic.to_owned(), partition: key.index, stage };
-                let aside = root.path().join(aside.name());
+                let aside = root.join(aside.name());
                 tracing::warn!(directory = %directory.display(), topic_id = %found.topic_id, aside = %aside.display(),
                     "directory belongs to another topic and is put aside");
                 sys.rename(directory.to_owned(), aside).await?;
@@ -165,7 +166,7 @@ async fn claim_directory<S: Sys>(
     sys.create_directory(directory.to_owned()).await?;
     let text = PartitionMetadata { topic_id: key.topic }.to_text();
     sys.replace_file(&metadata, Bytes::from(text)).await?;
-    root.sync(sys).await
+    root_syncs.share(|| sys.sync_directory(root.to_owned())).await
 }
 
 struct Opened<S: Sys> {
