@@ -199,6 +199,9 @@ pub const EXPIRY_LOOK_MAX: usize = 4_096;
 /// Time after which a new member that waits in JoinGroup is given up: it has no id yet and cannot send heartbeats.
 pub const NEW_MEMBER_JOIN_MS_MAX: u64 = 300_000;
 
+const _: () = assert!(ZEROED_BYTES.is_multiple_of(BLOCK_BYTES as u64));
+const _: () = assert!(ZEROED_AHEAD_BYTES_MIN.is_multiple_of(BLOCK_BYTES as u64));
+const _: () = assert!(ZEROED_AHEAD_BYTES_MIN <= ZEROED_AHEAD_BYTES_MAX);
 const _: () = assert!(SHARDS_MAX <= u16::MAX as usize);
 const _: () = assert!(METADATA_BATCH_BYTES_MAX <= METADATA_QUEUE_BYTES_MAX);
 const _: () = assert!(MAILBOX_MESSAGES_MAX.is_power_of_two());

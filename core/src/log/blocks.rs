@@ -15,6 +15,8 @@ use crate::limits::BLOCK_BYTES;
 #[repr(C, align(4096))]
 pub struct Block([u8; BLOCK_BYTES]);
 
+const _: () = assert!(align_of::<Block>() == BLOCK_BYTES);
+
 /// The bytes of blocks that lie one behind the other.
 #[must_use]
 pub fn bytes_of(blocks: &[Block]) -> &[u8] {

@@ -31,7 +31,7 @@ use corelane_core::protocol::ErrorCode;
 use corelane_core::record::validate::RecordFault;
 use corelane_core::record::{AppendRules, RecordRejection, ValidBatch};
 
-use super::direct::{DirectError, Direction};
+use super::direct::DirectError;
 use super::{PartitionKey, PartitionLog, State};
 use crate::local::Slot;
 use crate::stages::Stage;
@@ -332,9 +332,8 @@ impl<S: Sys> PartitionLog<S> {
     /// Writes slices at the log's end; whether they are on the device then.
     async fn land(self: &Rc<Self>, position: FilePosition, slices: Vec<Bytes>) -> Result<bool, DirectError> {
         if self.is_direct() {
-            match self.write_direct(position, &slices).await? {
-                Direction::Durable => return Ok(true),
-                Direction::Refused => {}
+            if self.write_direct(position, &slices).await? {
+                return Ok(true);
             }
         } else {
             self.end_direct(false).await.map_err(DirectError::Before)?;

@@ -53,14 +53,6 @@ pub(super) struct Direct<S: Sys> {
     zeroed: Signal,
 }
 
-/// What became of a write past the page cache.
-pub(super) enum Direction {
-    /// It is on the device.
-    Durable,
-    /// The file system cannot do that.
-    Refused,
-}
-
 /// Why a write past the page cache failed.
 pub(super) enum DirectError {
     /// Nothing of the batches was written.
@@ -80,23 +72,22 @@ impl<S: Sys> PartitionLog<S> {
         self.may_be_direct.get() && self.machine.borrow().settings().flush_messages == 1
     }
 
-    /// Writes slices at the log's end, past the page cache.
+    /// Writes slices at the log's end, past the page cache; false, with nothing written, if the file system cannot do that.
     pub(super) async fn write_direct(
         self: &Rc<Self>,
         position: FilePosition,
         slices: &[Bytes],
-    ) -> Result<Direction, DirectError> {
-        let before = |error| DirectError::Before(error);
+    ) -> Result<bool, DirectError> {
         let open = self.direct.borrow().clone();
         let direct = match open {
             Some(direct) => direct,
-            None => match self.begin_direct(position).await.map_err(before)? {
+            None => match self.begin_direct(position).await.map_err(DirectError::Before)? {
                 Some(direct) => direct,
-                None => return Ok(Direction::Refused),
+                None => return Ok(false),
             },
         };
         let bytes: usize = slices.iter().map(Bytes::len).sum();
-        self.make_ready(&direct, block_end(position.plus(bytes as u64))).await.map_err(before)?;
+        self.make_ready(&direct, block_end(position.plus(bytes as u64))).await.map_err(DirectError::Before)?;
         let (at, blocks) = {
             let mut tail = direct.tail.borrow_mut();
             assert_eq!(tail.end(), position, "nothing else has written to the log");
@@ -107,7 +98,7 @@ impl<S: Sys> PartitionLog<S> {
         if direct.ready.get().0 - end.0 < ahead_bytes(end) / 2 {
             self.zero_ahead(&direct, direct.ready.get());
         }
-        Ok(Direction::Durable)
+        Ok(true)
     }
 
     /// Opens the active segment for it; `None`, from now on, if the file system cannot do that.
