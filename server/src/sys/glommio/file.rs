@@ -18,11 +18,10 @@ use corelane_core::log::blocks::{Block, bytes_of};
 use super::check;
 use super::ring::Cargo;
 use super::shard::{Operation, Shard};
+use super::vectors::Vectors;
 use super::workers::{Lane, Workers};
 use crate::sys::{DirectoryEntry, DiskSpace, OpenMode};
 
-/// Slices of one write call.
-const WRITE_SLICES_MAX: usize = 64;
 /// Bytes that one read from the page cache copies, before other tasks have their turn.
 const READ_BYTES_MAX: usize = 256 * 1024;
 /// A write that takes longer than this did not just copy to the page cache.
@@ -155,16 +154,15 @@ pub(super) async fn read_at(shard: Rc<Shard>, file: File, position: FilePosition
     let mut buffer = BytesMut::with_capacity(len);
     while buffer.len() < len {
         let want = (len - buffer.len()).min(READ_BYTES_MAX);
-        match read_some(&file, position, want, &mut buffer, libc::RWF_NOWAIT) {
-            Ok(0) => break,
-            Ok(count) => {
+        match read_cached(&file, position, want, &mut buffer) {
+            Ok(Some(0)) => break,
+            Ok(Some(count)) => {
                 position += count as u64;
                 if buffer.len() < len && count == READ_BYTES_MAX {
                     shard.breathe().await;
                 }
             }
-            // Not in the page cache, or the file system cannot tell.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EOPNOTSUPP)) => {
+            Ok(None) => {
                 let rest = len - buffer.len();
                 return shard
                     .work(Lane::Quick, move || read_rest(&file, position, rest, buffer))
@@ -176,6 +174,15 @@ pub(super) async fn read_at(shard: Rc<Shard>, file: File, position: FilePosition
         }
     }
     Ok(buffer.freeze())
+}
+
+/// Appends up to `want` bytes of the file to `buffer`, which has room for them; `None` if the page cache does not have
+/// them, or the file system cannot tell.
+pub(super) fn read_cached(file: &File, position: u64, want: usize, buffer: &mut BytesMut) -> io::Result<Option<usize>> {
+    match read_some(file, position, want, buffer, libc::RWF_NOWAIT) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EOPNOTSUPP)) => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 fn read_rest(file: &File, mut position: u64, rest: usize, mut buffer: BytesMut) -> io::Result<BytesMut> {
@@ -193,13 +200,7 @@ fn read_rest(file: &File, mut position: u64, rest: usize, mut buffer: BytesMut) 
 }
 
 /// Appends up to `want` bytes of the file to `buffer`, which has room for them.
-pub(super) fn read_some(
-    file: &File,
-    position: u64,
-    want: usize,
-    buffer: &mut BytesMut,
-    flags: i32,
-) -> io::Result<usize> {
+fn read_some(file: &File, position: u64, want: usize, buffer: &mut BytesMut, flags: i32) -> io::Result<usize> {
     let position = libc::off64_t::try_from(position).map_err(io::Error::other)?;
     let spare = buffer.spare_capacity_mut();
     let vector = libc::iovec { iov_base: spare.as_mut_ptr().cast(), iov_len: spare.len().min(want) };
@@ -282,14 +283,11 @@ pub(super) async fn write_at(
 
 /// Has the kernel write into the page cache in its own time: at once where the file system can, else on one of its threads.
 async fn write_by_ring(shard: &Rc<Shard>, file: File, mut position: u64, mut slices: Vec<Bytes>) -> io::Result<()> {
-    let mut vectors = Vec::with_capacity(slices.len().min(WRITE_SLICES_MAX));
     while !slices.is_empty() {
-        let cargo = Cargo::Write { file: file.clone(), position, slices, vectors };
+        let cargo = Cargo::Write { file: file.clone(), position, slices, vectors: None };
         let (result, cargo) = Operation::start(shard, cargo).await;
-        let Cargo::Write { slices: back, vectors: room, .. } = cargo else {
-            unreachable!("an operation gives back its own cargo")
-        };
-        (slices, vectors) = (back, room);
+        let Cargo::Write { slices: back, .. } = cargo else { unreachable!("an operation gives back its own cargo") };
+        slices = back;
         let mut written = result? as usize;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
@@ -336,21 +334,11 @@ pub(super) async fn write_blocks(
 /// One write call of at most [`APPEND_BYTES_MAX`] bytes; takes what was written off `slices`, whose first is last.
 fn write_some(file: &File, position: u64, slices: &mut Vec<Bytes>) -> io::Result<usize> {
     let offset = libc::off64_t::try_from(position).map_err(io::Error::other)?;
-    let mut vectors = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; WRITE_SLICES_MAX];
-    let mut count = 0;
-    let mut room = APPEND_BYTES_MAX;
-    for (vector, slice) in vectors.iter_mut().zip(slices.iter().rev()) {
-        if room == 0 {
-            break;
-        }
-        vector.iov_base = slice.as_ptr().cast_mut().cast();
-        vector.iov_len = slice.len().min(room);
-        room -= vector.iov_len;
-        count += 1;
-    }
+    let mut vectors = Vectors::of(slices.iter().rev(), APPEND_BYTES_MAX);
+    let count = i32::try_from(vectors.len()).expect("a call takes few slices");
     let written = loop {
         // SAFETY: (1) the vectors name bytes of slices that live through the call; (2) the kernel only reads them.
-        let written = unsafe { libc::pwritev64(file.as_raw_fd(), vectors.as_ptr(), count, offset) };
+        let written = unsafe { libc::pwritev64(file.as_raw_fd(), vectors.as_mut_ptr(), count, offset) };
         match usize::try_from(written) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => break written,

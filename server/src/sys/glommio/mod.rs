@@ -18,6 +18,7 @@ mod signals;
 mod spin;
 #[cfg(test)]
 mod tests;
+mod vectors;
 mod watchdog;
 mod workers;
 

@@ -21,11 +21,10 @@ use super::check;
 use super::file::{self, File};
 use super::ring::Cargo;
 use super::shard::{Operation, Shard};
+use super::vectors::Vectors;
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
-/// Slices handed to the kernel at once.
-const SEND_SLICES_MAX: usize = 64;
 /// Bytes handed to the kernel at once, so that one send to a fast reader does not hold the shard.
 const SEND_BYTES_MAX: usize = 256 * 1024;
 /// A send that would wait fails, and so does one to a peer that has gone.
@@ -328,22 +327,11 @@ fn send_some(endpoint: &Endpoint, slices: &[Bytes]) -> io::Result<usize> {
     if let [only] = slices {
         return send_bytes(endpoint, only);
     }
-    let mut vectors = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; SEND_SLICES_MAX];
-    let mut count = 0;
-    let mut room = SEND_BYTES_MAX;
-    for (vector, slice) in vectors.iter_mut().zip(slices) {
-        if room == 0 {
-            break;
-        }
-        vector.iov_base = slice.as_ptr().cast_mut().cast();
-        vector.iov_len = slice.len().min(room);
-        room -= vector.iov_len;
-        count += 1;
-    }
+    let mut vectors = Vectors::of(slices, SEND_BYTES_MAX);
     // SAFETY: all zeroes is an empty message.
     let mut message = unsafe { MaybeUninit::<libc::msghdr>::zeroed().assume_init() };
     message.msg_iov = vectors.as_mut_ptr();
-    message.msg_iovlen = count as _;
+    message.msg_iovlen = vectors.len() as _;
     // SAFETY: (1) the vectors name bytes of slices that live through the call; (2) the kernel only reads them.
     let sent = unsafe { libc::sendmsg(endpoint.as_raw_fd(), &raw const message, SEND_FLAGS) };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
@@ -371,11 +359,13 @@ pub(super) async fn send_file(
             unbroken = 0;
         }
         let count = usize::try_from(end - position).unwrap_or(usize::MAX).min(SEND_BYTES_MAX);
-        file::make_resident(&shard, &file, position, count).await?;
-        let sent = if copies {
-            send_copy_some(&shard, &endpoint, &file, position, count)
-        } else {
-            send_file_some(&endpoint, &file, position, count)
+        let copied = if copies { send_copy_some(&shard, &endpoint, &file, position, count).transpose() } else { None };
+        let sent = match copied {
+            Some(sent) => sent,
+            None => {
+                file::make_resident(&shard, &file, position, count).await?;
+                send_file_some(&endpoint, &file, position, count)
+            }
         };
         match sent {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -394,15 +384,22 @@ pub(super) async fn send_file(
     Ok(())
 }
 
-/// One attempt to send from a file through memory that all connections of the shard share, without waiting for the socket.
-/// What it does not take is read again.
-fn send_copy_some(shard: &Shard, endpoint: &Endpoint, file: &File, position: u64, count: usize) -> io::Result<usize> {
+/// One attempt to send from a file through memory that all connections of the shard share, without waiting for anything;
+/// `None` if the page cache does not have the bytes. What the socket does not take is read again.
+fn send_copy_some(
+    shard: &Shard,
+    endpoint: &Endpoint,
+    file: &File,
+    position: u64,
+    count: usize,
+) -> io::Result<Option<usize>> {
     let mut passage = shard.passage.borrow_mut();
     passage.clear();
     passage.reserve(SEND_BYTES_MAX);
-    match file::read_some(file, position, count, &mut passage, 0)? {
-        0 => Ok(0),
-        _ => send_bytes(endpoint, &passage),
+    match file::read_cached(file, position, count, &mut passage)? {
+        Some(0) => Ok(Some(0)),
+        Some(_) => send_bytes(endpoint, &passage).map(Some),
+        None => Ok(None),
     }
 }
 

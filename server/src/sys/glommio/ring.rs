@@ -22,6 +22,7 @@ use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 use super::buffers::ProvidedBuffers;
 use super::file::File;
 use super::net::{Endpoint, PeerAddress};
+use super::vectors::Vectors;
 
 /// Submissions that fit before they have to be handed to the kernel.
 const SUBMISSIONS: u32 = 256;
@@ -52,8 +53,8 @@ pub(super) enum Cargo {
     Accept { listener: Rc<OwnedFd>, peer: Box<PeerAddress> },
     /// Wait until the descriptor can be read.
     Readable { descriptor: Arc<OwnedFd> },
-    /// Write the slices one behind the other, as many as `vectors` is given room for.
-    Write { file: File, position: u64, slices: Vec<Bytes>, vectors: Vec<libc::iovec> },
+    /// Write the first of the slices, one behind the other; `vectors` is made of them when the kernel is asked.
+    Write { file: File, position: u64, slices: Vec<Bytes>, vectors: Option<Box<Vectors>> },
     /// Have a file on the device: its data and the length needed to read them, or everything of it.
     Sync { file: File, is_whole: bool },
     /// Write the blocks from the byte `written` on, and have them on the device.
@@ -193,12 +194,10 @@ impl Ring {
         let slot = &mut self.slots[key.index as usize];
         assert_eq!(slot.generation, key.generation, "an operation is abandoned once");
         match &mut slot.state {
-            State::Flying { cargo, waker, abandoned } => {
+            State::Flying { waker, abandoned, .. } => {
                 *abandoned = true;
                 let unneeded = waker.take();
-                if !cargo.is_write() {
-                    self.cancel(key);
-                }
+                self.cancel(key);
                 Landing { unneeded, ..Landing::default() }
             }
             State::Landed { .. } => match self.release(key) {
@@ -267,9 +266,7 @@ impl Ring {
         }
         for key in std::mem::take(&mut self.again) {
             self.submit(key);
-            if let State::Flying { abandoned: true, cargo, .. } = &self.slots[key.index as usize].state
-                && !cargo.is_write()
-            {
+            if let State::Flying { abandoned: true, .. } = self.slots[key.index as usize].state {
                 // Its cancellation came while the kernel did not have it.
                 self.cancel(key);
             }
@@ -342,8 +339,11 @@ impl Ring {
         self.push(&entry);
     }
 
-    /// Asks the kernel to end an operation; its completion says how that went.
+    /// Asks the kernel to end an operation, unless it writes; its completion says how that went.
     fn cancel(&mut self, key: Key) {
+        if matches!(&self.slots[key.index as usize].state, State::Flying { cargo, .. } if cargo.is_write()) {
+            return;
+        }
         self.push(&opcode::AsyncCancel::new(user_data(key)).build().user_data(CANCEL));
     }
 
@@ -421,15 +421,9 @@ fn entry(cargo: &mut Cargo) -> squeue::Entry {
         }
         Cargo::Readable { descriptor } => opcode::PollAdd::new(Fd(descriptor.as_raw_fd()), libc::POLLIN as u32).build(),
         Cargo::Write { file, position, slices, vectors } => {
-            vectors.clear();
-            vectors.extend(
-                slices
-                    .iter()
-                    .take(vectors.capacity())
-                    .map(|slice| libc::iovec { iov_base: slice.as_ptr().cast_mut().cast(), iov_len: slice.len() }),
-            );
-            let count = u32::try_from(vectors.len()).expect("a write has few slices");
-            opcode::Writev::new(Fd(file.as_raw_fd()), vectors.as_ptr(), count).offset(*position).build()
+            let vectors = vectors.insert(Box::new(Vectors::of(&*slices, usize::MAX)));
+            let count = u32::try_from(vectors.len()).expect("a call takes few slices");
+            opcode::Writev::new(Fd(file.as_raw_fd()), vectors.as_mut_ptr(), count).offset(*position).build()
         }
         Cargo::Sync { file, is_whole } => {
             let flags = if *is_whole { FsyncFlags::empty() } else { FsyncFlags::DATASYNC };

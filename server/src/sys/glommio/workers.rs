@@ -4,9 +4,8 @@
 //! doorbell; the runtime's own blocking pool would deliver it only when the executor looks at its rings, which a busy
 //! shard does every 100 ms.
 //!
-//! Two lanes, because a sync may take as long as the device likes: what waits for the device to write never takes the
-//! thread that is kept for reads, opens and computing. Several may wait for the device at once, since the file system
-//! serves syncs that come together by one commit of its journal.
+//! Two lanes, because a cut or a close may take as long as the device likes: what waits for the device to write never takes
+//! the thread that is kept for reads, opens and computing. Syncs are not here: the shard's ring begins them all at once.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
