@@ -5,18 +5,11 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use corelane_core::base::Timestamp;
-use corelane_core::protocol::messages::{
-    CreateTopicsRequest, FetchRequest, ProduceRequest, create_topics_request, fetch_request, produce_request,
-};
 use corelane_core::record::{BatchBuilder, BatchOptions};
 use corelane_hostile::allocation::Mark;
-use corelane_hostile::world::{Clients, Raw, frame, with_broker};
+use corelane_hostile::everyday::{FETCH_VERSION, PRODUCE_VERSION, WALL_MS, create, fetch, produce};
+use corelane_hostile::world::{Raw, frame, with_broker};
 
-const TOPIC: &str = "counted";
-/// About when the simulation's wall clock begins.
-const WALL_MS: i64 = 1_750_000_000_000;
-const PRODUCE_VERSION: i16 = 9;
-const FETCH_VERSION: i16 = 12;
 const ROUNDS: usize = 51;
 
 /// A batch of these values.
@@ -35,36 +28,8 @@ fn of_many_and_of_one(records: usize) -> (Bytes, Bytes) {
     (many, one)
 }
 
-fn produce(records: &Bytes) -> Bytes {
-    let partition_data = vec![produce_request::PartitionProduceData { index: 0, records: Some(records.clone()) }];
-    let topic = produce_request::TopicProduceData { name: TOPIC.into(), partition_data, ..Default::default() };
-    let request = ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..Default::default() };
-    frame(PRODUCE_VERSION, 1, &request).into()
-}
-
-fn fetch(offset: i64, bytes: usize) -> Bytes {
-    let bytes = i32::try_from(bytes).expect("is small");
-    let partition =
-        fetch_request::FetchPartition { fetch_offset: offset, partition_max_bytes: bytes, ..Default::default() };
-    let topic = fetch_request::FetchTopic { topic: TOPIC.into(), partitions: vec![partition], ..Default::default() };
-    let request = FetchRequest { max_wait_ms: 100, min_bytes: 1, topics: vec![topic], ..Default::default() };
-    frame(FETCH_VERSION, 2, &request).into()
-}
-
-async fn create(clients: &Clients) {
-    let topic = create_topics_request::CreatableTopic {
-        name: TOPIC.into(),
-        num_partitions: 1,
-        replication_factor: 1,
-        ..Default::default()
-    };
-    let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
-    let answer = clients.honest().await.call(7, &request).await.expect("is answered");
-    assert_eq!(answer.topics[0].error_code, 0);
-}
-
 /// Sends a request and takes its answer, whose length it gives.
-async fn exchange(raw: &Raw, request: Bytes) -> usize {
+async fn exchange(raw: &Raw, request: Vec<u8>) -> usize {
     assert!(raw.send(request).await);
     let (mut came, mut size) = (Vec::new(), None);
     while size.is_none_or(|size| came.len() < size) {
@@ -108,7 +73,8 @@ fn medians(batches: &[(Bytes, usize)]) -> Vec<[[usize; 2]; 2]> {
         let mut offset = 0;
         for _ in 0..ROUNDS {
             for (which, (records, count)) in batches.iter().enumerate() {
-                let (request, asked) = (produce(records), fetch(offset, records.len()));
+                let request = frame(PRODUCE_VERSION, 1, &produce(0, records.clone(), -1));
+                let asked = frame(FETCH_VERSION, 2, &fetch(0, offset));
                 offset += i64::try_from(*count).expect("is small");
                 let mark = Mark::here();
                 exchange(&raw, request).await;

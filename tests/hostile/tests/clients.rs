@@ -7,23 +7,16 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 use corelane_core::base::Timestamp;
 use corelane_core::limits::{ANSWER_MEMORY_BYTES_MAX, PIPELINE_REQUESTS_MAX};
-use corelane_core::protocol::messages::{
-    ApiVersionsRequest, ApiVersionsResponse, CreateTopicsRequest, FetchRequest, MetadataRequest, ProduceRequest,
-    create_topics_request, fetch_request, produce_request,
-};
+use corelane_core::protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, FetchRequest, MetadataRequest};
 use corelane_core::protocol::wire::{Frame, Reader, next_frame};
 use corelane_core::protocol::{ApiKey, ErrorCode, Message};
 use corelane_core::record::{BatchBuilder, BatchOptions};
 use corelane_core::test_support::Random;
 use corelane_hostile::allocation::Mark;
+use corelane_hostile::everyday::{FETCH_VERSION, PRODUCE_VERSION, WALL_MS, create, fetch, produce};
 use corelane_hostile::requests;
 use corelane_hostile::world::{Clients, Raw, frame, frame_of, with_broker, with_broker_of};
 
-const TOPIC: &str = "everyday";
-/// About when the simulation's wall clock begins.
-const WALL_MS: i64 = 1_750_000_000_000;
-const PRODUCE_VERSION: i16 = 9;
-const FETCH_VERSION: i16 = 12;
 /// Time in which the broker closes a connection that it will not serve.
 const CLOSE_MS: u64 = 1_000;
 /// Memory that a hostile client's visit may leave behind: what it had stored on the simulated disk.
@@ -70,55 +63,10 @@ fn cost_of_visit<F: Future<Output = ()> + 'static>(shards: u16, hostile: impl Fn
     cost.get()
 }
 
-async fn create(clients: &Clients) {
-    let topic = create_topics_request::CreatableTopic {
-        name: TOPIC.into(),
-        num_partitions: 2,
-        replication_factor: 1,
-        ..Default::default()
-    };
-    let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
-    let answer = clients.honest().await.call(7, &request).await.expect("is answered");
-    assert_eq!(answer.topics[0].error_code, 0);
-}
-
 fn batch(value: &[u8]) -> Bytes {
     let mut builder = BatchBuilder::new(BatchOptions::default());
     builder.append(Timestamp(WALL_MS), None, Some(value), &[]);
     builder.build().expect("can be built").bytes().clone()
-}
-
-fn produce(partition: i32, records: Bytes, acks: i16) -> ProduceRequest {
-    let partition_data = vec![produce_request::PartitionProduceData { index: partition, records: Some(records) }];
-    ProduceRequest {
-        acks,
-        timeout_ms: 30_000,
-        topic_data: vec![produce_request::TopicProduceData {
-            name: TOPIC.into(),
-            partition_data,
-            ..Default::default()
-        }],
-        ..Default::default()
-    }
-}
-
-fn fetch(partition: i32, offset: i64) -> FetchRequest {
-    let partition = fetch_request::FetchPartition {
-        partition,
-        fetch_offset: offset,
-        partition_max_bytes: 1024 * 1024,
-        ..Default::default()
-    };
-    FetchRequest {
-        max_wait_ms: 100,
-        min_bytes: 1,
-        topics: vec![fetch_request::FetchTopic {
-            topic: TOPIC.into(),
-            partitions: vec![partition],
-            ..Default::default()
-        }],
-        ..Default::default()
-    }
 }
 
 /// A small record and one that is large enough for a buffer of its own, to each partition and back, soon.
