@@ -23,10 +23,11 @@ use corelane_core::protocol::{ApiKey, ErrorCode, KafkaString, Message};
 use super::connection::End;
 use super::topics::{LEADER_EPOCH, Topics};
 
-/// What is served. Topics are known by name only, so nothing is offered that asks by id. FindCoordinator is here because
-/// librdkafka takes a broker without it for one that knows no LZ4; there are no groups.
-const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
-    (ApiKey::Produce, 3..=12),
+/// What is listed. Topics are known by name only, so nothing is offered that asks by id. FindCoordinator, without groups,
+/// and the versions of Produce before [`OLDEST_PRODUCE`], which are refused, are here for librdkafka: without the one it
+/// compresses nothing with LZ4, without the others nothing but with Zstandard.
+const LISTED: &[(ApiKey, RangeInclusive<i16>)] = &[
+    (ApiKey::Produce, 0..=12),
     (ApiKey::Fetch, 4..=12),
     (ApiKey::ListOffsets, 1..=7),
     (ApiKey::Metadata, 0..=12),
@@ -35,6 +36,9 @@ const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
     (ApiKey::CreateTopics, 0..=7),
     (ApiKey::InitProducerId, 0..=5),
 ];
+
+/// The first version of Produce with batches of today's format.
+pub(super) const OLDEST_PRODUCE: i16 = 3;
 
 /// The one broker there is.
 const NODE_ID: i32 = 1;
@@ -57,13 +61,15 @@ impl Asked {
     pub(super) fn read(reader: &mut Reader) -> Result<Self, End> {
         let mut ahead = reader.clone();
         let (key, version) = (ahead.i16().map_err(malformed)?, ahead.i16().map_err(malformed)?);
-        let served = SERVED.iter().find(|(api, _)| *api as i16 == key);
+        let listed = LISTED.iter().find(|(api, _)| *api as i16 == key);
         let (api, versions) =
-            served.ok_or_else(|| End::Fault(format!("asks for API {key}, which is not served here")))?;
+            listed.ok_or_else(|| End::Fault(format!("asks for API {key}, which is not served here")))?;
+        let oldest = if *api == ApiKey::Produce { OLDEST_PRODUCE } else { *versions.start() };
+        let served = oldest..=*versions.end();
         let header = RequestHeader::decode(reader, api.request_header_version(version)).map_err(malformed)?;
         let asked = Self { api: *api, version, correlation_id: header.correlation_id };
-        if !versions.contains(&version) && *api != ApiKey::ApiVersions {
-            return Err(End::Fault(format!("asks for {} in version {version}, not {versions:?}", api.name())));
+        if !served.contains(&version) && *api != ApiKey::ApiVersions {
+            return Err(End::Fault(format!("asks for {} in version {version}, not {served:?}", api.name())));
         }
         Ok(asked)
     }
@@ -223,7 +229,7 @@ fn find_coordinator(request: FindCoordinatorRequest) -> FindCoordinatorResponse 
 }
 
 fn api_versions(asked: Asked) -> Result<Vec<Bytes>, End> {
-    let api_keys = SERVED.iter().map(|(api, versions)| ApiVersion {
+    let api_keys = LISTED.iter().map(|(api, versions)| ApiVersion {
         api_key: *api as i16,
         min_version: *versions.start(),
         max_version: *versions.end(),
