@@ -329,6 +329,7 @@ def test_our_members_share_a_group_with_others(broker):
         assert own.wait(20) == 0, own.stderr.read()
 
 
+@pytest.mark.alone
 def test_an_answer_comes_in_milliseconds(broker):
     if broker.is_reference:
         pytest.skip("it is our broker's answer that is measured")

@@ -56,10 +56,6 @@ def classes() -> dict[str, str]:
     return dict(re.findall(r"^ +(kafka-[\w-]+)\) class=(\S+) ;;$", (KAFKA / "tool").read_text(), re.MULTILINE))
 
 
-class HasNotEnded(Exception):
-    """A tool still ran when its time was up."""
-
-
 class Toolbox(Java):
     name = "toolbox"
     main_class = "Toolbox"
@@ -70,14 +66,9 @@ class Toolbox(Java):
         if not self.is_alive():
             # It ends itself after a tool that did not come back.
             self.process = self.start()
-        try:
-            answer = self._ask(
-                "tool", "", **{"class": classes()[tool]}, arguments=[str(each) for each in arguments], typed=typed
-            )
-        except AssertionError as failed:
-            if "has not ended" not in str(failed):
-                raise
-            raise HasNotEnded(str(failed)) from None
+        answer = self._ask(
+            "tool", "", **{"class": classes()[tool]}, arguments=[str(each) for each in arguments], typed=typed
+        )
         return answer["status"], answer["out"], answer["err"]
 
 
