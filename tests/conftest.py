@@ -1,9 +1,11 @@
 """Fixtures and options of every test here; README.md says how to run them."""
 
 import os
+import re
 import shutil
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from harness.broker import KINDS, Broker, Corelane
 from harness.drivers import CLIENTS, OLD_CLIENTS, Client
@@ -52,6 +54,20 @@ def pytest_generate_tests(metafunc):
     if "admin" in metafunc.fixturenames:
         admins = [name for name, kind in CLIENTS.items() if hasattr(kind, "create_topic")]
         metafunc.parametrize("admin", admins, indirect=True, scope="session")
+
+
+class ByBroker(LoadScopeScheduling):
+    """With several workers, the tests of a file on one kind of broker go to the same one: they share the broker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        kind = re.search(rf"\[({'|'.join(sorted(KINDS, reverse=True))})", test)
+        # What Kafka prints is played once for all.
+        return file if kind is None or file.endswith("test_kafka_tools_diff.py") else f"{file} {kind[1]}"
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return ByBroker(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ started again on the same folder, and keep what they print in a file beside it.
 """
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -18,14 +19,24 @@ READY_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 30
 
 
+# Below the range from which outgoing connections take theirs, so that no client of a neighbouring test sits on a port
+# when a killed broker wants it back.
+PORTS = range(20_000, 32_000)
+# Tests that run at the same time take ports from parts of their own, for the same reason.
+WORKERS_MAX = 10
+
+
 def free_port(following: int = 0) -> int:
-    """A port that nobody listens on now, and on that many after it neither. Below the range from which outgoing connections take theirs, so that no
-    client of a neighbouring test sits on it when a killed broker wants it back."""
+    """A port that nobody listens on now, and on that many after it neither."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    assert worker < WORKERS_MAX, f"there are ports for {WORKERS_MAX} workers"
+    count = len(PORTS) // WORKERS_MAX
+    own = PORTS[worker * count : (worker + 1) * count - following]
     for attempt in range(1000):
-        port = 20_000 + int.from_bytes(os.urandom(2), "big") % 12_000
+        port = random.choice(own)
         if all(is_free(port + each) for each in range(following + 1)):
             return port
-    raise AssertionError("no free port between 20000 and 32000")
+    raise AssertionError(f"no free port between {PORTS.start} and {PORTS.stop}")
 
 
 def is_free(port: int) -> bool:

@@ -20,6 +20,12 @@ GROUP_ID_NOT_FOUND = 69
 MEMBER_ID_REQUIRED = 79
 
 
+@pytest.fixture(scope="module")
+def broker_of_module(module_brokers, broker_kind):
+    """Nobody waits here for members that might still come."""
+    return module_brokers.share(broker_kind, **{"group.initial.rebalance.delay.ms": 0})
+
+
 def versions(api):
     return pytest.mark.parametrize("version", APIS[api].versions)
 

@@ -17,6 +17,9 @@ from harness.connection import Connection
 from harness.records import Record, numbered, random_bytes
 from harness.topics import create_topic
 
+# Some of these measure, and one takes the default port.
+pytestmark = pytest.mark.alone
+
 READY_MS_MAX = 100
 ENDS_SECONDS_MAX = 10
 
