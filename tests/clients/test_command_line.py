@@ -82,7 +82,7 @@ def test_the_command_prints_what_the_tool_prints(name, broker, toolbox, tmp_path
 
 def written(broker, topic, partitions=1, count=30, **configs):
     create_topic(broker, topic, partitions=partitions, **configs)
-    Confluent().produce(broker.address, topic, numbered(count, partitions, START_MS))
+    Confluent().produce(broker.address, topic, numbered(count, partitions, START_MS), one_batch=True)
 
 
 @scenario
@@ -264,7 +264,8 @@ def perf(t, broker, name):
 def dumped_files(t, broker, name):
     create_topic(broker, name)
     for codec in ("none", "gzip", "snappy", "lz4", "zstd"):
-        Confluent().produce(broker.address, name, numbered(3, 1, START_MS), codec=codec, idempotent=codec == "zstd")
+        how = {"codec": codec, "idempotent": codec == "zstd", "one_batch": True}
+        Confluent().produce(broker.address, name, numbered(3, 1, START_MS), **how)
     segment = broker.directory / f"{name}-0" / f"{0:020}"
     for arguments in ((), ("--print-data-log",), ("--deep-iteration",), ("--print-data-log", "--skip-record-metadata"),
                       ("--max-bytes", 200)):
