@@ -132,8 +132,10 @@ impl<S: Sys> PartitionLog<S> {
     /// Returns once the blocks up to `end` are on the device.
     async fn make_ready(self: &Rc<Self>, direct: &Rc<Direct<S>>, end: FilePosition) -> io::Result<()> {
         while direct.ready.get() < end {
+            // Asked for first: a task that has nothing to wait for ends before its spawner goes on.
+            let zeroed = direct.zeroed.next();
             self.zero_ahead(direct, end);
-            direct.zeroed.next().await;
+            zeroed.await;
             let failed = direct.failed.take();
             if direct.ready.get() < end
                 && let Some(error) = failed

@@ -123,7 +123,8 @@ pub trait Sys: Clone + Sized + 'static {
 
     // Tasks.
 
-    /// Runs `task` on this shard until it ends. `name` is what the watchdog reports.
+    /// Runs `task` on this shard until it ends, perhaps up to its first wait, or its end, before this returns. `name` is
+    /// what the watchdog reports.
     fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + 'static);
     /// A real yield: lets completions, timers and mail be looked at before the task goes on. Long loops call it
     /// every [`limits::TASK_BUDGET_US`](corelane_core::limits::TASK_BUDGET_US).

@@ -173,12 +173,27 @@ impl Executor {
 
     /// Starts a task.
     pub fn spawn(&self, group: Group, name: impl Into<String>, future: impl Future<Output = ()> + 'static) {
+        self.add(group, name, future).wake();
+    }
+
+    /// Starts a task, and may run it up to its first wait before this returns.
+    pub fn spawn_eagerly(&self, group: Group, name: impl Into<String>, future: impl Future<Output = ()> + 'static) {
+        let id = self.0.next_id.get();
+        let waker = self.add(group, name, future);
+        if self.0.random.borrow_mut().chance(500) {
+            self.poll(id);
+        } else {
+            waker.wake();
+        }
+    }
+
+    fn add(&self, group: Group, name: impl Into<String>, future: impl Future<Output = ()> + 'static) -> Waker {
         let id = self.0.next_id.get();
         self.0.next_id.set(id + 1);
         let waker = Waker::from(Arc::new(TaskWaker { id, ready: Arc::clone(&self.0.ready) }));
         let task = Task { name: name.into(), group, future: Some(Box::pin(future)), waker: waker.clone() };
         self.0.tasks.borrow_mut().insert(id, task);
-        waker.wake();
+        waker
     }
 
     /// Runs `act` once, `delay_ns` from now, unless its group ends before.

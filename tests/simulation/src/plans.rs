@@ -83,6 +83,17 @@ pub fn past_the_cache(mut case: Case) -> Case {
     case
 }
 
+/// A short life of appends that go past the page cache into segments of one block, so that what is appended after a start
+/// nearly always finds its block there.
+#[must_use]
+pub fn life_in_blocks(seed: u64) -> Case {
+    let mut case = past_the_cache(short_life(seed));
+    case.plan.topics = vec![TopicPlan { configs: vec![("internal.segment.bytes", "4096")], ..strict() }];
+    case.plan.producers = vec![(("strict", 0), Way::Idempotent), (("strict", 0), Way::All)];
+    case.plan.value_bytes_max = 100;
+    case
+}
+
 /// A short life in which a topic comes, grows and goes, so that a crash at each of its points can be tried.
 #[must_use]
 pub fn changing_life(seed: u64) -> Case {

@@ -192,7 +192,7 @@ impl Sys for SimulatedSys {
 
     fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + 'static) {
         if self.process.0.alive.get() {
-            self.machine().executor.spawn(self.group(), name, task);
+            self.machine().executor.spawn_eagerly(self.group(), name, task);
         }
     }
 

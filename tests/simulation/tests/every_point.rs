@@ -5,7 +5,7 @@
 
 use corelane_simulation::case::{Case, CrashAt, run_all};
 use corelane_simulation::disk::{Crash, Planted};
-use corelane_simulation::plans::{changing_life, past_the_cache, short_life, wide_life};
+use corelane_simulation::plans::{changing_life, life_in_blocks, past_the_cache, short_life, wide_life};
 
 const SEED: u64 = 1;
 
@@ -48,6 +48,11 @@ fn appends_past_the_page_cache_with_a_kill_at_every_point() {
     assert!(report.violations.is_empty(), "{report}");
     assert_ne!(report.trace, short_life(SEED).run().trace, "nothing went another way");
     check(&life, Crash::Kill);
+}
+
+#[test]
+fn appends_into_a_block_that_is_there_after_a_kill_at_every_point() {
+    check(&life_in_blocks(SEED), Crash::Kill);
 }
 
 #[test]
