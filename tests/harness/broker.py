@@ -4,6 +4,7 @@ Both are started on free ports of 127.0.0.1 with their data in a folder of the t
 started again on the same folder, and keep what they print in a file beside it.
 """
 
+import itertools
 import os
 import random
 import signal
@@ -23,20 +24,19 @@ STOP_SECONDS_MAX = 30
 # when a killed broker wants it back.
 PORTS = range(20_000, 32_000)
 # Tests that run at the same time take ports from parts of their own, for the same reason.
-WORKERS_MAX = 10
+WORKERS_MAX = 4
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+OWN_PORTS = PORTS[WORKER * len(PORTS) // WORKERS_MAX : (WORKER + 1) * len(PORTS) // WORKERS_MAX]
+# Each is given once before any is given again: a broker that is down for a moment, or not yet up, has none bound.
+NEXT_PORTS = itertools.cycle(random.sample(OWN_PORTS, len(OWN_PORTS)))
 
 
 def free_port(following: int = 0) -> int:
     """A port that nobody listens on now, and on that many after it neither."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    assert worker < WORKERS_MAX, f"there are ports for {WORKERS_MAX} workers"
-    count = len(PORTS) // WORKERS_MAX
-    own = PORTS[worker * count : (worker + 1) * count - following]
-    for attempt in range(1000):
-        port = random.choice(own)
+    for port in itertools.islice(NEXT_PORTS, 1000):
         if all(is_free(port + each) for each in range(following + 1)):
             return port
-    raise AssertionError(f"no free port between {PORTS.start} and {PORTS.stop}")
+    raise AssertionError(f"no free port between {OWN_PORTS.start} and {OWN_PORTS.stop}; workers: at most {WORKERS_MAX}")
 
 
 def is_free(port: int) -> bool:
