@@ -1,6 +1,5 @@
 //! Reading as a member of a group: what the member is given, a consumer fetches.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use corelane_core::base::{Monotonic, Offset};
@@ -57,12 +56,6 @@ impl GroupReader {
             unassigned_since: Some(now),
             rebalancing_ns: 0,
         }
-    }
-
-    /// Options of a member of `group` that wants one topic.
-    #[must_use]
-    pub fn member_of(group: &str, topic: &str) -> MemberOptions {
-        MemberOptions::new(group, BTreeSet::from([topic.to_owned()]))
     }
 
     /// Sends what is due, hands answers to whom they belong, takes partitions over and gives them back.

@@ -258,6 +258,10 @@ def perf(t, broker, name):
     t("kafka-console-consumer", "--topic", f"{name}-e2e", "--partition", 0, "--offset", 30, "--max-messages", 1,
       "--formatter-property", "print.headers=true", "--formatter-property", "print.key=true",
       shape=[(r"\w{3}:null,\w{3}:null\s\w{5}\s.{20}", "HHH:null,HHH:null KEY VALUE")])
+    included = ("kafka-console-consumer", "--include", f"{name}-e.{{1,2}}e|nothing", "--max-messages", 5)
+    t(*included, "--from-beginning", only="Processed")
+    t(*included, "--topic", name, only="status")
+    t(*included, "--partition", 0, only="status")
 
 
 @scenario

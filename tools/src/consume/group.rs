@@ -1,9 +1,10 @@
 //! Reading as a member of a group: partitions come and go, and what was printed is committed.
 
+use std::collections::BTreeSet;
 use std::io::{BufWriter, Write};
 use std::sync::atomic::Ordering;
 
-use corelane_core::client::{ConsumerOptions, StartOffset};
+use corelane_core::client::{ConsumerOptions, MemberOptions, StartOffset};
 use corelane_perf::driver::Driver;
 use corelane_perf::reader::{GroupReader, ReadError};
 
@@ -17,9 +18,15 @@ const HEARTBEATS_IN_SESSION: u32 = 3;
 const HEARTBEAT_INTERVAL_MS: u64 = 3_000;
 
 /// Reads until enough was printed, or somebody interrupts; then commits and leaves.
-pub(super) fn read(consume: &Consume, group: &str, driver: &mut Driver, printed: &mut u64) -> Result<(), Failure> {
+pub(super) fn read(
+    consume: &Consume,
+    group: &str,
+    topics: BTreeSet<String>,
+    driver: &mut Driver,
+    printed: &mut u64,
+) -> Result<(), Failure> {
     let interrupted = interrupt::watch(driver.waker()).map_err(|error| Failure::from(error).during("signals"))?;
-    let mut member = GroupReader::member_of(group, &consume.topic);
+    let mut member = MemberOptions::new(group, topics);
     member.instance_id.clone_from(&consume.group_instance_id);
     member.session_timeout_ms = consume.session_timeout_ms;
     let interval_ms = u64::from(consume.session_timeout_ms / HEARTBEATS_IN_SESSION).max(1);

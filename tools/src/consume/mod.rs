@@ -5,13 +5,14 @@ mod interrupt;
 
 use std::io::{BufWriter, Write};
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use corelane_core::base::{Offset, PartitionIndex, Timestamp};
 use corelane_core::client::{Consumer, ConsumerOptions, FetchedBatch, IsolationLevel, StartOffset, TopicMetadata};
 
 use crate::arguments::ClusterArguments;
 use crate::failure::Failure;
 use crate::format::{Format, PlacedRecord};
+use crate::kafka_tools::NamePattern;
 use crate::output::note;
 use corelane_perf::driver::Driver;
 
@@ -20,12 +21,16 @@ const OUTPUT_BYTES: usize = 256 * 1024;
 
 /// Arguments of `corelane consume`.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("topics").required(true).args(["topic", "include"])))]
 pub(crate) struct Consume {
     #[command(flatten)]
     pub(crate) cluster: ClusterArguments,
-    /// Topic to read.
-    #[arg(long, short = 't', value_name = "TOPIC")]
-    pub(crate) topic: String,
+    /// Topic to read, or several, separated by commas.
+    #[arg(long, short = 't', value_name = "TOPIC", value_delimiter = ',')]
+    pub(crate) topic: Vec<String>,
+    /// Read the topics that there are now and whose names match a regular expression.
+    #[arg(long, value_name = "REGEX", conflicts_with = "partition")]
+    pub(crate) include: Option<String>,
     /// Read as a member of this group: it shares the partitions with the other members, begins where the group has got to,
     /// and commits what it has printed.
     #[arg(long, short = 'g', value_name = "GROUP", conflicts_with_all = ["partition", "offset", "timestamp"])]
@@ -113,11 +118,12 @@ pub(crate) fn parse_offset(text: &str) -> Result<StartOffset, String> {
 }
 
 impl Consume {
-    /// All of a topic from now on, with the defaults of the flags.
-    pub(crate) fn of_topic(topic: &str, format: Format) -> Self {
+    /// All of what is named later from now on, with the defaults of the flags.
+    pub(crate) fn with_format(format: Format) -> Self {
         Self {
             cluster: ClusterArguments::of(Vec::new()),
-            topic: topic.to_owned(),
+            topic: Vec::new(),
+            include: None,
             group: None,
             group_instance_id: None,
             session_timeout_ms: 45_000,
@@ -139,11 +145,18 @@ impl Consume {
     /// Prints records until enough have come.
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let mut driver = self.cluster.driver(false);
-        let topic = wait_for_topic(&mut driver, &self.topic)?;
+        let names = match &self.include {
+            Some(include) => NamePattern::of_whole_names(include)?.topics(self.cluster.driver(false))?,
+            None => self.topic.iter().cloned().collect(),
+        };
+        if names.len() > 1 && !self.partition.is_empty() {
+            return Err(Failure::new("--partition is of one topic, and several were named"));
+        }
+        let topics = names.iter().map(|name| wait_for_topic(&mut driver, name)).collect::<Result<Vec<_>, _>>()?;
         let mut printed = 0;
         let outcome = match &self.group {
-            Some(group) => group::read(self, group, &mut driver, &mut printed),
-            None => self.read(&topic, &mut driver, &mut printed),
+            Some(group) => group::read(self, group, names, &mut driver, &mut printed),
+            None => self.read(&topics, &mut driver, &mut printed),
         };
         if self.reports_count {
             note(format!("Processed a total of {printed} messages"));
@@ -152,8 +165,8 @@ impl Consume {
     }
 
     /// Reads all partitions that are wanted, from where it was told.
-    fn read(&self, topic: &TopicMetadata, driver: &mut Driver, printed: &mut u64) -> Result<(), Failure> {
-        let mut consumer = self.consumer(topic);
+    fn read(&self, topics: &[TopicMetadata], driver: &mut Driver, printed: &mut u64) -> Result<(), Failure> {
+        let mut consumer = self.consumer(topics);
         let mut out = BufWriter::with_capacity(OUTPUT_BYTES, std::io::stdout().lock());
         let mut last_record = driver.now();
         while self.max_messages.is_none_or(|max| *printed < max) {
@@ -163,9 +176,9 @@ impl Consume {
                 // Answers that are not the consumer's are the client's own and were taken already.
                 let _ = consumer.handle_answer(now, &mut driver.client, id, result);
             }
-            if let Some((_, partition, error)) = consumer.poll_error() {
+            if let Some((topic, partition, error)) = consumer.poll_error() {
                 out.flush()?;
-                return Err(Failure::new(format!("topic {}, partition {partition}: {error}", self.topic)));
+                return Err(Failure::new(format!("topic {topic}, partition {partition}: {error}")));
             }
             if let Some(batch) = consumer.poll_batch() {
                 last_record = now;
@@ -212,7 +225,7 @@ impl Consume {
         }
     }
 
-    fn consumer(&self, topic: &TopicMetadata) -> Consumer {
+    fn consumer(&self, topics: &[TopicMetadata]) -> Consumer {
         let start = match (self.from_beginning, self.offset, self.timestamp) {
             (true, _, _) => StartOffset::Earliest,
             (_, Some(offset), _) => offset,
@@ -223,13 +236,11 @@ impl Consume {
         // An offset that was asked for by number and is not there must not become another one in silence.
         let reset = (!matches!(start, StartOffset::At(_))).then_some(StartOffset::Earliest);
         let mut consumer = Consumer::new(ConsumerOptions { isolation, reset, ..ConsumerOptions::default() });
-        if self.partition.is_empty() {
-            for partition in &topic.partitions {
-                consumer.assign(&topic.name, partition.index, start);
-            }
-        } else {
-            for partition in &self.partition {
-                consumer.assign(&topic.name, PartitionIndex(*partition), start);
+        for topic in topics {
+            if self.partition.is_empty() {
+                topic.partitions.iter().for_each(|partition| consumer.assign(&topic.name, partition.index, start));
+            } else {
+                self.partition.iter().for_each(|index| consumer.assign(&topic.name, PartitionIndex(*index), start));
             }
         }
         consumer

@@ -1,6 +1,6 @@
 //! kafka-console-consumer.sh.
 
-use clap::Parser;
+use clap::{ArgGroup, Parser};
 use corelane_core::client::StartOffset;
 
 use super::{Bootstrap, number, properties, unknown_property};
@@ -11,15 +11,18 @@ use crate::failure::Failure;
 use crate::format::Format;
 use corelane_perf::report::wall_clock;
 
-/// Print the records of a topic.
+/// Print the records of topics.
 #[derive(Debug, Parser)]
-#[command(max_term_width = 100)]
+#[command(max_term_width = 100, group(ArgGroup::new("topics").required(true).args(["topic", "include"])))]
 pub(super) struct ConsoleConsumer {
     #[command(flatten)]
     bootstrap: Bootstrap,
     /// Topic to read.
     #[arg(long, value_name = "TOPIC")]
-    topic: String,
+    topic: Option<String>,
+    /// Read the topics that there are now and whose names match a regular expression.
+    #[arg(long, value_name = "REGEX", conflicts_with = "partition")]
+    include: Option<String>,
     /// Group to read in; one of its own if none is named.
     #[arg(long, value_name = "GROUP", conflicts_with = "partition")]
     group: Option<String>,
@@ -61,7 +64,9 @@ impl ConsoleConsumer {
         for (name, value) in properties(&self.formatter_property) {
             format.set(name, value).map_err(|why| Failure::new(format!("--formatter-property: {why}")))?;
         }
-        let mut consume = Consume::of_topic(&self.topic, Format::Console(format));
+        let mut consume = Consume::with_format(Format::Console(format));
+        consume.topic = self.topic.iter().cloned().collect();
+        consume.include.clone_from(&self.include);
         consume.group.clone_from(&self.group);
         consume.partition = self.partition.into_iter().collect();
         consume.offset = self.offset;

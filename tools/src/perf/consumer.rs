@@ -19,7 +19,6 @@ use super::date_format::DateFormat;
 use super::outcome::{OutcomeArguments, print_metrics};
 use super::properties::PropertyArguments;
 use super::sending::{PlacementArguments, parse_threads, setting};
-use crate::admin::Admin;
 use crate::arguments::ClusterArguments;
 use crate::failure::Failure;
 use crate::kafka_tools::NamePattern;
@@ -202,15 +201,7 @@ impl ConsumerArguments {
 
     fn topics(&self, cluster: &Cluster) -> Result<BTreeSet<String>, Failure> {
         let Some(include) = &self.include else { return Ok(self.topic.iter().cloned().collect()) };
-        let pattern = NamePattern::parse(include)?;
-        let all = Admin::new(cluster.driver()).topics(None)?;
-        let names = all.into_iter().filter(|topic| !topic.is_internal).filter_map(|topic| topic.name);
-        let topics: BTreeSet<String> =
-            names.map(|name| name.to_string()).filter(|name| pattern.matches(name)).collect();
-        match topics.is_empty() {
-            true => Err(Failure::new(format!("--include {include}: no topic has such a name"))),
-            false => Ok(topics),
-        }
+        NamePattern::parse(include)?.topics(cluster.driver())
     }
 
     fn settings(&self, load: &ConsumerLoad, topic: &str) -> Settings {
