@@ -153,21 +153,31 @@ static void measure_stream(const char *name, int file) {
     free(memory);
 }
 
-static void measure_writes(int file) {
+// Makes the file one of that length whose pages the page cache has.
+static void fill(int file, off_t length) {
+    if (ftruncate(file, 0) || posix_fallocate(file, 0, length)) fail("a file of zeros");
+    char *piece = calloc(1, PIECE_BYTES);
+    for (off_t at = 0; at < length; at += PIECE_BYTES)
+        if (pwrite(file, piece, PIECE_BYTES, at) != PIECE_BYTES) fail("pwrite");
+    free(piece);
+}
+
+// Writes over and over the same gigabyte of a file: into pages that were not the file's a moment ago, as a log has them, or
+// into those that the page cache has for it.
+static void measure_writes(const char *name, int file, int is_fresh) {
     char *bytes = malloc(WRITE_BYTES);
     memset(bytes, 7, WRITE_BYTES);
     uint64_t written = 0;
     double begun = now_s(), cpu = cpu_s();
-    // Pages that were not the file's a moment ago, as a log has them, and as many as a row of a suite writes.
     while (now_s() < begun + duration_s) {
         off_t position = (off_t)(written % WRITTEN_BYTES);
-        if (position == 0 && ftruncate(file, 0)) fail("ftruncate");
+        if (position == 0 && is_fresh && ftruncate(file, 0)) fail("ftruncate");
         if (pwrite(file, bytes, WRITE_BYTES, position) != WRITE_BYTES) fail("pwrite");
         written += WRITE_BYTES;
     }
     double took = now_s() - begun;
     cpu = cpu_s() - cpu;
-    printf(", \"pwrite_mb_s\": %.1f, \"pwrite_cpu_s_per_gib\": %.4f", (double)written / took / 1e6,
+    printf(", \"%s_mb_s\": %.1f, \"%s_cpu_s_per_gib\": %.4f", name, (double)written / took / 1e6, name,
            cpu / ((double)written / (double)(1 << 30)));
     free(bytes);
 }
@@ -196,12 +206,10 @@ int main(int count, char **arguments) {
     printf("{");
     measure_echo();
     measure_stream("stream", -1);
-    measure_writes(file);
-    if (ftruncate(file, 0) || posix_fallocate(file, 0, FILE_BYTES)) fail("a file to stream");
-    char *piece = calloc(1, PIECE_BYTES);
-    for (off_t at = 0; at < FILE_BYTES; at += PIECE_BYTES)
-        if (pwrite(file, piece, PIECE_BYTES, at) != PIECE_BYTES) fail("pwrite");
-    free(piece);
+    measure_writes("pwrite", file, 1);
+    fill(file, WRITTEN_BYTES);
+    measure_writes("rewrite", file, 0);
+    fill(file, FILE_BYTES);
     measure_stream("sendfile", file);
     if (ftruncate(file, 0) || fdatasync(file)) fail("fdatasync");
     measure_syncs(file);

@@ -15,6 +15,8 @@ SHOWN = [
     ("sendfile_send_cpu_s_per_gib", "CPU of its sender", "s/GiB"),
     ("pwrite_mb_s", "64 KiB positioned writes into the page cache", "MB/s"),
     ("pwrite_cpu_s_per_gib", "CPU of the writer", "s/GiB"),
+    ("rewrite_mb_s", "the same into pages that it has already", "MB/s"),
+    ("rewrite_cpu_s_per_gib", "CPU of the writer", "s/GiB"),
     ("fdatasync_per_s", "4 KiB appended and synced, one after the other", "1/s"),
 ]
 
