@@ -54,6 +54,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--warm-seconds", type=float, help=f"for which Kafka is warmed; default: {sizes.warm_seconds}")
     parser.add_argument("--load", type=Path, default=WORK / "load", help="the load program, built from load/")
     parser.add_argument("--limits", type=Path, default=WORK / "limits", help="the limits program, built from limits.c")
+    parser.add_argument("--ballast", type=Path, default=WORK / "ballast", help="what keeps memory ours, built from ballast.c")
     parser.add_argument("--work", type=Path, default=WORK / "compare", help="where brokers keep their data")
     parser.add_argument("--results", type=Path, default=REPOSITORY / "docs" / "benchmarks", help="where the report goes")
     parser.add_argument("--report", type=Path, nargs="+", metavar="JSON", help="measure nothing, write the report of these files")
@@ -96,6 +97,17 @@ def run_life(results: Results, options: argparse.Namespace, name: str, kind: str
     print(f"{name} {round_number}/{options.rounds} {kind}: {time.monotonic() - begun:.0f} s in all", flush=True)
 
 
+def run_suites(results: Results, options: argparse.Namespace, name: str) -> None:
+    for suite in options.suites:
+        kinds = [kind for kind in options.kinds if kind != "bare" or SUITES[suite].bare_mode]
+        for round_number in range(1, options.rounds + 1):
+            results.limits.append(limits.measure(options.limits, options.work, min(options.sizes.seconds, 3)))
+            for kind in kinds:
+                run_life(results, options, suite, kind, round_number)
+                # What is measured so far is not lost with what goes wrong later.
+                results.save(options.results / f"{name}.json")
+
+
 def main() -> None:
     options = arguments()
     if options.report:
@@ -111,14 +123,8 @@ def main() -> None:
     is_whole = set(options.suites) == set(SUITES)
     what = [options.name] if options.name else ["matrix", *([] if is_whole else options.suites)]
     name = "-".join([date, *what[:1], *(["quick"] if options.quick else []), *what[1:]])
-    for suite in options.suites:
-        kinds = [kind for kind in options.kinds if kind != "bare" or SUITES[suite].bare_mode]
-        for round_number in range(1, options.rounds + 1):
-            results.limits.append(limits.measure(options.limits, options.work, min(options.sizes.seconds, 3)))
-            for kind in kinds:
-                run_life(results, options, suite, kind, round_number)
-                # What is measured so far is not lost with what goes wrong later.
-                results.save(options.results / f"{name}.json")
+    with limits.memory_is_our_own(options.ballast):
+        run_suites(results, options, name)
     write_report(results, options.results, name)
 
 
