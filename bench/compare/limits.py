@@ -23,16 +23,10 @@ SHOWN = [
 ]
 
 
-# Of what the machine has free; the rest is for who measures.
-BALLAST_SHARE = 0.85
-
-
 @contextmanager
 def memory_is_our_own(ballast: Path) -> Iterator[None]:
     """Meanwhile a host does not take back what is free; see `ballast.c`."""
-    available_kib = next(int(line.split()[1]) for line in open("/proc/meminfo") if line.startswith("MemAvailable:"))
-    command = [str(ballast), str(int(available_kib * 1024 * BALLAST_SHARE))]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen([str(ballast)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         if holder.stdout.readline() != "ready\n":
             raise SystemExit(f"{ballast} could not hold memory: exit status {holder.wait()}")
         try:
