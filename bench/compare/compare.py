@@ -6,6 +6,7 @@ needed first. README.md beside the folder says what is measured.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import datetime
 import os
@@ -47,6 +48,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", default="", metavar="REGEX", help="only the rows of produce, consume, latency and strict whose name it matches")
     parser.add_argument("--name", help="of the report, behind the date; default: matrix, and the suites if not all are run")
     parser.add_argument("--rounds", type=int, default=5, help="alternations, over which medians are taken; default: %(default)s")
+    parser.add_argument("--hold-memory", action="store_true",
+                        help="keep the host from taking back what is free; leaves it in pieces of 64 KiB (README.md)")
     parser.add_argument("--quick", action="store_true", help="a minute or so for each suite, to see that everything works")
     sizes = Sizes()
     parser.add_argument("--gib", type=float, help=f"GiB that a row moves; default: {sizes.gib}")
@@ -115,7 +118,7 @@ def main() -> None:
         return
     date = datetime.date.today().isoformat()
     settings = {"quick": True} if options.quick else {}
-    settings |= {"rounds": options.rounds, **dataclasses.asdict(options.sizes)}
+    settings |= {"rounds": options.rounds, "hold_memory": options.hold_memory, **dataclasses.asdict(options.sizes)}
     if options.rows:
         settings["rows"] = options.rows
     results = Results(date, commit(), machine(), settings, options.variants)
@@ -123,7 +126,7 @@ def main() -> None:
     is_whole = set(options.suites) == set(SUITES)
     what = [options.name] if options.name else ["matrix", *([] if is_whole else options.suites)]
     name = "-".join([date, *what[:1], *(["quick"] if options.quick else []), *what[1:]])
-    with limits.memory_is_our_own(options.ballast):
+    with limits.memory_is_our_own(options.ballast) if options.hold_memory else contextlib.nullcontext():
         run_suites(results, options, name)
     write_report(results, options.results, name)
 

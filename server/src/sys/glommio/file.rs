@@ -29,7 +29,7 @@ const STALL_MIN: Duration = Duration::from_millis(5);
 /// Writes in a row that the helper must do quickly before the shard writes by itself again.
 const CALM_WRITES: u32 = 8;
 /// Bytes after which a large write lets other tasks run.
-const WRITE_BREATH_BYTES: usize = 4 * APPEND_BYTES_MAX;
+const WRITE_BREATH_BYTES: usize = 16 * APPEND_BYTES_MAX;
 
 /// An open file.
 #[derive(Clone)]
@@ -331,10 +331,12 @@ pub(super) async fn write_blocks(
     Ok(())
 }
 
-/// One write call of at most [`APPEND_BYTES_MAX`] bytes; takes what was written off `slices`, whose first is last.
+/// One write call, to the next multiple of [`APPEND_BYTES_MAX`] at most; takes what was written off `slices`, whose first is
+/// last.
 fn write_some(file: &File, position: u64, slices: &mut Vec<Bytes>) -> io::Result<usize> {
     let offset = libc::off64_t::try_from(position).map_err(io::Error::other)?;
-    let mut vectors = Vectors::of(slices.iter().rev(), APPEND_BYTES_MAX);
+    let bytes_max = APPEND_BYTES_MAX - (position % APPEND_BYTES_MAX as u64) as usize;
+    let mut vectors = Vectors::of(slices.iter().rev(), bytes_max);
     let count = i32::try_from(vectors.len()).expect("a call takes few slices");
     let written = loop {
         // SAFETY: (1) the vectors name bytes of slices that live through the call; (2) the kernel only reads them.
