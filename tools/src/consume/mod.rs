@@ -146,7 +146,9 @@ impl Consume {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let mut driver = self.cluster.driver(false);
         let names = match &self.include {
-            Some(include) => NamePattern::of_whole_names(include)?.topics(self.cluster.driver(false))?,
+            Some(include) => NamePattern::of_whole_names(include)?
+                .topics(self.cluster.driver(false))
+                .map_err(|failure| failure.during(&format!("--include {include}")))?,
             None => self.topic.iter().cloned().collect(),
         };
         if names.len() > 1 && !self.partition.is_empty() {

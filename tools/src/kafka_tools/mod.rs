@@ -151,7 +151,7 @@ impl NamePattern {
         let names = all.into_iter().filter(|topic| !topic.is_internal).filter_map(|topic| topic.name);
         let topics: BTreeSet<String> = names.map(|name| name.to_string()).filter(|name| self.matches(name)).collect();
         match topics.is_empty() {
-            true => Err(Failure::new(format!("no topic has a name that {} matches", self.0))),
+            true => Err(Failure::new("no topic has such a name")),
             false => Ok(topics),
         }
     }

@@ -201,7 +201,9 @@ impl ConsumerArguments {
 
     fn topics(&self, cluster: &Cluster) -> Result<BTreeSet<String>, Failure> {
         let Some(include) = &self.include else { return Ok(self.topic.iter().cloned().collect()) };
-        NamePattern::parse(include)?.topics(cluster.driver())
+        NamePattern::parse(include)?
+            .topics(cluster.driver())
+            .map_err(|failure| failure.during(&format!("--include {include}")))
     }
 
     fn settings(&self, load: &ConsumerLoad, topic: &str) -> Settings {
