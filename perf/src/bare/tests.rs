@@ -162,7 +162,8 @@ fn appended_files_hold_stamped_batches_and_damage_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let bare = Running::start(Mode::Append { directory: directory.path().to_owned() });
     let mut link = bare.link();
-    let (first, second) = (batch(3, b"one"), batch(2, &[7; 300_000]));
+    let long: Vec<u8> = (0..300_000).map(|at| (at / 251) as u8).collect();
+    let (first, second) = (batch(3, b"one"), batch(2, &long));
     assert_eq!(produce(&mut link, 0, first.bytes().clone()).base_offset, 0);
     let mut damaged = second.bytes().to_vec();
     *damaged.last_mut().unwrap() ^= 1;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use corelane_core::base::{LeaderEpoch, Offset};
+use corelane_core::limits::APPEND_BYTES_MAX;
 use corelane_core::metadata::check_topic_name;
 use corelane_core::protocol::{ErrorCode, KafkaString};
 use corelane_core::record::Batch;
@@ -175,18 +176,20 @@ impl Partition {
     }
 }
 
-/// Both pieces, one behind the other, in one call unless the kernel takes less.
+/// Both pieces, one behind the other, in calls as long as a broker's.
 fn write_at(file: &File, front: &[u8], rest: &[u8], position: u64) -> std::io::Result<()> {
-    use std::os::unix::fs::FileExt;
-
-    let written = rustix::io::pwritev(file, &[IoSlice::new(front), IoSlice::new(rest)], position)?;
-    if written < front.len() {
-        file.write_all_at(front.get(written..).unwrap_or_default(), position + written as u64)?;
-    }
-    let of_rest = written.saturating_sub(front.len());
-    if of_rest < rest.len() {
-        let place = position + (front.len() + of_rest) as u64;
-        file.write_all_at(rest.get(of_rest..).unwrap_or_default(), place)?;
+    let mut done = 0;
+    while done < front.len() + rest.len() {
+        let place = position + done as u64;
+        let room = APPEND_BYTES_MAX - (place % APPEND_BYTES_MAX as u64) as usize;
+        let front_left = front.get(done..).unwrap_or_default();
+        let rest_left = rest.get(done.saturating_sub(front.len())..).unwrap_or_default();
+        let (now, _) = front_left.split_at(front_left.len().min(room));
+        let (then, _) = rest_left.split_at(rest_left.len().min(room - now.len()));
+        match rustix::io::pwritev(file, &[IoSlice::new(now), IoSlice::new(then)], place)? {
+            0 => return Err(std::io::ErrorKind::WriteZero.into()),
+            written => done += written,
+        }
     }
     Ok(())
 }
