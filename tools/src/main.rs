@@ -15,6 +15,7 @@ mod groups;
 mod kafka_tools;
 mod log;
 mod log_dump;
+mod name_pattern;
 mod offsets;
 mod output;
 mod perf;

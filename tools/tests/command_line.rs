@@ -121,6 +121,34 @@ fn a_consumer_begins_and_stops_where_it_is_told() {
 }
 
 #[test]
+fn a_consumer_reads_several_topics_by_list_or_expression() {
+    let broker = Broker::start(&[]);
+    for (topic, line) in [("red-1", "one\n"), ("red-22", "two\n"), ("blue", "three\n")] {
+        broker.ok("produce", &["-t", topic], line.as_bytes());
+    }
+    let read = |arguments: &[&str]| {
+        let all = [&["--from-beginning", "-e", "-f", "%t:%s\\n"], arguments].concat();
+        let text = broker.ok("consume", &all, b"");
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        lines
+    };
+    assert_eq!(read(&["-t", "red-1,blue"]), ["blue:three", "red-1:one"]);
+    assert_eq!(read(&["-t", "red-1", "-t", "blue"]), ["blue:three", "red-1:one"]);
+    // The expression is for the whole name, and a comma in it is a comma.
+    assert_eq!(read(&["--include", "red-[0-9]{1,2}"]), ["red-1:one", "red-22:two"]);
+    assert_eq!(read(&["--include", "red-."]), ["red-1:one"]);
+    assert_eq!(read(&["--include", "red.*", "-g", "a group"]), ["red-1:one", "red-22:two"]);
+    assert_eq!(read(&["-t", "red-1,blue", "-g", "a group"]), ["blue:three"]);
+
+    let error = broker.fails("consume", &["--include", "green.*", "-e"], b"");
+    assert!(error.contains("--include green.*: no topic has such a name"), "{error}");
+    assert!(broker.fails("consume", &["--include", "[", "-e"], b"").contains("no regular expression"));
+    let error = broker.fails("consume", &["-t", "red-1,blue", "-p", "0", "-e"], b"");
+    assert!(error.contains("--partition is of one topic"), "{error}");
+}
+
+#[test]
 fn a_record_that_is_refused_is_named_by_its_line() {
     let broker = Broker::start(&[]);
     broker.ok("topics create", &["small", "--config", "max.message.bytes=200"], b"");

@@ -12,7 +12,7 @@ use corelane_core::client::{Consumer, ConsumerOptions, FetchedBatch, IsolationLe
 use crate::arguments::ClusterArguments;
 use crate::failure::Failure;
 use crate::format::{Format, PlacedRecord};
-use crate::kafka_tools::NamePattern;
+use crate::name_pattern::included_topics;
 use crate::output::note;
 use corelane_perf::driver::Driver;
 
@@ -146,9 +146,7 @@ impl Consume {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let mut driver = self.cluster.driver(false);
         let names = match &self.include {
-            Some(include) => NamePattern::of_whole_names(include)?
-                .topics(self.cluster.driver(false))
-                .map_err(|failure| failure.during(&format!("--include {include}")))?,
+            Some(include) => included_topics(include, self.cluster.driver(false))?,
             None => self.topic.iter().cloned().collect(),
         };
         if names.len() > 1 && !self.partition.is_empty() {

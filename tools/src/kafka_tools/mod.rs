@@ -12,15 +12,12 @@ mod perf;
 mod producer;
 mod topics;
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser};
 use corelane_core::client::Address;
-use corelane_perf::driver::Driver;
-use regex::Regex;
 
 use crate::admin::Admin;
 use crate::arguments::{ClusterArguments, read_properties};
@@ -123,40 +120,6 @@ pub(crate) fn run(mut line: Vec<OsString>) -> Option<ExitCode> {
     })
 }
 
-/// A pattern of topics: a regular expression for the whole name.
-pub(crate) struct NamePattern(Regex);
-
-impl NamePattern {
-    /// As most tools take it: a comma stands between alternatives, and quotation marks around them are nothing.
-    pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
-        let alternatives = text.trim().replace(',', "|");
-        Self::of_whole_names(alternatives.trim_matches(['"', '\'', ' ']))
-    }
-
-    /// An expression as it stands.
-    pub(crate) fn of_whole_names(expression: &str) -> Result<Self, Failure> {
-        let regex = Regex::new(&format!("^(?:{expression})$"));
-        regex
-            .map(Self)
-            .map_err(|_| Failure::new(format!("`{expression}` is no regular expression for names of topics")))
-    }
-
-    pub(crate) fn matches(&self, name: &str) -> bool {
-        self.0.is_match(name)
-    }
-
-    /// The topics of that name that there are, without internal ones; at least one.
-    pub(crate) fn topics(&self, driver: Driver) -> Result<BTreeSet<String>, Failure> {
-        let all = Admin::new(driver).topics(None)?;
-        let names = all.into_iter().filter(|topic| !topic.is_internal).filter_map(|topic| topic.name);
-        let topics: BTreeSet<String> = names.map(|name| name.to_string()).filter(|name| self.matches(name)).collect();
-        match topics.is_empty() {
-            true => Err(Failure::new("no topic has such a name")),
-            false => Ok(topics),
-        }
-    }
-}
-
 /// Properties as `name=value`.
 pub(super) fn properties(pairs: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {
     pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
@@ -196,13 +159,6 @@ mod tests {
         perf::ProducerPerf::command().debug_assert();
         perf::ConsumerPerf::command().debug_assert();
         perf::EndToEndLatency::command().debug_assert();
-    }
-
-    #[test]
-    fn patterns_are_for_the_whole_name() {
-        let pattern = NamePattern::parse("a.,b").unwrap();
-        assert!(pattern.matches("ax") && pattern.matches("b") && !pattern.matches("axx") && !pattern.matches("bb"));
-        assert!(NamePattern::parse("[").is_err());
     }
 
     #[test]

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use super::{Bootstrap, NamePattern};
+use super::Bootstrap;
 use crate::admin::TopicPartition;
 use crate::failure::Failure;
+use crate::name_pattern::NamePattern;
 use crate::offsets::Query;
 use crate::records;
 
@@ -32,7 +33,7 @@ impl GetOffsets {
         let filters = match (&self.topic_partitions, &self.topic) {
             (Some(list), _) => list.split(',').map(PartitionFilter::parse).collect::<Result<Vec<_>, _>>()?,
             (None, Some(topic)) => {
-                vec![PartitionFilter { topic: Some(NamePattern::parse(topic)?), from: 0, below: i32::MAX }]
+                vec![PartitionFilter { topic: Some(NamePattern::of_list(topic)?), from: 0, below: i32::MAX }]
             }
             (None, None) => vec![PartitionFilter { topic: None, from: 0, below: i32::MAX }],
         };
@@ -53,7 +54,7 @@ impl PartitionFilter {
     fn parse(text: &str) -> Result<Self, Failure> {
         let wrong = || Failure::new(format!("--topic-partitions: `{text}` is not like topic:0, topic:1-3 or topic:5-"));
         let (topic, range) = text.split_once(':').unwrap_or((text, ""));
-        let topic = if topic.is_empty() { None } else { Some(NamePattern::parse(topic)?) };
+        let topic = if topic.is_empty() { None } else { Some(NamePattern::of_list(topic)?) };
         let bound =
             |text: &str, default: i32| if text.is_empty() { Ok(default) } else { text.parse().map_err(|_| wrong()) };
         let (from, below) = match range.split_once('-') {

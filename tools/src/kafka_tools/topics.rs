@@ -6,10 +6,11 @@ use corelane_core::protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
 
-use super::{Bootstrap, NamePattern};
+use super::Bootstrap;
 use crate::admin::Admin;
 use crate::arguments::parse_pair;
 use crate::failure::Failure;
+use crate::name_pattern::NamePattern;
 use crate::output::line;
 use crate::topics::{self, Filter};
 
@@ -109,7 +110,7 @@ impl Topics {
 
     /// The topics that `--topic` means, or all.
     fn matching(&self, admin: &mut Admin) -> Result<Vec<String>, Failure> {
-        let pattern = self.topic.as_deref().map(NamePattern::parse).transpose()?;
+        let pattern = self.topic.as_deref().map(NamePattern::of_list).transpose()?;
         let all = admin.topics(None)?.into_iter();
         let wanted = all.filter(|topic| !(self.exclude_internal && topic.is_internal)).filter_map(|topic| topic.name);
         let names = wanted.map(|name| name.to_string());

@@ -21,7 +21,7 @@ use super::properties::PropertyArguments;
 use super::sending::{PlacementArguments, parse_threads, setting};
 use crate::arguments::ClusterArguments;
 use crate::failure::Failure;
-use crate::kafka_tools::NamePattern;
+use crate::name_pattern::included_topics;
 
 /// As kafka-consumer-perf-test asks for.
 const RECEIVE_BUFFER_BYTES: usize = 2_097_152;
@@ -200,10 +200,10 @@ impl ConsumerArguments {
     }
 
     fn topics(&self, cluster: &Cluster) -> Result<BTreeSet<String>, Failure> {
-        let Some(include) = &self.include else { return Ok(self.topic.iter().cloned().collect()) };
-        NamePattern::parse(include)?
-            .topics(cluster.driver())
-            .map_err(|failure| failure.during(&format!("--include {include}")))
+        match &self.include {
+            Some(include) => included_topics(include, cluster.driver()),
+            None => Ok(self.topic.iter().cloned().collect()),
+        }
     }
 
     fn settings(&self, load: &ConsumerLoad, topic: &str) -> Settings {
