@@ -51,11 +51,11 @@ class Results:
     @staticmethod
     def load(paths: list[Path]) -> "Results":
         """One or more files as one: a matrix may be measured in parts, which then share no round but have medians of their
-        own. Commit, machine and settings are those of the first, and have to be those of all."""
+        own. Commit, machine and settings have to be the same in all."""
         parts = [json.loads(path.read_text()) for path in paths]
         whole = parts[0]
         for path, part in zip(paths[1:], parts[1:]):
-            for same in ("commit", "machine"):
+            for same in ("commit", "machine", "settings", "variants"):
                 if part[same] != whole[same]:
                     raise SystemExit(f"{path}: {same} is {part[same]}, not {whole[same]}")
             whole["limits"] += part["limits"]
