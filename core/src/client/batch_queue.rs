@@ -46,10 +46,10 @@ enum Content {
 }
 
 impl OutgoingBatch {
-    fn new(compression: Compression, now: Monotonic) -> Self {
+    fn new(compression: Compression, batch_bytes_max: usize, now: Monotonic) -> Self {
         let options = BatchOptions { compression, ..BatchOptions::default() };
         Self {
-            content: Content::Open(BatchBuilder::new(options)),
+            content: Content::Open(BatchBuilder::with_capacity(options, batch_bytes_max)),
             records: Vec::new(),
             reserved_bytes: 0,
             created: now,
@@ -110,7 +110,7 @@ impl BatchQueue {
         record: &RecordToSend<'_>,
     ) {
         if !self.waiting.back().is_some_and(|batch| batch.has_room(batch_bytes_max, record)) {
-            self.waiting.push_back(OutgoingBatch::new(compression, now));
+            self.waiting.push_back(OutgoingBatch::new(compression, batch_bytes_max, now));
         }
         if let Some(batch) = self.waiting.back_mut() {
             if let Content::Open(builder) = &mut batch.content {

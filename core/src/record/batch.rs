@@ -75,8 +75,16 @@ impl Batch {
     /// Header and payload put together; the header's length must be the payload's.
     pub(crate) fn assemble(header: BatchHeader, payload: &[u8]) -> Self {
         let mut bytes = Vec::with_capacity(HEADER_BYTES.saturating_add(payload.len()));
-        bytes.extend_from_slice(header.bytes());
+        bytes.resize(HEADER_BYTES, 0);
         bytes.extend_from_slice(payload);
+        Self::complete(header, bytes)
+    }
+
+    /// A payload that lies behind room for the header; the header's length must be the payload's.
+    pub(crate) fn complete(header: BatchHeader, mut bytes: Vec<u8>) -> Self {
+        if let Some(room) = bytes.first_chunk_mut() {
+            *room = *header.bytes();
+        }
         assert_eq!(header.batch_bytes(), Some(bytes.len()), "length of a batch of our own making");
         Self { header, bytes: bytes.into() }
     }

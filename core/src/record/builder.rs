@@ -4,7 +4,10 @@ use crate::base::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Time
 use crate::record::batch::Batch;
 use crate::record::codec::{self, Codec, CodecError, Compression};
 use crate::record::header::{Attributes, BatchHeader, HEADER_BYTES, TimestampType};
-use crate::record::records::{Header, put_varint, put_varlong};
+use crate::record::records::{Header, put_varint, put_varlong, varint_bytes, varlong_bytes};
+
+/// Records have none yet; the format keeps a byte for them.
+const RECORD_ATTRIBUTES: u8 = 0;
 
 /// What a batch says of itself besides its records.
 #[derive(Clone, Copy, Debug)]
@@ -46,8 +49,8 @@ impl Default for BatchOptions {
 #[derive(Clone, Debug)]
 pub struct BatchBuilder {
     options: BatchOptions,
-    payload: Vec<u8>,
-    body: Vec<u8>,
+    /// Room for the header, and the records behind it.
+    bytes: Vec<u8>,
     count: i32,
     base_timestamp: Timestamp,
     max_timestamp: Timestamp,
@@ -58,10 +61,17 @@ impl BatchBuilder {
     /// An empty batch.
     #[must_use]
     pub fn new(options: BatchOptions) -> Self {
+        Self::with_capacity(options, HEADER_BYTES)
+    }
+
+    /// An empty batch with memory for so many bytes, so that it need not be moved while it grows.
+    #[must_use]
+    pub fn with_capacity(options: BatchOptions, bytes_max: usize) -> Self {
+        let mut bytes = Vec::with_capacity(bytes_max.max(HEADER_BYTES));
+        bytes.resize(HEADER_BYTES, 0);
         Self {
             options,
-            payload: Vec::new(),
-            body: Vec::new(),
+            bytes,
             count: 0,
             base_timestamp: Timestamp::NONE,
             max_timestamp: Timestamp::NONE,
@@ -82,20 +92,32 @@ impl BatchBuilder {
             self.base_timestamp = timestamp;
         }
         self.max_timestamp = self.max_timestamp.max(timestamp);
-        let body = &mut self.body;
-        body.clear();
-        body.push(0);
-        put_varlong(body, timestamp.0.wrapping_sub(self.base_timestamp.0));
-        put_varint(body, self.count);
-        put_nullable_bytes(body, key);
-        put_nullable_bytes(body, value);
-        put_varint(body, length_i32(headers.len()));
+        let timestamp_delta = timestamp.0.wrapping_sub(self.base_timestamp.0);
+        let header_count = length_i32(headers.len());
+        let header_bytes =
+            |header: &Header<'_>| nullable_bytes_bytes(Some(header.key)) + nullable_bytes_bytes(header.value);
+        let body_bytes = size_of_val(&RECORD_ATTRIBUTES)
+            + varlong_bytes(timestamp_delta)
+            + varint_bytes(self.count)
+            + nullable_bytes_bytes(key)
+            + nullable_bytes_bytes(value)
+            + varint_bytes(header_count)
+            + headers.iter().map(header_bytes).sum::<usize>();
+
+        let bytes = &mut self.bytes;
+        put_varint(bytes, length_i32(body_bytes));
+        let body_start = bytes.len();
+        bytes.push(RECORD_ATTRIBUTES);
+        put_varlong(bytes, timestamp_delta);
+        put_varint(bytes, self.count);
+        put_nullable_bytes(bytes, key);
+        put_nullable_bytes(bytes, value);
+        put_varint(bytes, header_count);
         for header in headers {
-            put_nullable_bytes(body, Some(header.key));
-            put_nullable_bytes(body, header.value);
+            put_nullable_bytes(bytes, Some(header.key));
+            put_nullable_bytes(bytes, header.value);
         }
-        put_varint(&mut self.payload, length_i32(self.body.len()));
-        self.payload.extend_from_slice(&self.body);
+        debug_assert_eq!(bytes.len() - body_start, body_bytes, "a record is as long as it says");
         self.count = self.count.saturating_add(1);
     }
 
@@ -115,7 +137,7 @@ impl BatchBuilder {
     /// Bytes of the batch so far, before compression.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
-        HEADER_BYTES.saturating_add(self.payload.len())
+        self.bytes.len()
     }
 
     /// Closes the batch.
@@ -124,10 +146,12 @@ impl BatchBuilder {
     /// The codec refuses its level, or the batch would be longer than its length field can say.
     pub fn build(self) -> Result<Batch, CodecError> {
         let options = self.options;
-        let payload = match options.compression.codec {
-            Codec::None => self.payload,
-            _ => codec::compress(options.compression, &self.payload)?,
+        let plain = self.bytes.get(HEADER_BYTES..).unwrap_or_default();
+        let compressed = match options.compression.codec {
+            Codec::None => None,
+            _ => Some(codec::compress(options.compression, plain)?),
         };
+        let payload = compressed.as_deref().unwrap_or(plain);
         let kind = self.log_append_time.map_or(TimestampType::CreateTime, |_| TimestampType::LogAppendTime);
         let mut header = BatchHeader::empty();
         header.set_position(options.base_offset, options.leader_epoch);
@@ -144,8 +168,11 @@ impl BatchBuilder {
         if !header.set_payload_bytes(payload.len()) {
             return Err(CodecError::TooLarge { limit_bytes: usize::try_from(i32::MAX).unwrap_or(usize::MAX) });
         }
-        header.set_crc(crc32c::crc32c_append(header.covered_crc(), &payload));
-        Ok(Batch::assemble(header, &payload))
+        header.set_crc(crc32c::crc32c_append(header.covered_crc(), payload));
+        Ok(match compressed {
+            Some(payload) => Batch::assemble(header, &payload),
+            None => Batch::complete(header, self.bytes),
+        })
     }
 }
 
@@ -157,6 +184,10 @@ fn put_nullable_bytes(into: &mut Vec<u8>, bytes: Option<&[u8]>) {
             into.extend_from_slice(bytes);
         }
     }
+}
+
+fn nullable_bytes_bytes(bytes: Option<&[u8]>) -> usize {
+    bytes.map_or(varint_bytes(-1), |bytes| varint_bytes(length_i32(bytes.len())) + bytes.len())
 }
 
 /// Our own callers bound records far below 2 GiB; a longer one is our defect, and must not become a short one.

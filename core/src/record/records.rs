@@ -212,6 +212,18 @@ pub(crate) fn put_varlong(into: &mut Vec<u8>, value: i64) {
     put_unsigned(into, ((value << 1) ^ (value >> 63)).cast_unsigned());
 }
 
+/// Bytes that [`put_varint`] takes.
+pub(crate) fn varint_bytes(value: i32) -> usize {
+    varlong_bytes(i64::from(value))
+}
+
+/// Bytes that [`put_varlong`] takes.
+pub(crate) fn varlong_bytes(value: i64) -> usize {
+    let zigzag = ((value << 1) ^ (value >> 63)).cast_unsigned();
+    // Seven bits a byte; zero takes one, too.
+    (u64::BITS - (zigzag | 1).leading_zeros()).div_ceil(7) as usize
+}
+
 fn put_unsigned(into: &mut Vec<u8>, mut value: u64) {
     loop {
         let [group, ..] = (value & 0x7f).to_le_bytes();
@@ -244,6 +256,7 @@ mod tests {
             let mut written = Vec::new();
             put_varint(&mut written, value);
             assert_eq!(written, bytes);
+            assert_eq!(varint_bytes(value), bytes.len());
             assert_eq!(Cursor(bytes).varint(), Some(value));
             written.clear();
             put_varlong(&mut written, i64::from(value));
@@ -252,6 +265,7 @@ mod tests {
         for value in [i64::MAX, i64::MIN] {
             let mut written = Vec::new();
             put_varlong(&mut written, value);
+            assert_eq!(varlong_bytes(value), written.len());
             assert_eq!((written.len(), Cursor(&written).varlong()), (10, Some(value)));
         }
         assert_eq!(Cursor(&[0x80; 5]).varint(), None);
