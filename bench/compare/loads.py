@@ -117,6 +117,7 @@ class Loads:
             records = 65_536 if sizes.gib >= 1 else 4_096
             self.load("produce", topic, 8, records, 1024, "linger.ms=5")
             if self.life.is_bare:
+                self.life.delete_topic(topic)
                 continue
             self.load("consume", topic, 8, records, 1024)
             self.load("end-to-end", self.fresh_topic(1), 2000, 1, 1024, "linger.ms=0")
