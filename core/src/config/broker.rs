@@ -136,7 +136,7 @@ pub enum AppendEngine {
 /// How records get from the page cache to a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FetchPath {
-    /// Pieces from 64 KiB on that leave this machine go by `sendfile(2)`; others are copied.
+    /// Pieces from 64 KiB on go by `sendfile(2)`; others are copied.
     #[default]
     Auto,
     /// Always through memory of the broker's.

@@ -41,7 +41,6 @@ pub struct Listener {
 /// An accepted connection that no shard has adopted.
 pub struct Socket {
     descriptor: OwnedFd,
-    is_local: bool,
 }
 
 /// A connection of one shard.
@@ -51,8 +50,6 @@ pub struct Connection(pub(super) Rc<Endpoint>);
 /// The socket of a connection and what its receives have to remember.
 pub(super) struct Endpoint {
     descriptor: OwnedFd,
-    /// The peer is on this machine: what is sent is copied into its memory, and never goes through a device.
-    is_local: bool,
     /// Bytes that came for a receive that nobody waited for any more.
     kept: RefCell<BytesMut>,
     /// A receive is in the kernel's hands.
@@ -216,8 +213,7 @@ impl Listener {
             // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
             let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor as RawFd) };
             let peer = peer.get()?;
-            let is_local = peer.ip().is_loopback() || peer.ip() == own_address(&descriptor)?.ip();
-            Ok((Socket { descriptor, is_local }, peer))
+            Ok((Socket { descriptor }, peer))
         }
     }
 }
@@ -229,7 +225,6 @@ pub(super) fn adopt(socket: Socket) -> io::Result<Connection> {
     set_option(&socket.descriptor, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
     Ok(Connection(Rc::new(Endpoint {
         descriptor: socket.descriptor,
-        is_local: socket.is_local,
         kept: RefCell::default(),
         receiving: Cell::new(false),
         next_receive: RefCell::default(),
@@ -344,12 +339,7 @@ pub(super) async fn send_file(
     position: FilePosition,
     len: u32,
 ) -> io::Result<()> {
-    let copies = match shard.fetch_path {
-        FetchPath::Copy => true,
-        FetchPath::Sendfile => false,
-        // On the way to memory a copy is what it comes to in any case, and one without the pages' bookkeeping is cheaper.
-        FetchPath::Auto => endpoint.is_local,
-    };
+    let copies = shard.fetch_path == FetchPath::Copy;
     let mut position = position.0;
     let end = position.saturating_add(u64::from(len));
     let mut unbroken = 0;
