@@ -61,6 +61,9 @@ fn loads_run_against_it_in_every_mode() {
             assert_eq!(read, "1000\n".repeat(3_000));
             let timed = ["perf", "end-to-end", "--topic", "timed", "--num-records", "50", "--record-size", "100"];
             sink.run(&timed);
+            // It is a member of a group, which has nobody else.
+            let read = ["perf", "consumer", "--topic", "load", "--num-records", "3000", "--check-values", "0"];
+            assert!(sink.run(&read).contains(", 3000, "), "perf consumer reads it all");
         }
     }
     let bytes: u64 = std::fs::read_dir(&files).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();

@@ -1,14 +1,16 @@
 //! A stand-in for a broker, to measure loads against: the least work that a client can be given.
 //!
-//! **It is no broker.** It keeps nothing over its end, knows no groups, no transactions and no access rules, checks
-//! little, syncs nothing, and looks at no sequence numbers: a batch that is sent twice is there twice. It answers what
-//! producers and consumers without a group ask, on one thread that waits for all sockets at once and spins never. What
-//! a load reaches against it is the load's own limit on a machine, and what a broker is held against as *bare*.
+//! **It is no broker.** It keeps nothing over its end, knows no transactions and no access rules, checks little, syncs
+//! nothing, and looks at no sequence numbers: a batch that is sent twice is there twice. Every member of a group is told
+//! that it is the only one, and what it commits is forgotten. It answers what producers and consumers ask, on one thread
+//! that waits for all sockets at once and spins never. What a load reaches against it is the load's own limit on a
+//! machine, and what a broker is held against as *bare*.
 //!
 //! [`Mode`] says what becomes of batches. Everything is bounded: connections, partitions, requests, answers that wait.
 
 mod connection;
 mod fetch;
+mod group;
 mod memory;
 mod produce;
 mod requests;
@@ -123,6 +125,7 @@ impl Bare {
             host: KafkaString::from(address.ip().to_string()),
             port: i32::from(address.port()),
             next_producer_id: 0,
+            members: 0,
         };
         Ok(Self {
             listener,

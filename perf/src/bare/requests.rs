@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use corelane_core::protocol::messages::api_versions_response::ApiVersion;
 use corelane_core::protocol::messages::create_topics_response::CreatableTopicResult;
-use corelane_core::protocol::messages::find_coordinator_response::Coordinator;
 use corelane_core::protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };
@@ -13,25 +12,31 @@ use corelane_core::protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use corelane_core::protocol::messages::{
-    ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse, FindCoordinatorRequest, FindCoordinatorResponse,
-    InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest,
-    MetadataResponse, RequestHeader, ResponseHeader,
+    ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse, HeartbeatResponse, InitProducerIdRequest,
+    InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse, RequestHeader,
+    ResponseHeader,
 };
 use corelane_core::protocol::wire::{Reader, Writer};
 use corelane_core::protocol::{ApiKey, ErrorCode, KafkaString, Message};
 
 use super::connection::End;
+use super::group::{leave_group, offset_commit, offset_fetch, sync_group};
 use super::topics::{LEADER_EPOCH, Topics};
 
-/// What is listed. Topics are known by name only, so nothing is offered that asks by id. FindCoordinator, without groups,
-/// and the versions of Produce before [`OLDEST_PRODUCE`], which are refused, are here for librdkafka: without the one it
-/// compresses nothing with LZ4, without the others nothing but with Zstandard.
+/// What is listed. Topics are known by name only, so nothing is offered that asks by id. The versions of Produce before
+/// [`OLDEST_PRODUCE`], which are refused, are here for librdkafka: without them it compresses nothing but with Zstandard.
 const LISTED: &[(ApiKey, RangeInclusive<i16>)] = &[
     (ApiKey::Produce, 0..=12),
     (ApiKey::Fetch, 4..=12),
     (ApiKey::ListOffsets, 1..=7),
     (ApiKey::Metadata, 0..=12),
+    (ApiKey::OffsetCommit, 2..=9),
+    (ApiKey::OffsetFetch, 1..=7),
     (ApiKey::FindCoordinator, 0..=4),
+    (ApiKey::JoinGroup, 0..=9),
+    (ApiKey::Heartbeat, 0..=4),
+    (ApiKey::LeaveGroup, 0..=5),
+    (ApiKey::SyncGroup, 0..=5),
     (ApiKey::ApiVersions, 0..=4),
     (ApiKey::CreateTopics, 0..=7),
     (ApiKey::InitProducerId, 0..=5),
@@ -41,7 +46,7 @@ const LISTED: &[(ApiKey, RangeInclusive<i16>)] = &[
 pub(super) const OLDEST_PRODUCE: i16 = 3;
 
 /// The one broker there is.
-const NODE_ID: i32 = 1;
+pub(super) const NODE_ID: i32 = 1;
 const CLUSTER_ID: &str = "bare";
 /// First version of ListOffsets that can say under whose leadership a record was written.
 const VERSION_WITH_LEADER_EPOCH: i16 = 4;
@@ -101,6 +106,8 @@ pub(super) struct Cluster {
     pub(super) host: KafkaString,
     pub(super) port: i32,
     pub(super) next_producer_id: i64,
+    /// Members of groups so far.
+    pub(super) members: u64,
 }
 
 impl Cluster {
@@ -111,7 +118,13 @@ impl Cluster {
             ApiKey::ListOffsets => asked.answer(&list_offsets(decode(asked, reader)?, asked.version, topics)),
             ApiKey::CreateTopics => asked.answer(&create_topics(decode(asked, reader)?, topics)),
             ApiKey::InitProducerId => asked.answer(&self.init_producer_id(&decode(asked, reader)?)),
-            ApiKey::FindCoordinator => asked.answer(&find_coordinator(decode(asked, reader)?)),
+            ApiKey::FindCoordinator => asked.answer(&self.find_coordinator(decode(asked, reader)?)),
+            ApiKey::JoinGroup => asked.answer(&self.join_group(decode(asked, reader)?, asked.version)),
+            ApiKey::SyncGroup => asked.answer(&sync_group(decode(asked, reader)?)),
+            ApiKey::Heartbeat => asked.answer(&HeartbeatResponse::default()),
+            ApiKey::LeaveGroup => asked.answer(&leave_group(decode(asked, reader)?)),
+            ApiKey::OffsetFetch => asked.answer(&offset_fetch(decode(asked, reader)?)),
+            ApiKey::OffsetCommit => asked.answer(&offset_commit(decode(asked, reader)?)),
             _ => api_versions(asked),
         }
     }
@@ -215,17 +228,6 @@ fn create_topics(request: CreateTopicsRequest, topics: &mut Topics) -> CreateTop
         }
     });
     CreateTopicsResponse { topics: answers.collect(), ..Default::default() }
-}
-
-fn find_coordinator(request: FindCoordinatorRequest) -> FindCoordinatorResponse {
-    let error_code = ErrorCode::COORDINATOR_NOT_AVAILABLE.0;
-    // Versions that have a list have nothing beside it.
-    if request.coordinator_keys.is_empty() {
-        return FindCoordinatorResponse { error_code, node_id: -1, port: -1, ..Default::default() };
-    }
-    let keys = request.coordinator_keys.into_iter();
-    let coordinators = keys.map(|key| Coordinator { key, node_id: -1, port: -1, error_code, ..Default::default() });
-    FindCoordinatorResponse { coordinators: coordinators.collect(), ..Default::default() }
 }
 
 fn api_versions(asked: Asked) -> Result<Vec<Bytes>, End> {

@@ -11,16 +11,20 @@ use corelane_core::base::{LeaderEpoch, Offset, Timestamp};
 use corelane_core::protocol::messages::create_topics_request::CreatableTopic;
 use corelane_core::protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use corelane_core::protocol::messages::fetch_response::PartitionData;
+use corelane_core::protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use corelane_core::protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use corelane_core::protocol::messages::metadata_request::MetadataRequestTopic;
+use corelane_core::protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use corelane_core::protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use corelane_core::protocol::messages::produce_response::PartitionProduceResponse;
+use corelane_core::protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use corelane_core::protocol::messages::{
-    ApiVersionsRequest, CreateTopicsRequest, FetchRequest, FindCoordinatorRequest, InitProducerIdRequest,
-    ListOffsetsRequest, MetadataRequest, ProduceRequest, RequestHeader,
+    ApiVersionsRequest, CreateTopicsRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
+    InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListOffsetsRequest, MetadataRequest,
+    OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, RequestHeader, SyncGroupRequest,
 };
 use corelane_core::protocol::wire::Writer;
-use corelane_core::protocol::{ApiKey, ErrorCode, Message};
+use corelane_core::protocol::{ApiKey, ErrorCode, KafkaString, Message};
 use corelane_core::record::{Batch, BatchBuilder, BatchOptions};
 
 use super::requests::OLDEST_PRODUCE;
@@ -272,7 +276,7 @@ fn bad_input_ends_its_connection_and_no_other() {
         (vec![0xff; 4], "a request of -1 bytes"),
         (vec![0x7f; 4], "a request of 2139062143 bytes"),
         (vec![0, 0, 0, 1, 0], "is none"),
-        (frame(ApiKey::Heartbeat, 0, 1, &MetadataRequest::default()), "API 12"),
+        (frame(ApiKey::DescribeGroups, 0, 1, &MetadataRequest::default()), "API 15"),
         (frame(ApiKey::Produce, 2, 1, &produce_request(0, Bytes::new(), 1)), "version 2"),
         (cut, "is none"),
     ];
@@ -291,7 +295,7 @@ fn every_version_that_is_served_is_answered() {
     let bare = Running::start(MEMORY);
     let mut link = bare.link();
     let offered = link.call(3, &ApiVersionsRequest::default()).unwrap().api_keys;
-    assert_eq!(offered.len(), 8);
+    assert_eq!(offered.len(), 14);
     let records = batch(1, b"x").bytes().clone();
     let partition = ListOffsetsPartition { timestamp: -1, ..Default::default() };
     let topic = ListOffsetsTopic { name: "t".into(), partitions: vec![partition] };
@@ -322,12 +326,61 @@ fn every_version_that_is_served_is_answered() {
                     let request = FindCoordinatorRequest { key: key.into(), coordinator_keys, ..Default::default() };
                     link.call(version, &request).map(drop)
                 }
+                ApiKey::JoinGroup => link.call(version, &join_request("")).map(drop),
+                ApiKey::SyncGroup => link.call(version, &SyncGroupRequest::default()).map(drop),
+                ApiKey::Heartbeat => link.call(version, &HeartbeatRequest::default()).map(drop),
+                ApiKey::LeaveGroup => link.call(version, &LeaveGroupRequest::default()).map(drop),
+                ApiKey::OffsetFetch => {
+                    let topic = OffsetFetchRequestTopic { name: "t".into(), partition_indexes: vec![0] };
+                    let request = OffsetFetchRequest { topics: Some(vec![topic]), ..Default::default() };
+                    link.call(version, &request).map(drop)
+                }
+                ApiKey::OffsetCommit => link.call(version, &OffsetCommitRequest::default()).map(drop),
                 other => panic!("{other:?} is offered and not asked for here"),
             };
             answered.unwrap_or_else(|error| panic!("{} in version {version}: {error}", api.api_key));
         }
     }
     assert_eq!(link.call(VERSION, &MetadataRequest { topics: None, ..Default::default() }).unwrap().topics.len(), 9);
+}
+
+fn join_request(member_id: &str) -> JoinGroupRequest {
+    let protocol = JoinGroupRequestProtocol { name: "range".into(), metadata: Bytes::from_static(b"wishes") };
+    let (group_id, protocol_type) = ("g".into(), "consumer".into());
+    JoinGroupRequest {
+        group_id,
+        protocol_type,
+        member_id: KafkaString::from(member_id.to_owned()),
+        protocols: vec![protocol],
+        ..Default::default()
+    }
+}
+
+#[test]
+fn every_member_of_a_group_is_the_only_one() {
+    let bare = Running::start(MEMORY);
+    let mut link = bare.link();
+    let mut join = |member_id: &str| link.call(7, &join_request(member_id)).unwrap();
+    let (first, second) = (join(""), join(""));
+    assert_ne!(first.member_id, second.member_id);
+    for joined in [first.clone(), second, join(&first.member_id)] {
+        assert_eq!((joined.error_code, joined.protocol_name.as_deref()), (0, Some("range")));
+        assert_eq!(joined.leader, joined.member_id);
+        assert_eq!(joined.members.len(), 1);
+        assert_eq!(
+            (&joined.members[0].member_id, &joined.members[0].metadata[..]),
+            (&joined.member_id, &b"wishes"[..])
+        );
+    }
+    let given = |member_id: &KafkaString, assignment: &'static [u8]| SyncGroupRequestAssignment {
+        member_id: member_id.clone(),
+        assignment: Bytes::from_static(assignment),
+    };
+    let assignments = vec![given(&"another".into(), b"its"), given(&first.member_id, b"mine")];
+    let request = SyncGroupRequest { member_id: first.member_id, assignments, ..Default::default() };
+    assert_eq!(link.call(3, &request).unwrap().assignment, &b"mine"[..]);
+    let refused = link.call(5, &JoinGroupRequest { protocols: Vec::new(), ..join_request("") }).unwrap();
+    assert_eq!(refused.error_code, ErrorCode::INCONSISTENT_GROUP_PROTOCOL.0);
 }
 
 #[test]
