@@ -1,4 +1,5 @@
-"""Topics with flush.messages=1: each of 16 producers sends one record, waits until it is on the device, and sends the next."""
+"""Topics with flush.messages=1: each of 16 producers sends one record, waits until it is on the device, and sends the next; and
+end to end at a rate, because what is on the device has to get to its readers as well."""
 
 from collections.abc import Iterator
 
@@ -6,6 +7,9 @@ from loads import Figures, Loads
 
 PRODUCERS = 16
 PARTITIONS = (1, 16)
+RATE = 1_000
+RECORD_BYTES = 1024
+END_TO_END = f"end to end, own client, {RATE:,}/s"
 
 
 def row(partitions: int) -> str:
@@ -13,12 +17,20 @@ def row(partitions: int) -> str:
 
 
 def measure(loads: Loads) -> Iterator[tuple[str, Figures]]:
+    seconds = loads.sizes.seconds
     for partitions in filter(lambda partitions: loads.wants(row(partitions)), PARTITIONS):
         loads.life.settle()
         topic = loads.fresh_topic(partitions, flush_messages=1)
         settings = ["linger.ms=0", f"load.producers={PRODUCERS}"]
-        figures = loads.measured(lambda: loads.load("one-by-one", topic, partitions, loads.sizes.seconds, 1024, *settings))
+        figures = loads.measured(lambda: loads.load("one-by-one", topic, partitions, seconds, RECORD_BYTES, *settings))
         # Per GiB says nothing where a record is all that a request has.
         del figures["cpu"]
         yield row(partitions), figures
+        loads.life.delete_topic(topic)
+    if loads.wants(END_TO_END):
+        loads.life.settle()
+        topic = loads.fresh_topic(1, flush_messages=1)
+        records = ("--num-records", RATE * (seconds + 1), "--warmup-records", RATE)
+        shape = ("--record-size", RECORD_BYTES, "--throughput", RATE, "--linger-ms", 0)
+        yield END_TO_END, loads.measured(lambda: loads.own("end-to-end", topic, *records, *shape))
         loads.life.delete_topic(topic)
