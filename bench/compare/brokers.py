@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+from memory import WarmPages, forget
+
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
 sys.path.insert(0, str(REPOSITORY / "tests"))
@@ -82,10 +84,11 @@ def add_variant(text: str) -> str:
 class Life:
     """One contender on an empty directory."""
 
-    def __init__(self, kind: str, directory: Path, bare_mode: str | None):
+    def __init__(self, kind: str, directory: Path, bare_mode: str | None, warm_pages: WarmPages):
         shutil.rmtree(directory, ignore_errors=True)
         self.kind = kind
         self.directory = directory
+        self.warm_pages = warm_pages
         self.broker: Broker = KINDS[kind](directory, bare_mode)
         self.is_bare = kind == "bare"
 
@@ -147,8 +150,10 @@ class Life:
         return sum(int(count) for count in dict(counts).values())
 
     def settle(self) -> None:
-        """Before a row: what the last one wrote is on the device."""
-        os.sync()
+        """Before a row: what the last one wrote is on the device and no longer in the page cache, and the pages that it had
+        are those that this one gets."""
+        forget(self.directory)
+        self.warm_pages.renew()
 
     def create_topic(self, name: str, partitions: int, **configs: object) -> None:
         harness.topics.create_topic(self.broker, name, partitions, **configs)

@@ -6,7 +6,6 @@ needed first. README.md beside the folder says what is measured.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import datetime
 import os
@@ -20,6 +19,7 @@ import limits
 import report
 from brokers import KINDS, REPOSITORY, Life, add_variant
 from loads import Loads, Sizes
+from memory import WarmPages
 from results import Measurement, Results
 from suites import SUITES
 
@@ -48,8 +48,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", default="", metavar="REGEX", help="only the rows of produce, consume, latency and strict whose name it matches")
     parser.add_argument("--name", help="of the report, behind the date; default: matrix, and the suites if not all are run")
     parser.add_argument("--rounds", type=int, default=5, help="alternations, over which medians are taken; default: %(default)s")
-    parser.add_argument("--hold-memory", action="store_true",
-                        help="keep the host from taking back what is free; leaves it in pieces of 64 KiB (README.md)")
+    parser.add_argument("--warm-mib", type=int, default=3072,
+                        help="pages that a host does not take back between rows (README.md), 0 for none; default: %(default)s")
     parser.add_argument("--quick", action="store_true", help="a minute or so for each suite, to see that everything works")
     sizes = Sizes()
     parser.add_argument("--gib", type=float, help=f"GiB that a row moves; default: {sizes.gib}")
@@ -57,7 +57,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--warm-seconds", type=float, help=f"for which Kafka is warmed; default: {sizes.warm_seconds}")
     parser.add_argument("--load", type=Path, default=WORK / "load", help="the load program, built from load/")
     parser.add_argument("--limits", type=Path, default=WORK / "limits", help="the limits program, built from limits.c")
-    parser.add_argument("--ballast", type=Path, default=WORK / "ballast", help="what keeps memory ours, built from ballast.c")
+    parser.add_argument("--warm", type=Path, default=WORK / "warm", help="what keeps pages warm, built from warm.c")
     parser.add_argument("--work", type=Path, default=WORK / "compare", help="where brokers keep their data")
     parser.add_argument("--results", type=Path, default=REPOSITORY / "docs" / "benchmarks", help="where the report goes")
     parser.add_argument("--report", type=Path, nargs="+", metavar="JSON", help="measure nothing, write the report of these files")
@@ -83,11 +83,13 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def run_life(results: Results, options: argparse.Namespace, name: str, kind: str, round_number: int) -> None:
+def run_life(
+    results: Results, options: argparse.Namespace, warm_pages: WarmPages, name: str, kind: str, round_number: int
+) -> None:
     """One contender through one suite."""
     suite = SUITES[name]
     begun = time.monotonic()
-    with Life(kind, options.work / kind, suite.bare_mode) as life:
+    with Life(kind, options.work / kind, suite.bare_mode, warm_pages) as life:
         loads = Loads(life, options.load, options.sizes, options.rows, bool(options.variants))
         if suite.is_warmed:
             loads.warm()
@@ -100,13 +102,14 @@ def run_life(results: Results, options: argparse.Namespace, name: str, kind: str
     print(f"{name} {round_number}/{options.rounds} {kind}: {time.monotonic() - begun:.0f} s in all", flush=True)
 
 
-def run_suites(results: Results, options: argparse.Namespace, name: str) -> None:
+def run_suites(results: Results, options: argparse.Namespace, name: str, warm_pages: WarmPages) -> None:
     for suite in options.suites:
         kinds = [kind for kind in options.kinds if kind != "bare" or SUITES[suite].bare_mode]
         for round_number in range(1, options.rounds + 1):
+            warm_pages.renew()
             results.limits.append(limits.measure(options.limits, options.work, min(options.sizes.seconds, 3)))
             for kind in kinds:
-                run_life(results, options, suite, kind, round_number)
+                run_life(results, options, warm_pages, suite, kind, round_number)
                 # What is measured so far is not lost with what goes wrong later.
                 results.save(options.results / f"{name}.json")
 
@@ -118,7 +121,7 @@ def main() -> None:
         return
     date = datetime.date.today().isoformat()
     settings = {"quick": True} if options.quick else {}
-    settings |= {"rounds": options.rounds, "hold_memory": options.hold_memory, **dataclasses.asdict(options.sizes)}
+    settings |= {"rounds": options.rounds, "warm_mib": options.warm_mib, **dataclasses.asdict(options.sizes)}
     if options.rows:
         settings["rows"] = options.rows
     results = Results(date, commit(), machine(), settings, options.variants)
@@ -126,8 +129,8 @@ def main() -> None:
     is_whole = set(options.suites) == set(SUITES)
     what = [options.name] if options.name else ["matrix", *([] if is_whole else options.suites)]
     name = "-".join([date, *what[:1], *(["quick"] if options.quick else []), *what[1:]])
-    with limits.memory_is_our_own(options.ballast) if options.hold_memory else contextlib.nullcontext():
-        run_suites(results, options, name)
+    with WarmPages(options.warm, options.warm_mib) as warm_pages:
+        run_suites(results, options, name, warm_pages)
     write_report(results, options.results, name)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from brokers import REPOSITORY, Life
 from compare import commit, machine
+from memory import WarmPages
 
 KINDS = ("kafka", "corelane-1", "corelane-2")
 # A group's first rebalance begins at once, so that what is timed is work and not a wait; every member of a group that
@@ -31,7 +32,7 @@ FIGURES = [
 
 
 def measure(kind: str, directory: Path, options: argparse.Namespace) -> dict[str, float]:
-    started = Life(kind, directory, None)
+    started = Life(kind, directory, None, WarmPages(Path(), 0))
     started.broker.settings |= SETTINGS
     with started as life:
 

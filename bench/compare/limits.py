@@ -2,8 +2,6 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 # Name, what it is, unit.
@@ -21,18 +19,6 @@ SHOWN = [
     ("rewrite_cpu_s_per_gib", "CPU of the writer", "s/GiB"),
     ("fdatasync_per_s", "4 KiB appended and synced, one after the other", "1/s"),
 ]
-
-
-@contextmanager
-def memory_is_our_own(ballast: Path) -> Iterator[None]:
-    """Meanwhile a host does not take back what is free; see `ballast.c`."""
-    with subprocess.Popen([str(ballast)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        if holder.stdout.readline() != "ready\n":
-            raise SystemExit(f"{ballast} could not hold memory: exit status {holder.wait()}")
-        try:
-            yield
-        finally:
-            holder.stdin.close()
 
 
 def measure(binary: Path, directory: Path, seconds: float) -> dict[str, float]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from loads import GIB, Figures, Loads
+from memory import forget
 
 ALONE = "own client, 2,000/s, alone"
 BESIDE_WARM = "own client, 2,000/s, beside a consumer of what the page cache has"
@@ -13,17 +14,6 @@ BESIDE_COLD = "own client, 2,000/s, beside a consumer of what only the device ha
 RATE = 2_000
 RECORD_BYTES = 1024
 PARTITIONS = 8
-
-
-def forget(loads: Loads) -> None:
-    """Has the page cache drop every file of the broker that is not dirty."""
-    os.sync()
-    for path in loads.life.directory.rglob("*.log"):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        finally:
-            os.close(descriptor)
 
 
 @contextmanager
@@ -37,7 +27,7 @@ def old_records_read(loads: Loads, topic: str, records: int, is_cold: bool) -> I
         try:
             while not is_over.is_set():
                 if is_cold:
-                    forget(loads)
+                    forget(loads.life.directory)
                 # A group of its own each time, by default.
                 taken.append(loads.own("consumer", topic, "--num-records", records)["seconds"])
         except BaseException as error:  # noqa: BLE001: it is raised again by who waits
@@ -70,7 +60,8 @@ def measure(loads: Loads) -> Iterator[tuple[str, Figures]]:
         del figures["cpu"]
         return figures
 
-    loads.life.settle()
+    # Not settled as before other rows: that would have the page cache forget the old records.
+    os.sync()
     yield ALONE, hot()
     for row, is_cold in ((BESIDE_WARM, False), (BESIDE_COLD, True)):
         with old_records_read(loads, old, records, is_cold) as taken:
