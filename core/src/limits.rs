@@ -42,7 +42,8 @@ pub const PARTITION_PRODUCERS_MAX: usize = 10_000;
 /// Length of a topic name in bytes.
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 
-/// Bytes that one positioned write to the page cache covers, up to a multiple of them in the file; larger appends are cut.
+/// Bytes that one positioned write of a shard's own to the page cache covers, up to a multiple of them in the file; larger
+/// appends are cut.
 /// The kernel looks for as much memory in one piece as a write is long, and where free memory is in small pieces it moves
 /// others together first, in the middle of the write (decision 0009).
 pub const APPEND_BYTES_MAX: usize = 64 * 1024;

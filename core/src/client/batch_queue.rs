@@ -13,6 +13,9 @@ const RECORD_OVERHEAD_BYTES_MAX: usize = 36;
 /// Most bytes that a header takes beside its key and value.
 const HEADER_OVERHEAD_BYTES_MAX: usize = 10;
 
+/// Memory that a batch has from the beginning, if batches may be as long; beyond it a batch grows as it is filled.
+const RESERVED_BATCH_BYTES_MAX: usize = 1024 * 1024;
+
 /// Identity under which batches are numbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ProducerIdentity {
@@ -49,7 +52,7 @@ impl OutgoingBatch {
     fn new(compression: Compression, batch_bytes_max: usize, now: Monotonic) -> Self {
         let options = BatchOptions { compression, ..BatchOptions::default() };
         Self {
-            content: Content::Open(BatchBuilder::with_capacity(options, batch_bytes_max)),
+            content: Content::Open(BatchBuilder::with_capacity(options, batch_bytes_max.min(RESERVED_BATCH_BYTES_MAX))),
             records: Vec::new(),
             reserved_bytes: 0,
             created: now,

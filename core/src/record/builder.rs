@@ -95,12 +95,12 @@ impl BatchBuilder {
         let timestamp_delta = timestamp.0.wrapping_sub(self.base_timestamp.0);
         let header_count = length_i32(headers.len());
         let header_bytes =
-            |header: &Header<'_>| nullable_bytes_bytes(Some(header.key)) + nullable_bytes_bytes(header.value);
+            |header: &Header<'_>| nullable_size_bytes(Some(header.key)) + nullable_size_bytes(header.value);
         let body_bytes = size_of_val(&RECORD_ATTRIBUTES)
             + varlong_bytes(timestamp_delta)
             + varint_bytes(self.count)
-            + nullable_bytes_bytes(key)
-            + nullable_bytes_bytes(value)
+            + nullable_size_bytes(key)
+            + nullable_size_bytes(value)
             + varint_bytes(header_count)
             + headers.iter().map(header_bytes).sum::<usize>();
 
@@ -186,7 +186,7 @@ fn put_nullable_bytes(into: &mut Vec<u8>, bytes: Option<&[u8]>) {
     }
 }
 
-fn nullable_bytes_bytes(bytes: Option<&[u8]>) -> usize {
+fn nullable_size_bytes(bytes: Option<&[u8]>) -> usize {
     bytes.map_or(varint_bytes(-1), |bytes| varint_bytes(length_i32(bytes.len())) + bytes.len())
 }
 

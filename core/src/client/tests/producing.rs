@@ -40,6 +40,16 @@ fn records_reach_the_partition_of_their_key_in_order() {
 }
 
 #[test]
+fn a_batch_that_may_be_long_takes_no_memory_for_that() {
+    let mut world = World::new(FakeBroker::new(1));
+    world.connect();
+    let mut producer = Producer::new(ProducerOptions { batch_bytes_max: usize::MAX, ..options() });
+    world.append(&mut producer, Some(0), b"short").unwrap();
+    world.settle(&mut producer);
+    assert_eq!(world.broker.partitions[0].records().len(), 1);
+}
+
+#[test]
 fn records_without_a_key_fill_one_batch_after_the_other() {
     let mut world = World::new(FakeBroker::new(4));
     world.connect();
