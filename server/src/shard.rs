@@ -6,7 +6,6 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use corelane_core::base::{LeaderEpoch, ShardId, TopicId};
-use corelane_core::config::AppendEngine;
 use corelane_core::group::{self, GroupSettings, OFFSETS_TOPIC_NAME};
 use corelane_core::limits::OPENING_LOGS_MAX;
 use corelane_core::metadata::ProducerIdBlock;
@@ -392,7 +391,7 @@ impl<S: Sys> Shard<S> {
             node: self.settings.config.node_id,
             checkpoints: &catalog.start.checkpoints,
             stages: Rc::clone(&self.stages),
-            may_be_direct: self.settings.config.append_engine == AppendEngine::Direct,
+            may_be_direct: self.settings.config.append_engine.goes_past_the_cache(),
             gathering: Rc::clone(&self.gathering),
             notify,
         };

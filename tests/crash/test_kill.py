@@ -89,9 +89,9 @@ def create_topics(broker, **configs) -> dict[str, int]:
     return topics
 
 
-@pytest.mark.parametrize("way", ["default", "strict", "ring", "strict direct"])
+@pytest.mark.parametrize("way", ["default", "strict", "ring", "strict inline"])
 def test_kills_under_load(brokers, broker_kind, loads, tmp_path, full, way, capsys):
-    settings = {"corelane.append.engine": way.split()[-1]} if way.split()[-1] in ("ring", "direct") else {}
+    settings = {"corelane.append.engine": way.split()[-1]} if way.split()[-1] in ("ring", "inline") else {}
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
     print(f"seed {seed}")

@@ -58,6 +58,9 @@ def stopped(module_brokers, broker_kind, clients):
     write("shapes", numbered(100, partitions=2), idempotent=True)
     write("strict", numbered(100))
     broker.stop()
+    start("inline")
+    write("strict", numbered(100))
+    broker.stop()
     start("direct")
     write("shapes", numbered(100, partitions=2), codec="lz4")
     write("strict", numbered(100))
@@ -104,14 +107,7 @@ def test_dump_log_complains_about_damage(stopped, tmp_path):
 
 def test_apache_kafka_starts_on_a_copy(stopped, tmp_path, clients):
     broker, expected = stopped
-    copy = tmp_path / "copy"
-    shutil.copytree(broker.directory, copy)
-    node_id = next(
-        line.removeprefix("node.id=")
-        for line in (copy / "meta.properties").read_text().splitlines()
-        if line.startswith("node.id=")
-    )
-    kafka = ApacheKafka(copy, {"node.id": node_id})
+    kafka = ApacheKafka.on_copy_of(broker, tmp_path / "copy")
     if broker.is_reference:
         # Its voter is registered under the port it had.
         kafka.controller_port = broker.controller_port

@@ -7,6 +7,7 @@ started again on the same folder, and keep what they print in a file beside it.
 import itertools
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -187,6 +188,13 @@ class ApacheKafka(Broker):
     def __init__(self, directory: Path, settings: dict[str, object] | None = None):
         super().__init__(directory, settings)
         self.controller_port = free_port()
+
+    @classmethod
+    def on_copy_of(cls, broker: Broker, directory: Path) -> "ApacheKafka":
+        """On a copy of a stopped broker's data, as the node that it was."""
+        shutil.copytree(broker.directory, directory)
+        facts = (line.split("=", 1) for line in (directory / "meta.properties").read_text().splitlines() if "=" in line)
+        return cls(directory, {"node.id": dict(facts)["node.id"]})
 
     def command(self) -> list[str]:
         return [

@@ -121,7 +121,7 @@ pub struct BrokerConfig {
 /// How appended records get to their files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AppendEngine {
-    /// What was measured to be best: for now [`Inline`](Self::Inline) everywhere.
+    /// What was measured to be best: [`Direct`](Self::Direct), on every file system that can.
     #[default]
     Auto,
     /// Into the page cache by a positioned write of the shard's own; a sync, where the topic wants one, follows.
@@ -131,6 +131,14 @@ pub enum AppendEngine {
     /// Topics with `flush.messages=1` go past the page cache by the shard's ring and are on the device when that is done;
     /// all others as [`Inline`](Self::Inline).
     Direct,
+}
+
+impl AppendEngine {
+    /// Whether topics with `flush.messages=1` are written past the page cache.
+    #[must_use]
+    pub fn goes_past_the_cache(self) -> bool {
+        matches!(self, Self::Auto | Self::Direct)
+    }
 }
 
 /// How records get from the page cache to a socket.

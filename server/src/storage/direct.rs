@@ -1,5 +1,5 @@
 //! Appends of strict topics that go past the page cache, in whole blocks, and are on the device when their write is done
-//! (`corelane.append.engine=direct`).
+//! (`corelane.append.engine`).
 //!
 //! | step | the batch is in | after kill -9 | after loss of power | seen by readers |
 //! | --- | --- | --- | --- | --- |

@@ -76,10 +76,10 @@ pub fn short_life(seed: u64) -> Case {
     }
 }
 
-/// The same with appends of strict topics that go past the page cache.
+/// The same with appends of strict topics into the page cache, and a sync after each; else they go past it.
 #[must_use]
-pub fn past_the_cache(mut case: Case) -> Case {
-    case.settings.push(("corelane.append.engine", "direct"));
+pub fn through_the_cache(mut case: Case) -> Case {
+    case.settings.push(("corelane.append.engine", "inline"));
     case
 }
 
@@ -87,7 +87,7 @@ pub fn past_the_cache(mut case: Case) -> Case {
 /// nearly always finds its block there.
 #[must_use]
 pub fn life_in_blocks(seed: u64) -> Case {
-    let mut case = past_the_cache(short_life(seed));
+    let mut case = short_life(seed);
     case.plan.topics = vec![TopicPlan { configs: vec![("internal.segment.bytes", "4096")], ..strict() }];
     case.plan.producers = vec![(("strict", 0), Way::Idempotent), (("strict", 0), Way::All)];
     case.plan.value_bytes_max = 100;
@@ -155,8 +155,8 @@ pub fn long_life(seed: u64) -> Case {
     if random.chance(300) {
         case.settings = RESTLESS_METADATA.to_vec();
     }
-    if random.chance(300) {
-        case = past_the_cache(case);
+    if random.chance(500) {
+        case = through_the_cache(case);
     }
     let plan = &mut case.plan;
     case.crashes = (0..random.below(4))

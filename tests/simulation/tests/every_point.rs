@@ -5,7 +5,7 @@
 
 use corelane_simulation::case::{Case, CrashAt, run_all};
 use corelane_simulation::disk::{Crash, Planted};
-use corelane_simulation::plans::{changing_life, life_in_blocks, past_the_cache, short_life, wide_life};
+use corelane_simulation::plans::{changing_life, life_in_blocks, short_life, through_the_cache, wide_life};
 
 const SEED: u64 = 1;
 
@@ -41,9 +41,10 @@ fn a_loss_of_power_at_every_point() {
     check(&short_life(SEED), Crash::PowerLoss);
 }
 
+/// In the other lives what strict topics append goes past it.
 #[test]
-fn appends_past_the_page_cache_with_a_kill_at_every_point() {
-    let life = past_the_cache(short_life(SEED));
+fn appends_into_the_page_cache_with_a_kill_at_every_point() {
+    let life = through_the_cache(short_life(SEED));
     let report = life.run();
     assert!(report.violations.is_empty(), "{report}");
     assert_ne!(report.trace, short_life(SEED).run().trace, "nothing went another way");
@@ -56,8 +57,8 @@ fn appends_into_a_block_that_is_there_after_a_kill_at_every_point() {
 }
 
 #[test]
-fn appends_past_the_page_cache_with_a_loss_of_power_at_every_point() {
-    check(&past_the_cache(short_life(SEED)), Crash::PowerLoss);
+fn appends_into_the_page_cache_with_a_loss_of_power_at_every_point() {
+    check(&through_the_cache(short_life(SEED)), Crash::PowerLoss);
 }
 
 /// Folders that are made together share the sync of the directory that has their names.
