@@ -151,8 +151,8 @@ pub const GROUP_LOAD_BYTES: usize = 256 * 1024;
 /// Bytes of a segment that a recovery reads at a time.
 pub const RECOVERY_CHUNK_BYTES: usize = 1024 * 1024;
 
-/// Logs that a shard opens at the same time.
-pub const OPENING_LOGS_MAX: usize = 64;
+/// Logs that a shard opens or closes at the same time, each with some files of its own.
+pub const LOGS_AT_ONCE_MAX: usize = 64;
 
 /// Time between two writes of the checkpoint files.
 pub const CHECKPOINT_INTERVAL_MS: u64 = 60_000;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use corelane_core::base::{LeaderEpoch, ShardId, TopicId};
 use corelane_core::group::{self, GroupSettings, OFFSETS_TOPIC_NAME};
-use corelane_core::limits::OPENING_LOGS_MAX;
+use corelane_core::limits::LOGS_AT_ONCE_MAX;
 use corelane_core::metadata::ProducerIdBlock;
 use corelane_core::protocol::{ErrorCode, KafkaString};
 use corelane_core::session::SessionCache;
@@ -355,7 +355,7 @@ impl<S: Sys> Shard<S> {
                 Some(_) => {}
             }
         }
-        for part in new.chunks(OPENING_LOGS_MAX) {
+        for part in new.chunks(LOGS_AT_ONCE_MAX) {
             all_of(part.iter().map(|(key, topic)| self.open_log(&catalog, *key, topic)).collect()).await;
         }
         *self.catalog.borrow_mut() = catalog;
@@ -454,9 +454,11 @@ impl<S: Sys> Shard<S> {
         // Behind a log that is just being opened.
         let _turn = self.publishing.take().await;
         let logs = self.partitions();
-        let closed = all_of(logs.iter().map(|log| log.close()).collect()).await;
-        for (log, result) in logs.iter().zip(closed) {
-            result.map_err(|error| format!("{}: {error}", log.name))?;
+        for part in logs.chunks(LOGS_AT_ONCE_MAX) {
+            let closed = all_of(part.iter().map(|log| log.close()).collect()).await;
+            for (log, result) in part.iter().zip(closed) {
+                result.map_err(|error| format!("{}: {error}", log.name))?;
+            }
         }
         Ok(logs.iter().map(|log| log.marks()).collect())
     }

@@ -202,6 +202,16 @@ def test_records_are_not_copied_on_their_way(corelane, clients):
     assert received > 100_000 * 1_000 and copied < 0.4 * received, (received, copied)
 
 
+def test_many_partitions_are_closed_with_few_more_files(corelane):
+    broker = corelane().start()
+    create_topic(broker, "wide", partitions=300)
+    pid = broker.process.pid
+    # As many partitions as its limit lets it have: closing them takes some more files, but not one for each.
+    files = len(os.listdir(f"/proc/{pid}/fd")) + 200
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (files, files))
+    broker.stop()
+
+
 @pytest.mark.parametrize("way", ["default", "ignore"])
 def test_a_second_signal_ends_it_at_once(corelane, clients, way):
     """A stop that takes its time is cut short by another signal, as with a kill; also where a shell has started the
