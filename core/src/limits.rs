@@ -136,6 +136,9 @@ pub const WRITEBACK_BYTES: u64 = 4 * 1024 * 1024;
 /// Bytes written to a partition after which they are synced in the background, which moves its recovery point.
 pub const UNSYNCED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// Batches at the end of a log whose places its owner remembers.
+pub const RECENT_BATCHES_MAX: usize = 16;
+
 /// Index entries that wait in memory before they are written to their files.
 pub const UNWRITTEN_INDEX_ENTRIES_MAX: usize = 512;
 

@@ -172,6 +172,11 @@ async fn read_frames<S: Sys>(
         if must_wait || answers.has_ready() || !shard.sys.holds_more(connection) {
             shard.gathering.write();
         }
+        if shard.has_woken_readers.take() && answers.has_ready() {
+            // What was appended goes to those who wait for it first: they are behind this send otherwise, and behind the
+            // producer that it wakes. The answers keep their order in their line.
+            shard.sys.breathe().await;
+        }
         answers.flush().await;
         if missing >= EXACT_RECEIVE_BYTES_MIN && reservation.is_none() {
             let reserve = shard.budget.reserve(missing);

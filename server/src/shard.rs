@@ -70,6 +70,8 @@ pub(crate) struct Shard<S: Sys> {
     unopened: RefCell<BTreeSet<PartitionKey>>,
     /// Watches that other shards, or this one, have left here, and on which partitions.
     watching: RefCell<BTreeMap<(ShardId, WatchId), Vec<PartitionKey>>>,
+    /// Readers of this shard were woken, and may not have run since.
+    pub(crate) has_woken_readers: Cell<bool>,
     /// Coordinators of groups, for the partitions of `__consumer_offsets` that are here.
     pub(crate) coordinators: Coordinators<S>,
     /// Decides on metadata; on shard 0 only, and there once it has read its log.
@@ -110,6 +112,7 @@ impl<S: Sys> Shard<S> {
             partitions: RefCell::default(),
             unopened: RefCell::default(),
             watching: RefCell::default(),
+            has_woken_readers: Cell::new(false),
             coordinators: Coordinators::default(),
             controller: RefCell::default(),
             producer_ids: RefCell::default(),
@@ -310,6 +313,7 @@ impl<S: Sys> Shard<S> {
         }
         self.unwatch(shard, watch);
         if shard == self.sys.shard() {
+            self.has_woken_readers.set(true);
             self.hop.noticed(watch);
         } else {
             self.post(shard, Mail::Notice(watch));

@@ -18,12 +18,16 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 
 use crate::base::{FilePosition, LeaderEpoch, Offset, Timestamp};
+use crate::limits::RECENT_BATCHES_MAX;
 use crate::log::epochs::LeaderEpochs;
 use crate::log::index::{IndexBuilder, IndexOptions, TimeEntry};
 use crate::log::producers::{ProducerStates, ProducerVerdict};
+use crate::log::read_plan::BatchAt;
 use crate::log::roll::{ActiveSegment, IncomingBatch, RollRules};
 use crate::protocol::ErrorCode;
 use crate::record::ValidBatch;
@@ -177,6 +181,8 @@ pub struct Partition {
     epochs: LeaderEpochs,
     /// Jitter of the active segment's roll, in milliseconds.
     roll_jitter_ms: i64,
+    /// The last batches of the active segment, at most [`RECENT_BATCHES_MAX`].
+    recent: VecDeque<BatchAt>,
 }
 
 /// What recovery found, from which the machine starts.
@@ -227,6 +233,7 @@ impl Partition {
             producers,
             epochs,
             roll_jitter_ms: 0,
+            recent: VecDeque::new(),
         };
         this.draw_jitter(random);
         this
@@ -332,6 +339,17 @@ impl Partition {
         if segment.base == self.active().base { self.index.largest() } else { segment.largest }
     }
 
+    /// The batch of `segment` that holds `offset`, if it is one of the log's last: readers at the end find theirs without a
+    /// search.
+    #[must_use]
+    pub fn recent_batch(&self, segment: Offset, offset: Offset) -> Option<BatchAt> {
+        if segment != self.active().base {
+            return None;
+        }
+        let place = self.recent.partition_point(|batch| batch.last_offset < offset);
+        self.recent.get(place).copied().filter(|batch| batch.base_offset <= offset)
+    }
+
     /// Base offset of the first segment that may hold something that is not on the device.
     #[must_use]
     pub fn durable_segment(&self) -> Offset {
@@ -400,6 +418,10 @@ impl Partition {
         self.index.add_batch(position, bytes, last_offset, max_timestamp);
         self.producers.append(batch.header(), base_offset, max_timestamp);
         self.log_end = end;
+        if self.recent.len() >= RECENT_BATCHES_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(BatchAt { position, end: position.plus(bytes), base_offset, last_offset, max_timestamp });
         Admission::Admitted(Admitted { base_offset, end, log_append_time, position, slices })
     }
 
@@ -423,6 +445,7 @@ impl Partition {
             active.largest = largest;
         }
         self.segments.push(Segment::new(self.log_end, wall));
+        self.recent.clear();
         self.index = IndexBuilder::new(self.log_end, self.settings.index);
         let mark = Mark { offset: self.log_end, segment: self.log_end, bytes: 0 };
         if self.durable == self.written {

@@ -168,6 +168,31 @@ fn a_roll_begins_a_segment_at_the_end_and_old_bytes_stay_visible() {
 }
 
 #[test]
+fn the_last_batches_are_known_by_their_places() {
+    let mut partition = empty(LogSettings { roll: RollRules::default(), ..settings(i64::MAX) });
+    let mut places = Vec::new();
+    for records in (1..=3).cycle().take(RECENT_BATCHES_MAX + 5) {
+        let Admitted { base_offset, end, position, slices, .. } = admitted(&mut partition, &batch(records));
+        places.push((base_offset, end, position, slices.iter().map(Bytes::len).sum::<usize>() as u64));
+    }
+    let (forgotten, known) = places.split_at(5);
+    let last_forgotten = forgotten.last().unwrap().0;
+    assert_eq!(partition.recent_batch(Offset(0), last_forgotten), None);
+    for (base_offset, end, position, bytes) in known {
+        for offset in base_offset.0..end.0 {
+            let found = partition.recent_batch(Offset(0), Offset(offset)).unwrap();
+            assert_eq!((found.base_offset, found.last_offset.plus(1)), (*base_offset, *end));
+            assert_eq!((found.position, found.end), (*position, position.plus(*bytes)));
+        }
+    }
+    assert_eq!(partition.recent_batch(Offset(0), partition.log_end()), None);
+    partition.wrote();
+    partition.roll(NOW, 0);
+    assert_eq!(partition.recent_batch(Offset(0), known[0].0), None, "it is in another segment than the active one");
+    assert_eq!(partition.recent_batch(partition.log_end(), known[0].0), None, "not in this one either");
+}
+
+#[test]
 fn a_duplicate_waits_for_its_original_and_gaps_are_refused() {
     let mut partition = empty(settings(1));
     let first = admitted(&mut partition, &sequenced(2, 0, 0));

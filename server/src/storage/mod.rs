@@ -153,12 +153,12 @@ impl<S: Sys> PartitionLog<S> {
         self.watches.borrow_mut().retain(|w| *w != (shard, watch));
     }
 
-    /// The high watermark may have moved: answers producers, tells readers.
+    /// The high watermark may have moved: tells readers, answers producers.
     fn advanced(&self) {
-        self.acknowledge();
         for (shard, watch) in self.watches.take() {
             (self.notify)(shard, watch);
         }
+        self.acknowledge();
     }
 
     /// Does what is due by time.

@@ -282,9 +282,8 @@ impl<S: Sys> PartitionLog<S> {
         let mut extent = Some(extent);
         while let Some(Extent { segment, visible_bytes, active }) = extent {
             let file = self.segment_file(segment, SegmentFileKind::Log).await?;
-            let from = self.walk_start(segment, active, offset).await?;
             let end = FilePosition(visible_bytes);
-            if let Some(batch) = self.walk(&file, from, end, |batch| batch.last_offset >= offset).await? {
+            if let Some(batch) = self.find_in_segment(&file, segment, (active, end), offset).await? {
                 let position = batch.position;
                 let bytes = visible_bytes - position.0;
                 let limit = u64::try_from(bytes_max).unwrap_or(0);
@@ -300,6 +299,22 @@ impl<S: Sys> PartitionLog<S> {
             extent = self.machine.borrow().next_extent(segment);
         }
         Ok(None)
+    }
+
+    /// The batch of a segment that reaches `offset`: where the machine remembers it to be, which costs no read, or by a walk.
+    async fn find_in_segment(
+        &self,
+        file: &S::File,
+        segment: Offset,
+        (active, end): (bool, FilePosition),
+        offset: Offset,
+    ) -> io::Result<Option<BatchAt>> {
+        let recent = self.machine.borrow().recent_batch(segment, offset);
+        if recent.is_some() {
+            return Ok(recent);
+        }
+        let from = self.walk_start(segment, active, offset).await?;
+        self.walk(file, from, end, |batch| batch.last_offset >= offset).await
     }
 
     /// Where a batch begins that is not far before `bound`, so that a walk to there is short.
