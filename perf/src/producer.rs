@@ -47,6 +47,8 @@ pub struct ProducerLoad {
     pub spec: RecordSpec,
     /// Records a second of all producers; `None` is as fast as possible.
     pub rate: Option<f64>,
+    /// Records of each producer that may wait for the broker's word; 1 is one at a time.
+    pub unacknowledged_max: Option<usize>,
     /// How to send.
     pub options: ProducerOptions,
 }
@@ -120,6 +122,8 @@ pub fn run(load: &ProducerLoad, interim: impl FnMut(&Report)) -> Result<Produced
 struct Underway {
     first_id: u64,
     records: VecDeque<Option<(u64, Monotonic, usize)>>,
+    /// How many of them still wait.
+    count: usize,
 }
 
 impl Underway {
@@ -128,11 +132,13 @@ impl Underway {
             self.first_id = id;
         }
         self.records.push_back(Some((number, due, bytes)));
+        self.count += 1;
     }
 
     fn settle(&mut self, id: u64) -> Option<(u64, Monotonic, usize)> {
         let at = usize::try_from(id.checked_sub(self.first_id)?).ok()?;
         let settled = self.records.get_mut(at)?.take();
+        self.count -= usize::from(settled.is_some());
         while self.records.front().is_some_and(Option::is_none) {
             self.records.pop_front();
             self.first_id += 1;
@@ -152,6 +158,7 @@ fn produce(load: &ProducerLoad, text: &Arc<Text>, slot: &Slot<'_>) -> Result<(Re
     let headers = load.spec.headers.list();
     let mut producer = Producer::new(load.options);
     let mut underway = Underway::default();
+    let unacknowledged_max = load.unacknowledged_max.unwrap_or(usize::MAX);
     let mut steady = Report::new();
     let mut steady_start = None;
     let start = driver.now();
@@ -160,7 +167,7 @@ fn produce(load: &ProducerLoad, text: &Arc<Text>, slot: &Slot<'_>) -> Result<(Re
         let now = driver.now();
         let timestamp = wall_clock();
         let mut burst = 0;
-        while number < load.records && burst < BURST_RECORDS_MAX {
+        while number < load.records && burst < BURST_RECORDS_MAX && underway.count < unacknowledged_max {
             let due = load.rate.map_or(now, |rate| due_at(start, number, rate));
             if due > now {
                 break;
@@ -179,6 +186,7 @@ fn produce(load: &ProducerLoad, text: &Arc<Text>, slot: &Slot<'_>) -> Result<(Re
             number += load.producers;
             burst += 1;
         }
+        let had_to_wait = underway.count >= unacknowledged_max;
         let is_sent = number >= load.records;
         if is_sent {
             producer.flush();
@@ -210,8 +218,9 @@ fn produce(load: &ProducerLoad, text: &Arc<Text>, slot: &Slot<'_>) -> Result<(Re
             return Ok((steady, driver.traffic()));
         }
         producer.advance(now, &mut driver.client);
-        let next_due = load.rate.filter(|_| !is_sent).map(|rate| due_at(start, number, rate));
-        let more_now = load.rate.is_none() && burst == BURST_RECORDS_MAX;
+        let may_send = !is_sent && underway.count < unacknowledged_max;
+        let next_due = load.rate.filter(|_| may_send).map(|rate| due_at(start, number, rate));
+        let more_now = load.rate.is_none() && may_send && (burst == BURST_RECORDS_MAX || had_to_wait);
         let look = Some(now.plus_ms(LOOK_MS));
         let wake = [producer.poll_timeout(now), next_due, more_now.then_some(now), look].into_iter().flatten().min();
         driver.turn(wake);
@@ -259,7 +268,9 @@ mod tests {
         for id in [14, 11, 13] {
             assert_eq!(underway.settle(id).map(|each| each.0), Some(id * 3));
         }
+        assert_eq!(underway.count, 0);
         underway.add(15, 45, Monotonic(15), 1);
+        assert_eq!(underway.count, 1);
         assert_eq!(underway.settle(15).map(|each| each.0), Some(45));
     }
 }

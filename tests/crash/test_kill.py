@@ -6,10 +6,13 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from crash.check import assert_nothing_lost, consume_all, read_acknowledged
 from harness.paths import TESTS
+from harness.records import assert_same, by_partition, numbered, random_bytes
 from harness.topics import create_topic
 
 CYCLES_DEFAULT = 5
@@ -128,6 +131,22 @@ def test_kills_under_load(brokers, broker_kind, loads, tmp_path, full, way, caps
             f"acknowledged, restart to next ack: median {statistics.median(restart_to_ack_ms):.0f} ms, "
             f"max {max(restart_to_ack_ms):.0f} ms"
         )
+
+
+def test_a_start_after_a_kill_reads_little_of_the_log(brokers, broker_kind, clients):
+    if broker_kind == "kafka":
+        pytest.skip("Apache Kafka reads all of it")
+    broker = brokers.create(broker_kind).start()
+    create_topic(broker, "large")
+    # Large batches make few index entries: it must not be their number alone that decides when they are written.
+    large = [replace(record, value=random_bytes(500_000, number)) for number, record in enumerate(numbered(400))]
+    acknowledged = clients["confluent-kafka"].produce(broker.address, "large", large)
+    broker.kill()
+    broker.start()
+    read = Path(f"/proc/{broker.process.pid}/io").read_text().splitlines()[0]
+    assert 0 < int(read.removeprefix("rchar: ")) < 100 << 20, read
+    expected = by_partition(large, acknowledged)[0]
+    assert_same(expected[-10:], clients["confluent-kafka"].consume(broker.address, "large", 0, start=390))
 
 
 def test_the_check_notices_a_shortened_log(brokers, broker_kind, loads, tmp_path):

@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use support::{Broker, failure, run};
 
 fn field(json: &str, name: &str) -> f64 {
@@ -110,6 +112,35 @@ fn values_come_from_files_and_numbers_too() {
     assert!(String::from_utf8(both.stderr).unwrap().contains("cannot be used with"));
 }
 
+/// What `--print-metrics` says.
+fn metric(text: &str, name: &str) -> f64 {
+    let name = format!("producer-metrics:{name}:{{");
+    let line = text.lines().find(|line| line.starts_with(&name)).unwrap_or_else(|| panic!("{name}: {text}"));
+    line.rsplit(" : ").next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn one_record_at_a_time_waits_for_its_acknowledgement_and_for_nothing_else() {
+    let broker = Broker::start(&[]);
+    broker.ok("topics create", &["single"], b"");
+    let load = ["--topic", "single", "--num-records", "200", "--record-size", "10", "--linger-ms", "0"];
+    let answers = |more: &[&str]| {
+        let text = broker.ok("perf producer", &[&load[..], more, &["--print-metrics"]].concat(), b"");
+        assert_eq!(metric(&text, "record-send-total"), 200.0);
+        metric(&text, "response-total")
+    };
+    assert!(answers(&[]) < 200.0);
+    let begun = Instant::now();
+    assert!(answers(&["--unacknowledged", "1"]) >= 200.0);
+    // Whoever looked for what may be sent only now and then would need seconds.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let at_a_rate = ["--unacknowledged", "1", "--throughput", "1000"];
+    assert!(answers(&at_a_rate) >= 200.0);
+    let none = broker.run("perf producer", &[&load[..], &["--unacknowledged", "0"]].concat(), b"");
+    assert_eq!(none.status.code(), Some(2));
+    assert!(String::from_utf8(none.stderr).unwrap().contains("--unacknowledged"));
+}
+
 #[test]
 fn settings_have_kafkas_names() {
     let broker = Broker::start(&[]);
@@ -119,13 +150,8 @@ fn settings_have_kafkas_names() {
     let load = ["--topic", "set", "--num-records", "100", "--record-size", "10"];
     let told = ["--command-config", file.to_str().unwrap(), "--command-property", "acks=1", "compression.type=lz4"];
     let text = broker.ok("perf producer", &[&load[..], &told[..], &["--print-metrics"]].concat(), b"");
-    let metric = |name: &str| {
-        let name = format!("producer-metrics:{name}:{{client-id=mine}}");
-        let line = text.lines().find(|line| line.starts_with(&name)).unwrap_or_else(|| panic!("{name}: {text}"));
-        line.rsplit(" : ").next().unwrap().parse::<f64>().unwrap()
-    };
-    assert_eq!(metric("record-send-total"), 100.0);
-    assert!(metric("outgoing-byte-total") > 100.0 && metric("incoming-byte-total") > 10.0, "{text}");
+    assert_eq!(metric(&text, "record-send-total"), 100.0);
+    assert!(metric(&text, "outgoing-byte-total") > 100.0 && metric(&text, "incoming-byte-total") > 10.0, "{text}");
     let segment = broker.directory().join("set-0/00000000000000000000.log");
     let dump = String::from_utf8(run(&["log", "dump", segment.to_str().unwrap()], b"").stdout).unwrap();
     assert!(dump.contains("lz4") || dump.contains("LZ4"), "{dump}");

@@ -306,8 +306,9 @@ impl<S: Sys> PartitionLog<S> {
         if self.unsynced_since.get().is_none() && self.machine.borrow().sync_target().is_some() {
             self.unsynced_since.set(Some(self.sys.now()));
         }
-        if self.unsynced_bytes.get() >= UNSYNCED_BYTES_MAX {
-            // A recovery then has no more than that to walk through for its producers.
+        let much_is_unsynced = self.unsynced_bytes.get() >= UNSYNCED_BYTES_MAX;
+        if much_is_unsynced {
+            // A recovery then has no more than that to walk through, for its producers and behind its last index entry.
             let this = Rc::clone(self);
             let snapshot = self.machine.borrow().producers().to_snapshot();
             let end = self.machine.borrow().log_end();
@@ -324,7 +325,9 @@ impl<S: Sys> PartitionLog<S> {
         if !is_durable {
             self.pace_writeback(position.plus(bytes as u64));
         }
-        if let Err(error) = self.flush_index_if_due().await {
+        if (much_is_unsynced || self.index_is_due())
+            && let Err(error) = self.flush_index().await
+        {
             self.fail("index write", &error).await;
         }
     }

@@ -89,16 +89,14 @@ impl<S: Sys> PartitionLog<S> {
         Ok(file)
     }
 
-    /// Writes index entries out once enough have gathered. They point at bytes that are written already, so an index
-    /// never runs ahead of its log.
-    pub(super) async fn flush_index_if_due(&self) -> io::Result<()> {
-        if self.machine.borrow().index().unwritten_entries() < UNWRITTEN_INDEX_ENTRIES_MAX {
-            return Ok(());
-        }
-        self.flush_index().await
+    /// Whether so many index entries have gathered that they are to be written.
+    pub(super) fn index_is_due(&self) -> bool {
+        self.machine.borrow().index().unwritten_entries() >= UNWRITTEN_INDEX_ENTRIES_MAX
     }
 
-    async fn flush_index(&self) -> io::Result<()> {
+    /// Writes the index entries that have gathered. They point at bytes that are written already, so an index never runs
+    /// ahead of its log.
+    pub(super) async fn flush_index(&self) -> io::Result<()> {
         let UnwrittenEntries { offset_position, offset_entries, time_position, time_entries } =
             self.machine.borrow_mut().index_mut().take_unwritten();
         let files = self.active_files();

@@ -43,6 +43,9 @@ pub(crate) struct ProducerArguments {
     /// Producers that share the records, each with connections and a thread of its own.
     #[arg(long, value_name = "COUNT", default_value = "1", value_parser = parse_threads)]
     producers: usize,
+    /// Records of each producer that may wait for their acknowledgement; 1 sends one at a time.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    unacknowledged: Option<u64>,
     #[command(flatten)]
     sending: SendingArguments,
     #[command(flatten)]
@@ -138,6 +141,7 @@ impl ProducerArguments {
             interval: Duration::from_millis(self.reporting_interval),
             spec: self.records.spec()?,
             rate: self.throughput.0,
+            unacknowledged_max: self.unacknowledged.map(|count| usize::try_from(count).unwrap_or(usize::MAX)),
             options: self.sending.options(&mut properties, ProducerOptions::default())?,
         };
         properties.finish()?;
@@ -152,6 +156,7 @@ impl ProducerArguments {
             setting("throughput", self.throughput),
             setting("producers", self.producers),
         ];
+        settings.extend(self.unacknowledged.map(|count| setting("unacknowledged", count)));
         settings.extend(self.records.settings());
         settings.extend(producer_settings(&load.options));
         settings
