@@ -6,6 +6,7 @@
 pub mod base;
 pub mod client;
 pub mod config;
+pub mod coordinator;
 pub mod group;
 pub mod limits;
 pub mod log;
@@ -16,5 +17,6 @@ pub use corelane_ring as ring;
 pub mod session;
 #[cfg(any(test, feature = "test-support"))]
 pub mod test_support;
+pub mod transaction;
 
 pub use corelane_protocol as protocol;

@@ -149,7 +149,7 @@ pub const INDEX_WINDOW_BYTES: u64 = 4 * 1024;
 pub const WALK_BYTES: usize = 8 * 1024;
 
 /// Bytes of `__consumer_offsets` that are read at once when its groups are loaded, or one batch.
-pub const GROUP_LOAD_BYTES: usize = 256 * 1024;
+pub const COORDINATOR_LOAD_BYTES: usize = 256 * 1024;
 
 /// Bytes of a segment that a recovery reads at a time.
 pub const RECOVERY_CHUNK_BYTES: usize = 1024 * 1024;
@@ -193,6 +193,24 @@ pub const GROUP_LOAD_FACTOR: usize = 4;
 
 /// Appends of one coordinator that are on their way; commits are put off while there are so many.
 pub const GROUP_APPENDS_MAX: usize = 4 * 1024;
+
+/// Transactional ids of one coordinator, which is one partition of `__transaction_state`.
+pub const TRANSACTIONAL_IDS_MAX: usize = 64 * 1024;
+
+/// Bytes of transactional ids and the partitions of their transactions that one coordinator holds.
+pub const TRANSACTION_STATE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// As [`GROUP_LOAD_FACTOR`], for [`TRANSACTION_STATE_BYTES_MAX`].
+pub const TRANSACTION_LOAD_FACTOR: usize = 4;
+
+/// Changes of transactional ids of one coordinator that are on their way; more are put off while there are so many.
+pub const TRANSACTION_APPENDS_MAX: usize = 4 * 1024;
+
+/// Bytes of a batch of `__transaction_state`, whatever its `max.message.bytes` says.
+pub const TRANSACTION_BATCH_BYTES_MAX: usize = OFFSETS_BATCH_BYTES_MAX;
+
+/// Time after which a marker that a partition could not take, or a record that could not be written, is tried again.
+pub const TRANSACTION_RETRY_MS: u64 = 100;
 
 /// Bytes of one batch of `__consumer_offsets` (Kafka's default of `message.max.bytes`).
 pub const OFFSETS_BATCH_BYTES_MAX: usize = 1024 * 1024 + 12;

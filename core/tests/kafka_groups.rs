@@ -5,9 +5,10 @@ use std::path::Path;
 
 use bytes::Bytes;
 use corelane_core::base::{Monotonic, Offset, Timestamp, Uuid};
+use corelane_core::coordinator::{LogRecord, Now, RequestId};
 use corelane_core::group::{
-    Answer, DecodedRecord, Effect, GroupCoordinator, GroupLoader, GroupSettings, LogRecord, Now, Request,
-    RequestContext, RequestId, decode_log_record,
+    Answer, DecodedRecord, Effect, GroupCoordinator, GroupLoader, GroupSettings, Request, RequestContext,
+    decode_log_record,
 };
 use corelane_core::protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use corelane_core::protocol::messages::leave_group_request::MemberIdentity;

@@ -164,5 +164,6 @@ pub(crate) fn log_settings(config: &TopicConfig, broker: &BrokerConfig) -> LogSe
         flush_ms: config.flush_ms,
         compacted: config.cleanup_compact,
         producer_expiration_ms: broker.producer_id_expiration_ms,
+        verifies_transactions: broker.verifies_transactions,
     }
 }

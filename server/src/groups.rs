@@ -20,11 +20,11 @@ use std::io;
 use std::rc::Rc;
 
 use corelane_core::base::{LeaderEpoch, Monotonic, PartitionIndex, TopicId};
+use corelane_core::coordinator::{Append, Now, RequestId};
 use corelane_core::group::{
-    Answer, Append, Effect, GroupCoordinator, GroupLoader, GroupSettings, LoadReport, Now, Request, RequestContext,
-    RequestId,
+    Answer, Effect, GroupCoordinator, GroupLoader, GroupSettings, LoadReport, Request, RequestContext,
 };
-use corelane_core::limits::{GROUP_LOAD_BYTES, TASK_BUDGET_US};
+use corelane_core::limits::{COORDINATOR_LOAD_BYTES, TASK_BUDGET_US};
 use corelane_core::protocol::{ErrorCode, KafkaString};
 use corelane_core::record::{Batch, ValidBatch};
 use corelane_core::session::Wanted;
@@ -109,7 +109,7 @@ impl<S: Sys> Coordinator<S> {
         while offset < end {
             let wanted = Wanted {
                 offset,
-                bytes_max: i32::try_from(GROUP_LOAD_BYTES).unwrap_or(i32::MAX),
+                bytes_max: i32::try_from(COORDINATOR_LOAD_BYTES).unwrap_or(i32::MAX),
                 current_epoch: LeaderEpoch::NONE,
                 last_fetched_epoch: LeaderEpoch::NONE,
             };

@@ -3,9 +3,10 @@
 use std::hint::black_box;
 
 use corelane_core::base::{Monotonic, Offset, Timestamp};
+use corelane_core::coordinator::{Now, RequestId};
 use corelane_core::group::{
-    Answer, CommittedOffset, Effect, GroupCoordinator, GroupLoader, GroupSettings, Now, OffsetKey, Request,
-    RequestContext, RequestId, offset_record,
+    Answer, CommittedOffset, Effect, GroupCoordinator, GroupLoader, GroupSettings, OffsetKey, Request, RequestContext,
+    offset_record,
 };
 use corelane_core::protocol::KafkaString;
 use corelane_core::protocol::messages::offset_commit_request::{

@@ -59,6 +59,7 @@ fn empty_partition() -> Partition {
         flush_ms: i64::MAX,
         compacted: false,
         producer_expiration_ms: 86_400_000,
+        verifies_transactions: false,
     };
     let recovered = Recovered {
         segments: vec![Segment::new(Offset(0), NOW)],

@@ -97,6 +97,9 @@ pub struct BrokerConfig {
     pub fetch_sessions_max: u32,
     /// Milliseconds after its last write that an idempotent producer is remembered (`producer.id.expiration.ms`).
     pub producer_id_expiration_ms: i64,
+    /// A transaction begins in a partition only once its coordinator has said that it may
+    /// (`transaction.partition.verification.enable`).
+    pub verifies_transactions: bool,
 
     // The metadata log.
     /// Bytes at which a segment of it is full (`metadata.log.segment.bytes`, or `internal.metadata.log.segment.bytes`,
@@ -164,6 +167,7 @@ impl Default for BrokerConfig {
 
 /// The one broker setting with a value of its own here that may change at run time.
 const PRODUCER_ID_EXPIRATION: &str = "producer.id.expiration.ms";
+const TRANSACTION_VERIFICATION: &str = "transaction.partition.verification.enable";
 
 /// Names that Kafka 3 had or that belong to plug-ins, with what to do about them.
 const KNOWN_ELSEWHERE: &[(&str, &str)] = &[
@@ -215,6 +219,7 @@ impl BrokerConfig {
         let mut changed = Self { dynamic: fitting(own), dynamic_default: fitting(of_all), ..self.clone() };
         changed.producer_id_expiration_ms =
             changed.value(PRODUCER_ID_EXPIRATION).and_then(|text| text.parse().ok()).unwrap_or_default();
+        changed.verifies_transactions = changed.value(TRANSACTION_VERIFICATION) == Some("true");
         changed
     }
 
@@ -360,6 +365,7 @@ impl Reader {
             fetch_max_bytes: self.bytes("fetch.max.bytes"),
             fetch_sessions_max: self.bytes("max.incremental.fetch.session.cache.slots"),
             producer_id_expiration_ms: self.number(PRODUCER_ID_EXPIRATION),
+            verifies_transactions: self.flag(TRANSACTION_VERIFICATION),
             metadata_segment_bytes: match self.bytes("internal.metadata.log.segment.bytes") {
                 0 => self.bytes("metadata.log.segment.bytes"),
                 internal => internal,

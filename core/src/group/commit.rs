@@ -3,11 +3,12 @@
 use super::classic::{ClassicGroup, State};
 use super::coordinator::{GroupCoordinator, Kind, is_too_long};
 use super::log_record::{CommittedOffset, OffsetKey, offset_record};
-use super::message::{Answer, Now, Request, RequestContext, RequestId, detached_text};
+use super::message::{Answer, Request, RequestContext, detached_text};
 use super::offsets::is_of_another_topic;
 use super::turn::{Draft, OffsetChange, Then};
 use super::versions::no_offset;
 use crate::base::{LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, Timestamp, Uuid};
+use crate::coordinator::{Now, RequestId};
 use crate::limits::{GROUP_APPENDS_MAX, GROUP_OFFSETS_MAX, GROUPS_MAX};
 use crate::protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use crate::protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
@@ -39,7 +40,7 @@ struct Committer<'a> {
 /// Commits of one request, being gathered.
 struct Gathering {
     changes: Vec<OffsetChange>,
-    records: Result<Vec<super::log_record::LogRecord>, EncodeError>,
+    records: Result<Vec<crate::coordinator::LogRecord>, EncodeError>,
     /// Bytes that they add to the state.
     growth: usize,
     /// Bytes that their records take in the log, at most.
@@ -353,7 +354,7 @@ impl Gathering {
         Self { changes: Vec::new(), records: Ok(Vec::new()), growth: 0, log_bytes: 0 }
     }
 
-    fn add(&mut self, record: Result<super::log_record::LogRecord, EncodeError>, change: OffsetChange) {
+    fn add(&mut self, record: Result<crate::coordinator::LogRecord, EncodeError>, change: OffsetChange) {
         match (&mut self.records, record) {
             (Ok(records), Ok(record)) => {
                 self.log_bytes += record.size_bytes_max();

@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::classic::{ClassicGroup, Join, Protocol, State};
 use super::log_record::OtherKind;
-use super::message::{Answer, Append, AppendId, Effect, Now, Request, RequestContext, RequestId, detached_text};
+use super::message::{Answer, Effect, Request, RequestContext, detached_text};
 use super::offsets::{Offsets, Stored};
 use super::settings::GroupSettings;
-use super::turn::{Draft, OffsetChange, Step, Then, Turn, Wishes, append_error};
+use super::turn::{Draft, OffsetChange, Step, Then, Turn, Wishes};
 use crate::base::{Monotonic, Offset, ProducerId};
+use crate::coordinator::{Append, AppendId, Now, RequestId, append_error};
 use crate::limits::GROUPS_MAX;
 use crate::protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use crate::protocol::messages::{HeartbeatResponse, JoinGroupRequest};

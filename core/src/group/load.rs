@@ -16,10 +16,11 @@ use super::coordinator::{Group, GroupCoordinator, Kind};
 use super::log_record::{
     CommittedOffset, DecodedRecord, LogRecordError, OffsetKey, OtherKind, OtherPart, decode_log_record,
 };
-use super::message::{Now, detached_text};
+use super::message::detached_text;
 use super::offsets::Stored;
 use super::settings::GroupSettings;
 use crate::base::{Monotonic, Offset, ProducerId, Timestamp};
+use crate::coordinator::Now;
 use crate::limits::{DECOMPRESSED_BATCH_BYTES_MAX, GROUP_LOAD_FACTOR};
 use crate::protocol::KafkaString;
 use crate::protocol::records::GroupMetadataValue;

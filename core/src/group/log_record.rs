@@ -8,6 +8,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::base::{LeaderEpoch, Offset, PartitionIndex, Timestamp, Uuid};
+use crate::coordinator::LogRecord;
 use crate::protocol::records::{
     self as schema, GroupMetadataKey, GroupMetadataValue, LegacyOffsetCommitKey, LegacyOffsetCommitValue,
     OffsetCommitKey, OffsetCommitValue,
@@ -21,24 +22,6 @@ const GROUP_VALUE_VERSION: i16 = 3;
 /// Version of the value of an offset's record, and that of one with an expiry time, which only version 1 has.
 const OFFSET_VALUE_VERSION: i16 = 4;
 const EXPIRING_OFFSET_VALUE_VERSION: i16 = 1;
-
-/// One record as it stands in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogRecord {
-    /// What it is about.
-    pub key: Bytes,
-    /// What is the case from now on; `None` deletes.
-    pub value: Option<Bytes>,
-}
-
-impl LogRecord {
-    /// An upper bound of what the record takes in a batch, in bytes.
-    #[must_use]
-    pub fn size_bytes_max(&self) -> usize {
-        // Length, attributes, two deltas, two lengths, header count: at most 33 bytes.
-        self.key.len() + self.value.as_ref().map_or(0, Bytes::len) + 33
-    }
-}
 
 /// Whose offset of which partition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

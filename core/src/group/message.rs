@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 
-use super::log_record::LogRecord;
-use crate::base::{Monotonic, ProducerEpoch, ProducerId, Timestamp};
+use crate::coordinator::{Append, RequestId};
 use crate::protocol::KafkaString;
 use crate::protocol::messages::delete_groups_response::DeletableGroupResult;
 use crate::protocol::messages::describe_groups_response::DescribedGroup;
@@ -14,26 +13,6 @@ use crate::protocol::messages::{
     ListGroupsResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse,
     SyncGroupRequest, SyncGroupResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
-use crate::record::{Batch, BatchBuilder, BatchOptions, CodecError};
-
-/// One instant on both clocks: deadlines are monotonic, what is stored is wall time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Now {
-    /// For deadlines.
-    pub monotonic: Monotonic,
-    /// For commit timestamps and retention.
-    pub wall: Timestamp,
-}
-
-/// A request's number, chosen by who asks and unique among the open ones; its answer carries it.
-///
-/// Every request gets exactly one answer, some only after minutes: JoinGroup and SyncGroup wait for other members.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RequestId(pub u64);
-
-/// An append's number; they count up by one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct AppendId(pub u64);
 
 /// Who asks, and in which version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,40 +106,6 @@ pub enum Effect {
     Append(Append),
     /// Give this answer.
     Answer(RequestId, Answer),
-}
-
-/// Records that go to the log as one batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Append {
-    /// Its number.
-    pub id: AppendId,
-    /// Time of all its records.
-    pub at: Timestamp,
-    /// The records; at least one.
-    pub records: Vec<LogRecord>,
-    /// The producer whose transaction they belong to.
-    pub producer: Option<(ProducerId, ProducerEpoch)>,
-}
-
-impl Append {
-    /// The records as a batch whose offset and leader epoch are still to be stamped.
-    ///
-    /// # Errors
-    /// None in practice: the coordinator keeps below its `batch_bytes_max`.
-    pub fn batch(&self) -> Result<Batch, CodecError> {
-        let mut options = BatchOptions::default();
-        if let Some((id, epoch)) = self.producer {
-            // Kafka's coordinator appends without a sequence as well: it is the only one to write here.
-            options.producer_id = id;
-            options.producer_epoch = epoch;
-            options.transactional = true;
-        }
-        let mut builder = BatchBuilder::new(options);
-        for record in &self.records {
-            builder.append(self.at, Some(&record.key), record.value.as_deref(), &[]);
-        }
-        builder.build()
-    }
 }
 
 /// A copy of bytes that does not keep the frame alive in which they came.

@@ -1,7 +1,7 @@
 //! Group coordinators: who belongs to a group, who reads what, and how far each has come.
 //!
 //! The shard that leads a partition of `__consumer_offsets` coordinates the groups that map to it
-//! ([`offsets_partition`]). One [`GroupCoordinator`] is one such partition: everything it must remember is a record
+//! ([`coordinator_partition`](crate::coordinator::coordinator_partition)). One [`GroupCoordinator`] is one such partition: everything it must remember is a record
 //! there, in Kafka's own format, so that Kafka's tools read ours and we read theirs.
 //!
 //! The machine does no I/O. Requests, instants and the fate of appends go in; answers and appends come out, as
@@ -35,26 +35,15 @@ mod versions;
 pub use coordinator::GroupCoordinator;
 pub use load::{GroupLoader, LoadError, LoadReport};
 pub use log_record::{
-    CommittedOffset, DecodedRecord, LogRecord, LogRecordError, OffsetKey, OtherKind, OtherPart, decode_log_record,
-    group_record, group_tombstone, offset_record, offset_tombstone,
+    CommittedOffset, DecodedRecord, LogRecordError, OffsetKey, OtherKind, OtherPart, decode_log_record, group_record,
+    group_tombstone, offset_record, offset_tombstone,
 };
-pub use message::{Answer, Append, AppendId, Effect, Now, Request, RequestContext, RequestId};
+pub use message::{Answer, Effect, Request, RequestContext};
 pub use settings::GroupSettings;
 pub use versions::{offset_fetch_groups, offset_fetch_response};
 
-use crate::base::PartitionIndex;
-
 /// Name of the topic that holds what coordinators must remember.
 pub const OFFSETS_TOPIC_NAME: &str = "__consumer_offsets";
-
-/// The partition of `__consumer_offsets`, of `partitions` in all, whose leader coordinates the group `group_id`.
-///
-/// Every broker and some tools compute it alone, as Java's `hashCode` without its sign.
-#[must_use]
-pub fn offsets_partition(group_id: &str, partitions: i32) -> PartitionIndex {
-    let hash = group_id.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
-    PartitionIndex((hash & i32::MAX).checked_rem(partitions).unwrap_or(0))
-}
 
 #[cfg(test)]
 mod tests;

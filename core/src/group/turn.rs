@@ -3,12 +3,14 @@
 use bytes::Bytes;
 
 use super::classic::Protocol;
-use super::log_record::{CommittedOffset, LogRecord};
-use super::message::{Answer, Now, Request, RequestId};
+use super::log_record::CommittedOffset;
+use super::message::{Answer, Request};
 use super::settings::GroupSettings;
 use crate::base::{PartitionIndex, ProducerEpoch, ProducerId};
+use crate::coordinator::LogRecord;
+use crate::coordinator::{Now, RequestId};
+use crate::protocol::KafkaString;
 use crate::protocol::wire::EncodeError;
-use crate::protocol::{ErrorCode, KafkaString};
 
 /// One fact being handled, and what came of it so far.
 pub(super) struct Turn<'a> {
@@ -99,19 +101,5 @@ impl<'a> Turn<'a> {
     /// Whether anything goes to the log.
     pub(super) fn appends(&self) -> bool {
         self.steps.iter().any(|step| matches!(step, Step::Append(_)))
-    }
-}
-
-/// The error that the log gave, as the answer has it.
-pub(super) fn append_error(code: ErrorCode) -> ErrorCode {
-    match code {
-        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::NOT_ENOUGH_REPLICAS | ErrorCode::REQUEST_TIMED_OUT => {
-            ErrorCode::COORDINATOR_NOT_AVAILABLE
-        }
-        ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::KAFKA_STORAGE_ERROR => ErrorCode::NOT_COORDINATOR,
-        ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE | ErrorCode::INVALID_FETCH_SIZE => {
-            ErrorCode::UNKNOWN_SERVER_ERROR
-        }
-        other => other,
     }
 }

@@ -47,7 +47,9 @@ fn scan(log: &[u8], depth: (Offset, Offset), chunk_bytes: usize, index: &[u8]) -
             ScanStep::Read { position, bytes_min } => {
                 let rest = log.get(length(position)..).expect("only what is in the file is read");
                 let chunk = rest.get(..chunk_bytes.max(bytes_min)).unwrap_or(rest);
-                scan.feed(chunk, |header, marker| producers.replay(header, marker));
+                scan.feed(chunk, |header, marker| {
+                    producers.replay(header, marker);
+                });
             }
         }
         steps += 1;

@@ -18,19 +18,20 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use crate::base::{FilePosition, LeaderEpoch, Offset, Timestamp};
+use crate::base::{FilePosition, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 use crate::limits::RECENT_BATCHES_MAX;
+use crate::log::aborted::AbortedTransaction;
 use crate::log::epochs::LeaderEpochs;
 use crate::log::index::{IndexBuilder, IndexOptions, TimeEntry};
 use crate::log::producers::{ProducerStates, ProducerVerdict};
 use crate::log::read_plan::BatchAt;
 use crate::log::roll::{ActiveSegment, IncomingBatch, RollRules};
 use crate::protocol::ErrorCode;
-use crate::record::ValidBatch;
+use crate::record::{EndMarker, ValidBatch};
 
 /// What of a topic's configuration the log follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,9 @@ pub struct LogSettings {
     pub compacted: bool,
     /// A producer that was silent for this long is forgotten.
     pub producer_expiration_ms: i64,
+    /// A transaction begins here only once its coordinator has said that it may
+    /// (`transaction.partition.verification.enable`).
+    pub verifies_transactions: bool,
 }
 
 impl LogSettings {
@@ -183,6 +187,10 @@ pub struct Partition {
     roll_jitter_ms: i64,
     /// The last batches of the active segment, at most [`RECENT_BATCHES_MAX`].
     recent: VecDeque<BatchAt>,
+    /// Transactions whose markers may not be visible yet: first offset and marker.
+    ended: BTreeMap<Offset, Offset>,
+    /// Aborted ones that are not in the segment's `.txnindex` yet.
+    unwritten_aborted: Vec<AbortedTransaction>,
 }
 
 /// What recovery found, from which the machine starts.
@@ -234,6 +242,8 @@ impl Partition {
             epochs,
             roll_jitter_ms: 0,
             recent: VecDeque::new(),
+            ended: BTreeMap::new(),
+            unwritten_aborted: Vec::new(),
         };
         this.draw_jitter(random);
         this
@@ -286,10 +296,14 @@ impl Partition {
         self.visible().offset
     }
 
-    /// Records below it are visible to readers of committed data. Without transactions that is the high watermark.
+    /// Records below it are visible to readers of committed data: it is known how their transactions ended. A marker that
+    /// is not visible itself ends nothing yet.
     #[must_use]
     pub fn last_stable_offset(&self) -> Offset {
-        self.high_watermark()
+        let high_watermark = self.high_watermark();
+        let open = self.producers.first_open_transaction();
+        let ended = self.ended.iter().find(|(_, marker)| **marker >= high_watermark).map(|(first, _)| *first);
+        [open, ended].into_iter().flatten().fold(high_watermark, Offset::min)
     }
 
     /// Epoch of this leadership.
@@ -373,6 +387,40 @@ impl Partition {
         if self.settings.is_strict() { self.durable } else { self.written }
     }
 
+    /// Decides on the marker that ends a producer's transaction; the rest is as with [`admit`](Self::admit).
+    pub fn admit_marker(
+        &mut self,
+        batch: &ValidBatch,
+        marker: EndMarker,
+        raises_epoch: bool,
+        wall: Timestamp,
+    ) -> Admission {
+        if let Err(rejection) = self.producers.check_marker(batch.header(), marker, raises_epoch) {
+            return Admission::Refused(Refusal { code: ErrorCode(rejection.code()), message: rejection.to_string() });
+        }
+        self.place(batch, Some(marker), wall)
+    }
+
+    /// Whether a transaction of its producer begins here with this batch, and the coordinator has not said that it may.
+    #[must_use]
+    pub fn must_verify(&self, batch: &ValidBatch) -> bool {
+        let header = batch.header();
+        self.settings.verifies_transactions
+            && self.producers.begins_transaction(header)
+            && !self.producers.is_verified(header)
+    }
+
+    /// The coordinator says that the transaction of a producer may begin here.
+    pub fn verify(&mut self, producer: ProducerId, epoch: ProducerEpoch) {
+        self.producers.verify(producer, epoch);
+    }
+
+    /// Takes out what is to be written to the active segment's `.txnindex`, behind the log and before anything of it is
+    /// shown.
+    pub fn take_unwritten_aborted(&mut self) -> Vec<AbortedTransaction> {
+        std::mem::take(&mut self.unwritten_aborted)
+    }
+
     /// Decides on a batch and, if it is admitted, takes it into the log's state at once: batches behind it in the same
     /// write see it. If the write then fails the whole machine is thrown away and made anew from the disk.
     pub fn admit(&mut self, batch: &ValidBatch, wall: Timestamp) -> Admission {
@@ -387,6 +435,16 @@ impl Partition {
                 return Admission::Refused(refusal);
             }
         }
+        if self.must_verify(batch) {
+            // It was verified, and has ended since: what came too late must not begin another.
+            let message = "the producer's transaction does not take part in this partition".to_owned();
+            return Admission::Refused(Refusal { code: ErrorCode::INVALID_TXN_STATE, message });
+        }
+        self.place(batch, None, wall)
+    }
+
+    /// Gives a batch its place, if the segment has room for it.
+    fn place(&mut self, batch: &ValidBatch, marker: Option<EndMarker>, wall: Timestamp) -> Admission {
         let log_append_time = if self.settings.log_append_time { wall } else { Timestamp::NONE };
         let max_timestamp = if self.settings.log_append_time { wall } else { batch.max_timestamp() };
         let bytes = batch.size_bytes() as u64;
@@ -416,7 +474,16 @@ impl Partition {
         }
         active.bytes += bytes;
         self.index.add_batch(position, bytes, last_offset, max_timestamp);
-        self.producers.append(batch.header(), base_offset, max_timestamp);
+        match marker {
+            None => self.producers.append(batch.header(), base_offset, max_timestamp),
+            Some(marker) => {
+                let ended = self.producers.end_transaction(batch.header(), marker, base_offset, max_timestamp);
+                if let Some(ended) = ended {
+                    self.ended.insert(ended.first_offset, ended.last_offset);
+                    self.unwritten_aborted.extend(ended.aborted());
+                }
+            }
+        }
         self.log_end = end;
         if self.recent.len() >= RECENT_BATCHES_MAX {
             self.recent.pop_front();
@@ -431,7 +498,19 @@ impl Partition {
         let written = Mark { offset: self.log_end, segment: active.base, bytes: active.bytes };
         assert!(written.offset >= self.written.offset, "a log does not shrink while it is led");
         self.written = written;
-        !self.settings.is_strict()
+        let is_visible = !self.settings.is_strict();
+        if is_visible {
+            self.forget_ended();
+        }
+        is_visible
+    }
+
+    /// What has ended and is seen to have ended needs no memory.
+    fn forget_ended(&mut self) {
+        if !self.ended.is_empty() {
+            let high_watermark = self.high_watermark();
+            self.ended.retain(|_, marker| *marker >= high_watermark);
+        }
     }
 
     /// Begins a new segment at the log's end. The server has written the old one's last index entries and made the new
@@ -507,7 +586,11 @@ impl Partition {
         assert!(mark.offset <= self.written.offset, "only what was written can have been synced");
         let before = std::mem::replace(&mut self.durable, mark);
         assert!(before.offset <= mark.offset, "syncs of a partition end in the order in which they began");
-        self.settings.is_strict() && before.offset < mark.offset
+        let has_moved = self.settings.is_strict() && before.offset < mark.offset;
+        if has_moved {
+            self.forget_ended();
+        }
+        has_moved
     }
 
     /// Where a reader that wants `offset` finds it; `None` if nothing there is visible yet.

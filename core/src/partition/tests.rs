@@ -16,6 +16,7 @@ fn settings(flush_messages: i64) -> LogSettings {
         flush_ms: i64::MAX,
         compacted: false,
         producer_expiration_ms: 86_400_000,
+        verifies_transactions: false,
     }
 }
 
@@ -281,4 +282,110 @@ fn the_offsets_keep_their_order_in_random_histories() {
             before = now;
         }
     }
+}
+
+fn transactional(epoch: i16, sequence: i32) -> ValidBatch {
+    let options = BatchOptions {
+        producer_id: ProducerId(9),
+        producer_epoch: ProducerEpoch(epoch),
+        base_sequence: Sequence(sequence),
+        transactional: true,
+        ..BatchOptions::default()
+    };
+    batch_of(1, options)
+}
+
+fn marker(epoch: i16, committed: bool) -> (ValidBatch, EndMarker) {
+    let marker = EndMarker { committed, coordinator_epoch: 0 };
+    let options =
+        BatchOptions { producer_id: ProducerId(9), producer_epoch: ProducerEpoch(epoch), ..BatchOptions::default() };
+    (ValidBatch::internal(marker.batch(options, NOW).unwrap()), marker)
+}
+
+fn end(partition: &mut Partition, epoch: i16, committed: bool, raises_epoch: bool) -> Admission {
+    let (batch, marker) = marker(epoch, committed);
+    partition.admit_marker(&batch, marker, raises_epoch, NOW)
+}
+
+#[test]
+fn readers_of_committed_data_see_a_transaction_once_its_marker_is_visible() {
+    for flush_messages in [1, i64::MAX] {
+        let mut partition = empty(LogSettings { roll: RollRules::default(), ..settings(flush_messages) });
+        let show = |partition: &mut Partition| {
+            partition.wrote();
+            if let Some(target) = partition.sync_target().filter(|_| flush_messages == 1) {
+                partition.synced(target);
+            }
+        };
+        admitted(&mut partition, &batch(2));
+        admitted(&mut partition, &transactional(0, 0));
+        admitted(&mut partition, &batch(3));
+        show(&mut partition);
+        assert_eq!((partition.last_stable_offset(), partition.high_watermark()), (Offset(2), Offset(6)));
+        assert!(matches!(end(&mut partition, 0, false, false), Admission::Admitted(_)));
+        assert_eq!(partition.last_stable_offset(), Offset(2), "the marker is not visible yet");
+        let aborted = AbortedTransaction {
+            producer: ProducerId(9),
+            first_offset: Offset(2),
+            last_offset: Offset(6),
+            last_stable_offset: Offset(7),
+        };
+        assert_eq!(partition.take_unwritten_aborted(), [aborted]);
+        show(&mut partition);
+        assert_eq!(partition.last_stable_offset(), Offset(7));
+        admitted(&mut partition, &transactional(0, 1));
+        assert!(matches!(end(&mut partition, 0, true, false), Admission::Admitted(_)));
+        assert!(partition.take_unwritten_aborted().is_empty(), "it was committed");
+        show(&mut partition);
+        assert_eq!(partition.last_stable_offset(), Offset(9));
+        // A marker of nothing takes an offset and changes nothing else.
+        assert!(matches!(end(&mut partition, 0, false, false), Admission::Admitted(_)));
+        assert!(partition.take_unwritten_aborted().is_empty());
+    }
+}
+
+#[test]
+fn a_transaction_begins_where_its_coordinator_has_said_that_it_may() {
+    let rules = LogSettings { roll: RollRules::default(), verifies_transactions: true, ..settings(i64::MAX) };
+    let mut partition = empty(rules);
+    let refused = |partition: &mut Partition, batch: &ValidBatch| match partition.admit(batch, NOW) {
+        Admission::Refused(refusal) => refusal.code,
+        other => panic!("{other:?}"),
+    };
+    let first = transactional(0, 0);
+    assert!(partition.must_verify(&first) && !partition.must_verify(&batch(1)));
+    assert_eq!(refused(&mut partition, &first), ErrorCode::INVALID_TXN_STATE);
+    partition.verify(ProducerId(9), ProducerEpoch(0));
+    admitted(&mut partition, &first);
+    assert!(!partition.must_verify(&transactional(0, 1)), "it has begun");
+    assert!(!partition.must_verify(&first), "it is there already");
+    admitted(&mut partition, &transactional(0, 1));
+    // The end comes between what the coordinator says and the batch: it must not begin another transaction.
+    assert!(matches!(end(&mut partition, 1, true, true), Admission::Admitted(_)));
+    partition.verify(ProducerId(9), ProducerEpoch(1));
+    assert!(matches!(end(&mut partition, 2, false, true), Admission::Admitted(_)));
+    assert_eq!(refused(&mut partition, &transactional(1, 0)), ErrorCode::INVALID_PRODUCER_EPOCH);
+    assert_eq!(refused(&mut partition, &transactional(2, 0)), ErrorCode::INVALID_TXN_STATE);
+    partition.verify(ProducerId(9), ProducerEpoch(1));
+    assert!(partition.must_verify(&transactional(2, 0)), "another generation");
+}
+
+#[test]
+fn markers_of_those_who_are_none_any_more_are_refused() {
+    let mut partition = empty(LogSettings { roll: RollRules::default(), ..settings(i64::MAX) });
+    let code = |admission: Admission| match admission {
+        Admission::Refused(refusal) => refusal.code,
+        Admission::Admitted(_) => ErrorCode::NONE,
+        other => panic!("{other:?}"),
+    };
+    admitted(&mut partition, &transactional(3, 0));
+    assert_eq!(code(end(&mut partition, 2, true, false)), ErrorCode::INVALID_PRODUCER_EPOCH);
+    assert_eq!(code(end(&mut partition, 3, true, true)), ErrorCode::INVALID_PRODUCER_EPOCH, "it raises the epoch");
+    assert_eq!(code(end(&mut partition, 4, true, true)), ErrorCode::NONE);
+    assert_eq!(code(end(&mut partition, 4, true, true)), ErrorCode::NONE, "it came before");
+    let (batch, _) = marker(4, true);
+    let newer = EndMarker { committed: true, coordinator_epoch: 5 };
+    assert_eq!(code(partition.admit_marker(&batch, newer, false, NOW)), ErrorCode::NONE);
+    let older = EndMarker { committed: true, coordinator_epoch: 4 };
+    assert_eq!(code(partition.admit_marker(&batch, older, false, NOW)), ErrorCode::TRANSACTION_COORDINATOR_FENCED);
 }

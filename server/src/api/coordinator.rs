@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use corelane_core::base::{PartitionIndex, ShardId, TopicId};
-use corelane_core::group::{Answer, OFFSETS_TOPIC_NAME, Request as GroupRequest, RequestContext, offsets_partition};
+use corelane_core::coordinator::coordinator_partition;
+use corelane_core::group::{Answer, OFFSETS_TOPIC_NAME, Request as GroupRequest, RequestContext};
 use corelane_core::protocol::ErrorCode;
 
 use super::Request;
@@ -29,7 +30,7 @@ pub(super) fn of_group<S: Sys>(shard: &Shard<S>, group_id: &str) -> Option<(Part
     let catalog = shard.catalog();
     let topic = catalog.topic_by_name(OFFSETS_TOPIC_NAME)?;
     let partitions = i32::try_from(topic.image.partition_count()).unwrap_or(i32::MAX);
-    let index = offsets_partition(group_id, partitions);
+    let index = coordinator_partition(group_id, partitions);
     Some((index, shard.owner_of(PartitionKey { topic: topic.image.id, index })))
 }
 

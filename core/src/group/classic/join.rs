@@ -1,10 +1,11 @@
 //! JoinGroup.
 
-use super::super::message::{Answer, RequestContext, RequestId, beginning, detached_text};
+use super::super::message::{Answer, RequestContext, beginning, detached_text};
 use super::super::turn::{Replacement, Then, Turn, Wishes};
 use super::super::versions::refused_join;
 use super::member::{Member, Parked};
 use super::{ClassicGroup, State};
+use crate::coordinator::RequestId;
 use crate::limits::{GROUP_MEMBERS_MAX, NEW_MEMBER_JOIN_MS_MAX};
 use crate::protocol::messages::join_group_response::JoinGroupResponseMember;
 use crate::protocol::messages::{JoinGroupRequest, JoinGroupResponse};

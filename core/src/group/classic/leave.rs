@@ -1,8 +1,9 @@
 //! LeaveGroup, and members that go without it.
 
-use super::super::message::{Answer, Request, RequestContext, RequestId};
+use super::super::message::{Answer, Request, RequestContext};
 use super::super::turn::{Step, Then, Turn};
 use super::{ClassicGroup, State};
+use crate::coordinator::RequestId;
 use crate::protocol::messages::leave_group_request::MemberIdentity;
 use crate::protocol::messages::leave_group_response::MemberResponse;
 use crate::protocol::messages::{LeaveGroupRequest, LeaveGroupResponse};

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 
-use super::super::message::{RequestId, detached, detached_text};
+use super::super::message::{detached, detached_text};
 use super::super::turn::Wishes;
 use crate::base::Monotonic;
+use crate::coordinator::RequestId;
 use crate::protocol::KafkaString;
 use crate::protocol::messages::join_group_request::JoinGroupRequestProtocol;
 

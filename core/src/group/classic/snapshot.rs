@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::super::log_record::{LogRecord, group_record};
-use super::super::message::{Now, detached, detached_text};
+use super::super::log_record::group_record;
+use super::super::message::{detached, detached_text};
 use super::super::turn::Wishes;
 use super::{ClassicGroup, Member, Protocol, State};
 use crate::base::Timestamp;
+use crate::coordinator::LogRecord;
+use crate::coordinator::Now;
 use crate::protocol::KafkaString;
 use crate::protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use crate::protocol::messages::list_groups_response::ListedGroup;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::super::message::{Answer, RequestContext, RequestId, detached};
+use super::super::message::{Answer, RequestContext, detached};
 use super::super::turn::{Then, Turn};
 use super::{ClassicGroup, Parked, State};
+use crate::coordinator::RequestId;
 use crate::protocol::messages::{HeartbeatRequest, SyncGroupRequest, SyncGroupResponse};
 use crate::protocol::{ErrorCode, KafkaString};
 

@@ -15,6 +15,7 @@ use durable::{Durable, Rounds};
 
 use super::*;
 use crate::base::{LeaderEpoch, Monotonic, Offset, PartitionIndex, Timestamp};
+use crate::coordinator::{Append, AppendId, LogRecord, Now, RequestId, coordinator_partition};
 use crate::protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use crate::protocol::messages::leave_group_request::MemberIdentity;
 use crate::protocol::messages::list_groups_response::ListedGroup;
@@ -29,10 +30,10 @@ use crate::test_support::Random;
 fn a_group_has_the_partition_that_java_computes() {
     // Values of String.hashCode: "" 0, "a" 97, "hello" 99162322, "polygenelubricants" i32::MIN, "é𝄞" in three units.
     for (group, partition) in [("", 0), ("a", 47), ("hello", 22), ("polygenelubricants", 0), ("console-consumer", 8)] {
-        assert_eq!(offsets_partition(group, 50), PartitionIndex(partition), "{group}");
+        assert_eq!(coordinator_partition(group, 50), PartitionIndex(partition), "{group}");
     }
-    assert_eq!(offsets_partition("é𝄞", i32::MAX), PartitionIndex((233 * 31 + 0xd834) * 31 + 0xdd1e));
-    assert_eq!(offsets_partition("any", 1), PartitionIndex(0));
+    assert_eq!(coordinator_partition("é𝄞", i32::MAX), PartitionIndex((233 * 31 + 0xd834) * 31 + 0xdd1e));
+    assert_eq!(coordinator_partition("any", 1), PartitionIndex(0));
 }
 
 const SESSION_MS: i32 = 10_000;

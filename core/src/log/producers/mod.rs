@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::aborted::AbortedTransaction;
 use crate::base::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 use crate::limits::{PARTITION_PRODUCERS_MAX, PRODUCER_BATCHES_MAX};
 use crate::record::{BatchHeader, EndMarker};
@@ -14,6 +15,9 @@ use crate::record::{BatchHeader, EndMarker};
 mod snapshot;
 #[cfg(test)]
 mod tests;
+
+/// What a batch of a coordinator has in place of a sequence: it is the only one to write what it writes.
+const NO_SEQUENCE: Sequence = Sequence(-1);
 
 pub use snapshot::SnapshotError;
 
@@ -56,6 +60,13 @@ pub enum ProducerRejection {
     InvalidTransactionState,
     /// As many producers as a partition remembers have a transaction open here.
     TooManyProducers,
+    /// The marker of a coordinator that is none any more: a newer one has written here.
+    CoordinatorFenced {
+        /// Epoch of the coordinator that wrote last.
+        current: i32,
+        /// Epoch of the marker's.
+        found: i32,
+    },
 }
 
 impl ProducerRejection {
@@ -66,6 +77,7 @@ impl ProducerRejection {
             Self::OutOfOrderSequence { .. } => 45,
             Self::InvalidProducerEpoch { .. } => 47,
             Self::InvalidTransactionState => 48,
+            Self::CoordinatorFenced { .. } => 52,
             // THROTTLING_QUOTA_EXCEEDED: clients try again later. Kafka knows no such limit.
             Self::TooManyProducers => 89,
         }
@@ -81,6 +93,9 @@ impl fmt::Display for ProducerRejection {
             }
             Self::InvalidTransactionState => f.write_str("the producer has a transaction open in this partition"),
             Self::TooManyProducers => f.write_str("too many producers have a transaction open in this partition"),
+            Self::CoordinatorFenced { current, found } => {
+                write!(f, "transaction coordinator of epoch {found} after one of epoch {current}")
+            }
         }
     }
 }
@@ -102,6 +117,30 @@ impl StoredBatch {
     fn base_sequence(&self) -> Sequence {
         // Back across the wrap from the largest sequence to 0.
         Sequence(self.last_sequence.0.wrapping_sub(self.offset_delta) & i32::MAX)
+    }
+}
+
+/// A transaction that has ended in this partition, by its marker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedTransaction {
+    /// Whose.
+    pub producer: ProducerId,
+    /// Its first record.
+    pub first_offset: Offset,
+    /// Its marker.
+    pub last_offset: Offset,
+    /// Its records count.
+    pub committed: bool,
+    /// Nothing below this is open any more.
+    pub last_stable_offset: Offset,
+}
+
+impl EndedTransaction {
+    /// How the segment's `.txnindex` has it, if it was aborted.
+    #[must_use]
+    pub fn aborted(&self) -> Option<AbortedTransaction> {
+        let Self { producer, first_offset, last_offset, committed, last_stable_offset } = *self;
+        (!committed).then_some(AbortedTransaction { producer, first_offset, last_offset, last_stable_offset })
     }
 }
 
@@ -186,6 +225,9 @@ pub struct ProducerStates {
     open: BTreeSet<(Offset, ProducerId)>,
     /// Batches below this offset are in here already, out of a snapshot.
     known_to: Offset,
+    /// Producers of which the transaction coordinator says that their transaction may begin here, with their epochs; until
+    /// it has, or a marker shows that it has ended meanwhile. Lost with the process, and asked for again.
+    verified: BTreeMap<ProducerId, ProducerEpoch>,
 }
 
 impl ProducerStates {
@@ -249,6 +291,49 @@ impl ProducerStates {
         }
     }
 
+    /// Whether a transaction begins here with this batch: then it must be [`verified`](Self::verify) before.
+    #[must_use]
+    pub fn begins_transaction(&self, batch: &BatchHeader) -> bool {
+        batch.attributes().is_transactional()
+            && self.entries.get(&batch.producer_id()).is_none_or(|entry| {
+                let is_open = entry.transaction_start.is_some() && entry.epoch == batch.producer_epoch();
+                !is_open && entry.find(batch).is_none()
+            })
+    }
+
+    /// The coordinator says that the transaction of a producer may begin here.
+    pub fn verify(&mut self, producer: ProducerId, epoch: ProducerEpoch) {
+        if self.verified.len() < PARTITION_PRODUCERS_MAX {
+            self.verified.insert(producer, epoch);
+        }
+    }
+
+    /// Whether it has said so.
+    #[must_use]
+    pub fn is_verified(&self, batch: &BatchHeader) -> bool {
+        self.verified.get(&batch.producer_id()) == Some(&batch.producer_epoch())
+    }
+
+    /// Judges a marker. With `raises_epoch` it is of a transaction whose end has raised the epoch (KIP-890): its own is
+    /// larger than that of the records, unless it comes a second time.
+    ///
+    /// # Errors
+    /// The producer or the coordinator is not the one that it was.
+    pub fn check_marker(
+        &self,
+        batch: &BatchHeader,
+        marker: EndMarker,
+        raises_epoch: bool,
+    ) -> Result<(), ProducerRejection> {
+        let Some(entry) = self.entries.get(&batch.producer_id()) else { return Ok(()) };
+        let (current, found) = (entry.epoch, batch.producer_epoch());
+        if found < current || (raises_epoch && found == current && entry.transaction_start.is_some()) {
+            return Err(ProducerRejection::InvalidProducerEpoch { current, found });
+        }
+        let (current, found) = (entry.coordinator_epoch, marker.coordinator_epoch);
+        if found < current { Err(ProducerRejection::CoordinatorFenced { current, found }) } else { Ok(()) }
+    }
+
     /// Takes note of a batch that is going to be stored at `base_offset` with `timestamp` as its largest.
     pub fn append(&mut self, batch: &BatchHeader, base_offset: Offset, timestamp: Timestamp) {
         if !batch.has_producer() {
@@ -256,9 +341,15 @@ impl ProducerStates {
         }
         let offset_delta = batch.last_offset_delta();
         let last_offset = base_offset.plus(i64::from(offset_delta));
+        if batch.attributes().is_transactional() {
+            self.verified.remove(&batch.producer_id());
+        }
         self.update(batch.producer_id(), batch.producer_epoch(), |entry| {
             entry.set_epoch(batch.producer_epoch());
-            entry.remember(StoredBatch { last_sequence: batch.last_sequence(), last_offset, offset_delta, timestamp });
+            if batch.base_sequence() != NO_SEQUENCE {
+                let last_sequence = batch.last_sequence();
+                entry.remember(StoredBatch { last_sequence, last_offset, offset_delta, timestamp });
+            }
             entry.last_timestamp = timestamp;
             entry.last_written = last_offset;
             if batch.attributes().is_transactional() {
@@ -267,27 +358,51 @@ impl ProducerStates {
         });
     }
 
-    /// Takes note of a marker that is going to be stored at `offset` with `timestamp`.
-    pub fn end_transaction(&mut self, batch: &BatchHeader, marker: EndMarker, offset: Offset, timestamp: Timestamp) {
-        self.update(batch.producer_id(), batch.producer_epoch(), |entry| {
+    /// Takes note of a marker that is going to be stored at `offset` with `timestamp`; gives the transaction that it ends,
+    /// if there are records of one.
+    pub fn end_transaction(
+        &mut self,
+        batch: &BatchHeader,
+        marker: EndMarker,
+        offset: Offset,
+        timestamp: Timestamp,
+    ) -> Option<EndedTransaction> {
+        let producer = batch.producer_id();
+        let first_offset = self.entries.get(&producer).and_then(|entry| entry.transaction_start);
+        self.verified.remove(&producer);
+        self.update(producer, batch.producer_epoch(), |entry| {
             entry.set_epoch(batch.producer_epoch());
             entry.coordinator_epoch = marker.coordinator_epoch;
             entry.last_timestamp = timestamp;
             entry.last_written = offset;
             entry.transaction_start = None;
         });
+        let last_stable_offset = self.first_open_transaction().unwrap_or(offset.plus(1));
+        let committed = marker.committed;
+        first_offset.map(|first_offset| EndedTransaction {
+            producer,
+            first_offset,
+            last_offset: offset,
+            committed,
+            last_stable_offset,
+        })
     }
 
     /// Takes note of a batch of the log, as it is stored, without judging it. `marker` is what a control batch says.
     /// Batches that the snapshot knew are passed over, so a walk may begin before it.
-    pub fn replay(&mut self, stored: &BatchHeader, marker: Option<EndMarker>) {
+    ///
+    /// Gives the transaction that a marker ends.
+    pub fn replay(&mut self, stored: &BatchHeader, marker: Option<EndMarker>) -> Option<EndedTransaction> {
         if !stored.has_producer() || stored.base_offset() < self.known_to {
-            return;
+            return None;
         }
         match marker {
             Some(marker) => self.end_transaction(stored, marker, stored.last_offset(), stored.max_timestamp()),
-            None if stored.attributes().is_control() => {}
-            None => self.append(stored, stored.base_offset(), stored.max_timestamp()),
+            None if stored.attributes().is_control() => None,
+            None => {
+                self.append(stored, stored.base_offset(), stored.max_timestamp());
+                None
+            }
         }
     }
 
@@ -380,6 +495,9 @@ fn check_order(entry: &ProducerEntry, batch: &BatchHeader) -> Result<(), Produce
     let (current, found) = (entry.epoch, batch.producer_epoch());
     if found < current {
         return Err(ProducerRejection::InvalidProducerEpoch { current, found });
+    }
+    if batch.base_sequence() == NO_SEQUENCE {
+        return Ok(());
     }
     let expected = match entry.last_sequence() {
         _ if found > current => Sequence(0),

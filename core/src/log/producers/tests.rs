@@ -247,7 +247,7 @@ fn a_snapshot_and_the_log_before_it_give_back_every_window() {
             }
         }
         let mut found = ProducerStates::from_snapshot(&snapshot, known_to).unwrap();
-        log.iter().for_each(|header| found.replay(header, None));
+        log.iter().for_each(|header| assert_eq!(found.replay(header, None), None));
         lacking += usize::from(found.iter().ne(states.iter()));
         assert!(found.iter().eq(states.iter()) || found.lacks_batches_from(Offset(0)), "seed {seed}");
         // Parts of the log come newest first, the batches in each in order.
