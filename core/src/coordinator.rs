@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use crate::base::{Monotonic, PartitionIndex, ProducerEpoch, ProducerId, Timestamp};
-use crate::protocol::ErrorCode;
+use crate::protocol::{ErrorCode, KafkaString};
 use crate::record::{Batch, BatchBuilder, BatchOptions, CodecError};
 
 /// The partition, of `partitions` in all, whose leader coordinates a group or a transactional id.
@@ -53,6 +53,20 @@ impl LogRecord {
     }
 }
 
+/// That a batch takes part in a transaction. Whoever appends one that begins a transaction in its partition asks the
+/// coordinator of the transactional id before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The transactional id; it keeps no request alive.
+    pub transactional_id: KafkaString,
+    /// Whose transaction.
+    pub producer: ProducerId,
+    /// Its generation.
+    pub epoch: ProducerEpoch,
+    /// The partition takes part from now on if it has not (KIP-890); else it must have been added before.
+    pub adds: bool,
+}
+
 /// Records that go to the log as one batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Append {
@@ -62,8 +76,8 @@ pub struct Append {
     pub at: Timestamp,
     /// The records; at least one.
     pub records: Vec<LogRecord>,
-    /// The producer whose transaction they belong to.
-    pub producer: Option<(ProducerId, ProducerEpoch)>,
+    /// The transaction that they belong to.
+    pub claim: Option<Claim>,
 }
 
 impl Append {
@@ -73,9 +87,9 @@ impl Append {
     /// None in practice: the coordinator keeps below its `batch_bytes_max`.
     pub fn batch(&self) -> Result<Batch, CodecError> {
         let mut options = BatchOptions::default();
-        if let Some((id, epoch)) = self.producer {
+        if let Some(Claim { producer, epoch, .. }) = self.claim {
             // Kafka's coordinator appends without a sequence as well: it is the only one to write here.
-            options.producer_id = id;
+            options.producer_id = producer;
             options.producer_epoch = epoch;
             options.transactional = true;
         }

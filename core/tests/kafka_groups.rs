@@ -146,7 +146,7 @@ fn the_groups_of_a_kafka_broker_go_on_here() {
         assert_eq!(broker.fetch(group, false), offsets, "{group}");
     }
     // The open transaction commits 12 for a partition that has nothing else.
-    broker.coordinator.on_end_marker(corelane_core::base::ProducerId(0), true);
+    broker.coordinator.on_end_marker(corelane_core::base::ProducerId(0), true, Offset(i64::MAX));
     assert_eq!(broker.fetch("txn", true), [fine("orders", 0, 10), fine("orders", 1, 12)]);
 
     for (group, state, members, protocol) in [

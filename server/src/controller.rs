@@ -18,16 +18,18 @@ use corelane_core::log::MetaProperties;
 use corelane_core::log::names::{PartitionDirectory, metadata_snapshot_name};
 use corelane_core::metadata::{
     self, BrokerEpoch, BrokerId, ConfigAlteration, ConfigOperation, ConfigResource, ConfigResourceKind, CreatedTopic,
-    Decision, Endpoint, METADATA_TOPIC_NAME, MetadataImage, MetadataLog, MetadataRecord, NewPartitions, NewTopic,
-    NodeIdentity, ProducerIdBlock, QuorumState, Refusal, StartingBroker, TopicAnswer, TopicDefaults, TopicDeletion,
-    TopicToDelete, Voter, VoterEndpoint, bootstrap_checkpoint, voters_snapshot,
+    Decision, Endpoint, FeatureUpdate, METADATA_TOPIC_NAME, MetadataImage, MetadataLog, MetadataRecord, NewPartitions,
+    NewTopic, NodeIdentity, ProducerIdBlock, QuorumState, Refusal, StartingBroker, TopicAnswer, TopicDefaults,
+    TopicDeletion, TopicToDelete, Voter, VoterEndpoint, bootstrap_checkpoint, voters_snapshot,
 };
 use corelane_core::partition::LogSettings;
+use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::create_topics_request::CreatableTopic;
 use corelane_core::protocol::messages::{
     AlterConfigsRequest, CreatePartitionsRequest, CreateTopicsRequest, IncrementalAlterConfigsRequest,
 };
 use corelane_core::record::{Batch, ValidBatch};
+use corelane_core::transaction::TRANSACTION_TOPIC_NAME;
 
 use crate::catalog::{Catalog, log_settings};
 use crate::hop::{Call, Reply};
@@ -61,6 +63,8 @@ pub enum Command {
     AlterConfigs(AlterConfigsRequest),
     /// Change settings of resources, as the request says.
     IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
+    /// Finalize levels of features; all of them or none.
+    UpdateFeatures(Vec<FeatureUpdate>),
     /// Set a block of producer ids aside.
     AllocateProducerIds,
 }
@@ -75,6 +79,8 @@ pub enum Outcome {
     Grown(Vec<TopicAnswer<()>>),
     /// For each resource whose settings are to change.
     Altered(Vec<Result<(), Refusal>>),
+    /// For each feature.
+    Features(Vec<Result<(), Refusal>>),
     /// A block of producer ids.
     ProducerIds(ProducerIdBlock),
     /// The change could not be recorded; nothing has changed. Says why.
@@ -138,6 +144,8 @@ impl<S: Sys> Controller<S> {
                 may_be_direct: false,
                 gathering: Rc::clone(&shard.gathering),
                 notify: Rc::new(|_, _| {}),
+                // Nobody has transactions there.
+                ask_coordinator: Rc::new(|_, _| Box::pin(std::future::ready(Err(ErrorCode::NOT_COORDINATOR)))),
             },
         );
         let partition = partition.await.map_err(broken)?;
@@ -331,14 +339,29 @@ fn decide<S: Sys>(shard: &Shard<S>, image: &MetadataImage, command: &Command) ->
             }
             let value = |name: &str| config.value(name).unwrap_or_default();
             // Kafka's own choice. Nothing is compacted yet; the setting is for whoever reads the directory later.
-            let configs = vec![
-                ("cleanup.policy", Some("compact")),
-                ("compression.type", Some("producer")),
-                ("segment.bytes", Some(value("offsets.topic.segment.bytes"))),
-            ];
+            let (partition_count, configs) = match *name {
+                TRANSACTION_TOPIC_NAME => (
+                    value("transaction.state.log.num.partitions"),
+                    vec![
+                        ("cleanup.policy", Some("compact")),
+                        ("compression.type", Some("uncompressed")),
+                        ("min.insync.replicas", Some("1")),
+                        ("segment.bytes", Some(value("transaction.state.log.segment.bytes"))),
+                        ("unclean.leader.election.enable", Some("false")),
+                    ],
+                ),
+                _ => (
+                    value("offsets.topic.num.partitions"),
+                    vec![
+                        ("cleanup.policy", Some("compact")),
+                        ("compression.type", Some("producer")),
+                        ("segment.bytes", Some(value("offsets.topic.segment.bytes"))),
+                    ],
+                ),
+            };
             let topic = NewTopic {
                 name,
-                partition_count: value("offsets.topic.num.partitions").parse().unwrap_or(1),
+                partition_count: partition_count.parse().unwrap_or(1),
                 replication_factor: 1,
                 configs,
                 ..NewTopic::default()
@@ -399,6 +422,10 @@ fn decide<S: Sys>(shard: &Shard<S>, image: &MetadataImage, command: &Command) ->
                 incremental: true,
             });
             alter_configs(shard, image, &wanted.collect::<Vec<_>>(), request.validate_only)
+        }
+        Command::UpdateFeatures(updates) => {
+            let Decision { records, answers } = metadata::update_features(image, updates);
+            (records, Outcome::Features(answers))
         }
         Command::AllocateProducerIds => {
             let epoch = image.broker(config.node_id).map(|broker| broker.broker_epoch).unwrap_or_default();

@@ -19,13 +19,15 @@ use std::sync::Arc;
 use corelane_core::base::{Offset, PartitionIndex, ShardId};
 use corelane_core::group::{self, RequestContext};
 use corelane_core::protocol::ErrorCode;
+use corelane_core::protocol::messages::list_transactions_response::TransactionState;
 use corelane_core::protocol::messages::{ListGroupsRequest, ListGroupsResponse};
+use corelane_core::transaction::{self, ListFilter};
 
 use crate::catalog::Catalog;
 use crate::controller::{Command, Outcome};
 use crate::local::{Signal, Slot};
 use crate::storage::PartitionKey;
-use crate::storage::append::{AppendItem, AppendResult};
+use crate::storage::append::{AppendItem, AppendResult, MarkerItem};
 use crate::storage::checkpoints::PartitionMarks;
 use crate::storage::read::{EpochEndItem, EpochEndResult, ListItem, ListResult, ReadItem, ReadResult};
 use crate::storage::records::{ActiveProducer, DeleteRecordsItem};
@@ -91,6 +93,14 @@ pub struct GroupCall {
     pub request: group::Request,
 }
 
+/// A request to the coordinator of a transactional id.
+pub struct TransactionCall {
+    /// The partition of `__transaction_state` that the transactional id maps to.
+    pub partition: PartitionIndex,
+    /// What.
+    pub request: transaction::Request,
+}
+
 /// A question to the owner of something.
 pub enum Call {
     /// Append batches, in order.
@@ -113,6 +123,12 @@ pub enum Call {
     Group(Box<GroupCall>),
     /// List the groups of every coordinator.
     ListGroups(Box<RequestContext>, ListGroupsRequest),
+    /// Ask the coordinator of a transactional id.
+    Transaction(Box<TransactionCall>),
+    /// List the transactions of every coordinator.
+    ListTransactions(ListFilter),
+    /// Write markers that end transactions.
+    WriteMarkers(Vec<MarkerItem>),
     /// Say which producers a partition knows.
     Producers(Vec<PartitionKey>),
     /// Say where the logs stand.
@@ -149,6 +165,12 @@ pub enum Reply<S: Sys> {
     Group(Box<group::Answer>),
     /// One list for each coordinator.
     ListGroups(Vec<ListGroupsResponse>),
+    /// The coordinator's answer.
+    Transaction(Box<transaction::Answer>),
+    /// What all coordinators have; the error is that of one which has not read its log yet.
+    ListTransactions(Result<Vec<TransactionState>, ErrorCode>),
+    /// One result for each item.
+    WriteMarkers(Vec<Result<(), ErrorCode>>),
     /// For each partition its producers; `None` if it is not here.
     Producers(Vec<Option<Vec<ActiveProducer>>>),
     /// For each log.

@@ -6,7 +6,7 @@ mod budget;
 mod catalog;
 mod connection;
 mod controller;
-mod groups;
+mod coordination;
 pub mod hop;
 mod local;
 pub mod logging;

@@ -13,7 +13,7 @@ pub const LOGGERS: &[&str] = &[
     "corelane_server::api",
     "corelane_server::connection",
     "corelane_server::controller",
-    "corelane_server::groups",
+    "corelane_server::coordination",
     "corelane_server::node",
     "corelane_server::process",
     "corelane_server::shard",

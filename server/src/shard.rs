@@ -5,24 +5,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use corelane_core::base::{LeaderEpoch, ShardId, TopicId};
-use corelane_core::group::{self, GroupSettings, OFFSETS_TOPIC_NAME};
+use corelane_core::base::{LeaderEpoch, Monotonic, PartitionIndex, ProducerId, ShardId, TopicId};
+use corelane_core::coordinator::{Claim, coordinator_partition};
+use corelane_core::group::{self, GroupCoordinator, OFFSETS_TOPIC_NAME};
 use corelane_core::limits::LOGS_AT_ONCE_MAX;
 use corelane_core::metadata::ProducerIdBlock;
+use corelane_core::protocol::messages::list_transactions_response;
 use corelane_core::protocol::{ErrorCode, KafkaString};
 use corelane_core::session::SessionCache;
+use corelane_core::transaction::{
+    self, ListFilter, ProducerIdAndEpoch, TRANSACTION_TOPIC_NAME, TopicPartition, TransactionCoordinator,
+    TransactionVersion,
+};
 
 use crate::answers::Answers;
 use crate::budget::Budget;
 use crate::catalog::{Catalog, StartFacts, Topic};
 use crate::controller::{Command, Controller, Outcome};
-use crate::groups::{Coordinator, Coordinators};
-use crate::hop::{Call, GroupCall, Hop, LongPoll, Mail, Origin, Reply, WatchId};
+use crate::coordination::Coordinators;
+use crate::hop::{Call, GroupCall, Hop, LongPoll, Mail, Origin, Reply, TransactionCall, WatchId};
 use crate::local::{GroupCommit, Signal, Slot, Turn, all_of};
 use crate::remedy::WithRemedy;
 use crate::settings::Settings;
 use crate::stages::{StageTimes, Stages};
-use crate::storage::append::{AppendError, AppendItem, AppendResult};
+use crate::storage::append::{AppendError, AppendItem, AppendResult, MarkerItem};
+use crate::storage::claims::AskCoordinator;
 use crate::storage::gather::Gathering;
 use crate::storage::open::{self, OpenOptions};
 use crate::storage::read::{self, ReadItem, ReadResult};
@@ -73,7 +80,9 @@ pub(crate) struct Shard<S: Sys> {
     /// Readers of this shard were woken, and may not have run since.
     pub(crate) has_woken_readers: Cell<bool>,
     /// Coordinators of groups, for the partitions of `__consumer_offsets` that are here.
-    pub(crate) coordinators: Coordinators<S>,
+    pub(crate) groups: Coordinators<S, GroupCoordinator>,
+    /// Coordinators of transactions, for the partitions of `__transaction_state` that are here.
+    pub(crate) transactions: Coordinators<S, TransactionCoordinator>,
     /// Decides on metadata; on shard 0 only, and there once it has read its log.
     pub(crate) controller: RefCell<Option<Rc<Controller<S>>>>,
     /// Ids for idempotent producers that this shard may hand out.
@@ -113,7 +122,8 @@ impl<S: Sys> Shard<S> {
             unopened: RefCell::default(),
             watching: RefCell::default(),
             has_woken_readers: Cell::new(false),
-            coordinators: Coordinators::default(),
+            groups: Coordinators::default(),
+            transactions: Coordinators::default(),
             controller: RefCell::default(),
             producer_ids: RefCell::default(),
             producer_ids_turn: Turn::default(),
@@ -193,14 +203,14 @@ impl<S: Sys> Shard<S> {
             }
             Call::Group(call) => {
                 let GroupCall { partition, context, request } = *call;
-                let answer = match self.coordinators.get(partition) {
+                let answer = match self.groups.get(partition) {
                     Some(coordinator) => coordinator.ask(&context, request).await,
                     None => request.refuse(context.version, ErrorCode::NOT_COORDINATOR),
                 };
                 Reply::Group(Box::new(answer))
             }
             Call::ListGroups(context, asked) => {
-                let coordinators = self.coordinators.all();
+                let coordinators = self.groups.all();
                 let mut lists = Vec::with_capacity(coordinators.len());
                 for coordinator in coordinators {
                     let (states, types) = (asked.states_filter.clone(), asked.types_filter.clone());
@@ -211,6 +221,22 @@ impl<S: Sys> Shard<S> {
                 }
                 Reply::ListGroups(lists)
             }
+            Call::Transaction(call) => {
+                let TransactionCall { partition, request } = *call;
+                let answer = match self.transactions.get(partition) {
+                    Some(coordinator) => {
+                        if self.producer_ids.borrow().is_empty() {
+                            // The machine takes one where it needs one, and cannot wait.
+                            self.fetch_producer_ids().await;
+                        }
+                        coordinator.ask(&(), request).await
+                    }
+                    None => request.refuse(ErrorCode::NOT_COORDINATOR),
+                };
+                Reply::Transaction(Box::new(answer))
+            }
+            Call::ListTransactions(filter) => Reply::ListTransactions(self.list_transactions(filter).await),
+            Call::WriteMarkers(items) => Reply::WriteMarkers(self.write_markers(items).await),
             Call::Producers(keys) => {
                 Reply::Producers(keys.into_iter().map(|key| records::producers(self.partition(key))).collect())
             }
@@ -247,9 +273,9 @@ impl<S: Sys> Shard<S> {
     }
 
     async fn append(&self, items: Vec<AppendItem>) -> Vec<AppendResult> {
-        let appends = items.into_iter().map(|AppendItem { partition, batch }| {
-            // The place in the partition's queue is taken here, before anything waits.
-            let appended = self.served_partition(partition).map(|log| log.append(batch));
+        let appends = items.into_iter().map(|AppendItem { partition, batch, claim }| {
+            // The place in the partition's queue, or among its claims, is taken here, before anything waits.
+            let appended = self.served_partition(partition).map(|log| log.append_claimed(batch, claim));
             async move {
                 match appended {
                     Ok(appended) => appended.await,
@@ -262,6 +288,130 @@ impl<S: Sys> Shard<S> {
             }
         });
         all_of(appends.collect()).await
+    }
+
+    /// Ends transactions in partitions. Committed offsets count before this is answered.
+    async fn write_markers(&self, items: Vec<MarkerItem>) -> Vec<Result<(), ErrorCode>> {
+        let now = self.sys.wall();
+        let written = items.into_iter().map(|item| {
+            let log = self.served_partition(item.partition);
+            let appended = log.and_then(|log| match item.incoming(now) {
+                Ok(incoming) => Ok((log.append(incoming), log.topic == OFFSETS_TOPIC_NAME)),
+                Err(_) => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
+            });
+            async move {
+                let (appended, is_of_groups) = appended?;
+                let appended = appended.await.map_err(|error| error.code)?;
+                if let Some(coordinator) = self.groups.get(item.partition.index).filter(|_| is_of_groups) {
+                    coordinator.transaction_ended(item.producer, item.marker.committed, appended.base_offset);
+                }
+                Ok(())
+            }
+        });
+        all_of(written.collect()).await
+    }
+
+    async fn list_transactions(
+        &self,
+        filter: ListFilter,
+    ) -> Result<Vec<list_transactions_response::TransactionState>, ErrorCode> {
+        let mut listed = Vec::new();
+        for coordinator in self.transactions.all() {
+            match coordinator.ask(&(), transaction::Request::List(filter.clone())).await {
+                transaction::Answer::List(found) => listed.extend(found?),
+                _ => unreachable!("an answer has the name of its request"),
+            }
+        }
+        Ok(listed)
+    }
+
+    /// Asks the coordinator of a transactional id, wherever it is.
+    pub(crate) async fn ask_transaction(
+        self: &Rc<Self>,
+        transactional_id: &str,
+        request: transaction::Request,
+    ) -> transaction::Answer {
+        let Some((partition, owner)) = self.transaction_coordinator(transactional_id) else {
+            return request.refuse(ErrorCode::COORDINATOR_NOT_AVAILABLE);
+        };
+        let call = Call::Transaction(Box::new(TransactionCall { partition, request }));
+        let Reply::Transaction(answer) = Box::pin(self.ask(owner, call)).await else {
+            unreachable!("a reply has the name of its call")
+        };
+        *answer
+    }
+
+    /// The partition that a transactional id maps to, and the shard that coordinates it; none before somebody has asked for
+    /// a coordinator.
+    pub(crate) fn transaction_coordinator(&self, transactional_id: &str) -> Option<(PartitionIndex, ShardId)> {
+        self.coordinator_of(TRANSACTION_TOPIC_NAME, transactional_id)
+    }
+
+    /// The same for what partitions of another internal topic coordinate.
+    pub(crate) fn coordinator_of(&self, topic: &str, id: &str) -> Option<(PartitionIndex, ShardId)> {
+        let catalog = self.catalog();
+        let topic = catalog.topic_by_name(topic)?;
+        let partitions = i32::try_from(topic.image.partition_count()).unwrap_or(i32::MAX);
+        let index = coordinator_partition(id, partitions);
+        Some((index, self.owner_of(PartitionKey { topic: topic.image.id, index })))
+    }
+
+    /// Whether a partition takes part in a transaction, or, if the client leaves that to us, has it take part. While the
+    /// transaction before is still being ended it is asked again for some time, as clients begin the next one at once.
+    async fn check_claim(self: Rc<Self>, claim: Claim, partition: PartitionKey) -> Result<(), ErrorCode> {
+        let Claim { transactional_id, producer, epoch, adds } = claim;
+        let catalog = self.catalog();
+        let topic = catalog.topic_by_id(partition.topic).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let partition = TopicPartition { topic: topic.image.name.to_string().into(), index: partition.index };
+        let producer = ProducerIdAndEpoch { id: producer, epoch };
+        let request = if adds {
+            let (partitions, version) = (BTreeSet::from([partition]), TransactionVersion::V2);
+            let transactional_id = transactional_id.clone();
+            transaction::Request::AddPartitions { transactional_id, producer, partitions, version }
+        } else {
+            let transactional_id = transactional_id.clone();
+            transaction::Request::VerifyPartition { transactional_id, producer, partition }
+        };
+        let retries = catalog.broker.claim_retries();
+        let give_up = self.sys.now().plus_ms(retries.duration_ms);
+        loop {
+            let answer = match self.ask_transaction(&transactional_id, request.clone()).await {
+                transaction::Answer::AddPartitions(answer) | transaction::Answer::VerifyPartition(answer) => answer,
+                _ => unreachable!("an answer has the name of its request"),
+            };
+            let again: Monotonic = self.sys.now().plus_ms(retries.interval_ms);
+            if answer != Err(ErrorCode::CONCURRENT_TRANSACTIONS) || !adds || again > give_up {
+                return answer;
+            }
+            self.sys.sleep_until(again).await;
+        }
+    }
+
+    /// A producer id that nobody has.
+    pub(crate) async fn next_producer_id(self: &Rc<Self>) -> Option<ProducerId> {
+        let taken = self.producer_ids.borrow_mut().take();
+        match taken {
+            Some(id) => Some(id),
+            None => {
+                self.fetch_producer_ids().await;
+                self.producer_ids.borrow_mut().take()
+            }
+        }
+    }
+
+    /// Has a block of producer ids at hand. It is recorded in the metadata log before its first id leaves.
+    async fn fetch_producer_ids(self: &Rc<Self>) {
+        // Two requests may find the block used up at once: the second waits here for what the first brings.
+        let _turn = self.producer_ids_turn.take().await;
+        if !self.producer_ids.borrow().is_empty() {
+            return;
+        }
+        // Boxed: shard 0 asks itself.
+        match Box::pin(self.control(Command::AllocateProducerIds)).await {
+            Outcome::ProducerIds(block) => *self.producer_ids.borrow_mut() = block,
+            Outcome::Failed(error) => tracing::error!(%error, "no block of producer ids"),
+            _ => unreachable!("an outcome has the name of its command"),
+        }
     }
 
     async fn read(&self, from: ShardId, items: Vec<ReadItem>, long_poll: Option<LongPoll>) -> Vec<ReadResult<S>> {
@@ -343,8 +493,10 @@ impl<S: Sys> Shard<S> {
             .collect();
         for log in gone {
             self.partitions.borrow_mut().remove(&log.key);
-            if log.topic == OFFSETS_TOPIC_NAME {
-                self.coordinators.remove(log.key.index);
+            match log.topic.as_str() {
+                OFFSETS_TOPIC_NAME => self.groups.remove(log.key.index),
+                TRANSACTION_TOPIC_NAME => self.transactions.remove(log.key.index),
+                _ => {}
             }
             self.delete_log(&log).await;
         }
@@ -362,11 +514,30 @@ impl<S: Sys> Shard<S> {
         for part in new.chunks(LOGS_AT_ONCE_MAX) {
             all_of(part.iter().map(|(key, topic)| self.open_log(&catalog, *key, topic)).collect()).await;
         }
+        let may_have_settings =
+            !Arc::ptr_eq(&before.broker, &catalog.broker) || before.image.features != catalog.image.features;
         *self.catalog.borrow_mut() = catalog;
+        self.start_coordinators();
+        if may_have_settings {
+            self.transactions.refresh();
+        }
         if !topics_gone.is_empty() {
             let topics: Vec<_> = topics_gone.into_iter().collect();
-            for coordinator in self.coordinators.all() {
+            for coordinator in self.groups.all() {
                 coordinator.topics_deleted(&topics);
+            }
+        }
+    }
+
+    /// Has the partitions of internal topics coordinate that do not yet. They look at the metadata that has these partitions.
+    fn start_coordinators(self: &Rc<Self>) {
+        let catalog = self.catalog();
+        for log in self.partitions() {
+            let Some(topic) = catalog.topic_by_id(log.key.topic) else { continue };
+            match log.topic.as_str() {
+                OFFSETS_TOPIC_NAME => self.groups.start(self, log, topic),
+                TRANSACTION_TOPIC_NAME => self.transactions.start(self, log, topic),
+                _ => {}
             }
         }
     }
@@ -385,6 +556,16 @@ impl<S: Sys> Shard<S> {
                 this.notify(shard, watch);
             }
         });
+        let weak: Weak<Self> = Rc::downgrade(self);
+        let ask_coordinator: AskCoordinator = Rc::new(move |claim, partition| {
+            let shard = weak.upgrade();
+            Box::pin(async move {
+                match shard {
+                    Some(shard) => shard.check_claim(claim, partition).await,
+                    None => Err(ErrorCode::NOT_COORDINATOR),
+                }
+            })
+        });
         let options = OpenOptions {
             root,
             root_syncs: &self.root_syncs,
@@ -398,16 +579,13 @@ impl<S: Sys> Shard<S> {
             may_be_direct: self.settings.config.append_engine.goes_past_the_cache(),
             gathering: Rc::clone(&self.gathering),
             notify,
+            ask_coordinator,
         };
         match open::open(&self.sys, options).await {
             Ok(log) => {
-                self.partitions.borrow_mut().insert(key, Rc::clone(&log));
+                self.partitions.borrow_mut().insert(key, log);
                 if self.unopened.borrow_mut().remove(&key) {
                     tracing::warn!(partition = %topic.partition_name(key.index), "log opened after all");
-                }
-                if *topic.image.name == *OFFSETS_TOPIC_NAME {
-                    let settings = GroupSettings::of(&self.settings.config, topic.append.max_message_bytes);
-                    self.coordinators.insert(key.index, Coordinator::start(&self.sys, log, settings));
                 }
             }
             // Said once: it is tried again every second.
@@ -433,6 +611,7 @@ impl<S: Sys> Shard<S> {
         for (key, topic) in catalog.partitions().filter(|(key, _)| unopened.contains(key)) {
             self.open_log(&catalog, key, topic).await;
         }
+        self.start_coordinators();
     }
 
     /// Puts the log of a deleted topic out of the way, and removes its files in the background.
@@ -503,7 +682,8 @@ impl<S: Sys> Shard<S> {
         self.stopping.set(true);
         // Long polls give up at once, and so do those who wait for the rest of their group.
         self.hop.notice_all();
-        self.coordinators.resign();
+        self.groups.resign();
+        self.transactions.resign();
         let serving: Vec<Rc<Answers<S>>> = self.serving.borrow().values().cloned().collect();
         all_of(
             serving

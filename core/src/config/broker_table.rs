@@ -6,8 +6,7 @@ const THREADS: &str = "one thread per core does the work of all of Kafka's threa
 const SOCKETS: &str = "the kernel sizes the buffers and the backlog of a socket";
 const CONNECTIONS: &str = "idle connections are kept";
 const GROUPS: &str = "groups of the newer protocols (consumer, share, streams) are not there yet";
-const OFFSETS: &str = "offsets are stored as they come, uncompressed, and loaded in parts of a fixed size";
-const TRANSACTIONS: &str = "transactions are not there yet";
+const OFFSETS: &str = "what coordinators keep is stored as it comes, uncompressed, and loaded in parts of a fixed size";
 const SINGLE_NODE: &str = "a single node has no other brokers or controllers to talk to";
 const PURGATORY: &str = "waiting requests are not kept in a purgatory";
 const METRICS: &str = "there are no JMX metrics and no client telemetry";
@@ -17,8 +16,8 @@ const CHECKPOINTS: &str = "checkpoints and the metadata log follow what happens,
 
 /// Every broker configuration, sorted by name.
 pub static BROKER: &[Definition] = &[
-    int("add.partitions.to.txn.retry.backoff.max.ms").default("100").at_least(0).idle(TRANSACTIONS),
-    int("add.partitions.to.txn.retry.backoff.ms").default("20").at_least(1).idle(TRANSACTIONS),
+    int("add.partitions.to.txn.retry.backoff.max.ms").default("100").at_least(0).acts(),
+    int("add.partitions.to.txn.retry.backoff.ms").default("20").at_least(1).acts(),
     list("advertised.listeners").acts(),
     class("alter.config.policy.class.name"),
     int("alter.log.dirs.replication.quota.window.num").default("11").at_least(1).idle(SINGLE_NODE),
@@ -420,17 +419,17 @@ pub static BROKER: &[Definition] = &[
     password("ssl.truststore.password").per_broker(),
     string("ssl.truststore.type").default("JKS").per_broker(),
     int("telemetry.max.bytes").default("1048576").at_least(1).idle(METRICS),
-    int("transaction.abort.timed.out.transaction.cleanup.interval.ms").default("10000").at_least(1).idle(TRANSACTIONS),
-    int("transaction.max.timeout.ms").default("900000").at_least(1).idle(TRANSACTIONS),
-    boolean("transaction.partition.verification.enable").default("true").cluster_wide().idle(TRANSACTIONS),
-    int("transaction.remove.expired.transaction.cleanup.interval.ms").default("3600000").at_least(1).idle(TRANSACTIONS),
-    int("transaction.state.log.load.buffer.size").default("5242880").at_least(1).idle(TRANSACTIONS),
-    int("transaction.state.log.min.isr").default("2").at_least(1).idle(TRANSACTIONS),
-    int("transaction.state.log.num.partitions").default("50").at_least(1).idle(TRANSACTIONS),
-    short("transaction.state.log.replication.factor").default("3").at_least(1).idle(TRANSACTIONS),
-    int("transaction.state.log.segment.bytes").default("104857600").at_least(1).idle(TRANSACTIONS),
-    boolean("transaction.two.phase.commit.enable").default("false").idle(TRANSACTIONS),
-    int("transactional.id.expiration.ms").default("604800000").at_least(1).idle(TRANSACTIONS),
+    int("transaction.abort.timed.out.transaction.cleanup.interval.ms").default("10000").at_least(1).acts(),
+    int("transaction.max.timeout.ms").default("900000").at_least(1).acts(),
+    boolean("transaction.partition.verification.enable").default("true").cluster_wide().acts(),
+    int("transaction.remove.expired.transaction.cleanup.interval.ms").default("3600000").at_least(1).acts(),
+    int("transaction.state.log.load.buffer.size").default("5242880").at_least(1).idle(OFFSETS),
+    int("transaction.state.log.min.isr").default("2").at_least(1).idle(SINGLE_NODE),
+    int("transaction.state.log.num.partitions").default("50").at_least(1).acts(),
+    short("transaction.state.log.replication.factor").default("3").at_least(1).idle(SINGLE_NODE),
+    int("transaction.state.log.segment.bytes").default("104857600").at_least(1).acts(),
+    boolean("transaction.two.phase.commit.enable").default("false").acts(),
+    int("transactional.id.expiration.ms").default("604800000").at_least(1).acts(),
     boolean("unclean.leader.election.enable").default("false").cluster_wide().idle(SINGLE_NODE),
     long("unclean.leader.election.interval.ms").default("300000").at_least(1).internal().idle(SINGLE_NODE),
     boolean("unstable.api.versions.enable").default("false").internal(),

@@ -8,7 +8,7 @@ use super::offsets::is_of_another_topic;
 use super::turn::{Draft, OffsetChange, Then};
 use super::versions::no_offset;
 use crate::base::{LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, Timestamp, Uuid};
-use crate::coordinator::{Now, RequestId};
+use crate::coordinator::{Claim, Now, RequestId};
 use crate::limits::{GROUP_APPENDS_MAX, GROUP_OFFSETS_MAX, GROUPS_MAX};
 use crate::protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use crate::protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
@@ -26,6 +26,10 @@ use crate::protocol::{ErrorCode, KafkaString};
 
 /// First version in which a missing group is told by that name.
 const GROUP_NOT_FOUND_FROM: i16 = 9;
+
+/// First version of TxnOffsetCommit whose clients leave it to the broker to have the partition of the offsets take part
+/// (KIP-890).
+const ADDS_FROM: i16 = 5;
 
 /// Who commits.
 struct Committer<'a> {
@@ -150,7 +154,12 @@ impl GroupCoordinator {
             }
             response.topics.push(TxnOffsetCommitResponseTopic { name: topic.name.clone(), partitions });
         }
-        let producer = Some((ProducerId(asked.producer_id), ProducerEpoch(asked.producer_epoch)));
+        let claim = Claim {
+            transactional_id: detached_text(&asked.transactional_id),
+            producer: ProducerId(asked.producer_id),
+            epoch: ProducerEpoch(asked.producer_epoch),
+            adds: context.version >= ADDS_FROM,
+        };
         let group_id = asked.group_id.clone();
         self.begin_commit(
             now,
@@ -158,7 +167,7 @@ impl GroupCoordinator {
             context,
             &group_id,
             gathering,
-            producer,
+            Some(claim),
             Answer::TxnOffsetCommit(response),
             Request::TxnOffsetCommit(asked),
         );
@@ -242,7 +251,7 @@ impl GroupCoordinator {
         context: &RequestContext,
         group_id: &KafkaString,
         gathering: Gathering,
-        producer: Option<(ProducerId, ProducerEpoch)>,
+        claim: Option<Claim>,
         answer: Answer,
         request: Request,
     ) {
@@ -252,7 +261,7 @@ impl GroupCoordinator {
             return self.forget_if_nothing(group_id);
         }
         let then = Then::Answer { id, answer: Box::new(answer), request: Box::new(request), version: context.version };
-        self.begin_append(now, group_id, Draft { records, producer, changes, then });
+        self.begin_append(now, group_id, Draft { records, claim, changes, then });
     }
 
     pub(super) fn fetch(&mut self, id: RequestId, group: OffsetFetchRequestGroup, require_stable: bool) {

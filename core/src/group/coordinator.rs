@@ -92,6 +92,17 @@ struct Pending {
     fetches: Vec<(RequestId, OffsetFetchRequestGroup)>,
 }
 
+/// The end of a transaction, as its marker has it.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    producer: ProducerId,
+    committed: bool,
+    /// Of the marker: what is behind it belongs to the next transaction.
+    offset: Offset,
+    /// The last append that can lie before it.
+    behind: AppendId,
+}
+
 /// The coordinator of the groups of one partition of `__consumer_offsets`.
 #[derive(Debug)]
 pub struct GroupCoordinator {
@@ -101,6 +112,8 @@ pub struct GroupCoordinator {
     timers: BTreeSet<(Monotonic, KafkaString)>,
     /// Groups that open transactions would commit offsets of.
     pub(super) transactions: BTreeMap<ProducerId, BTreeSet<KafkaString>>,
+    /// Transactions whose end is in the log ahead of what has become of all appends before it, in the order of the log.
+    ends: VecDeque<End>,
     /// Estimate of what all groups take in memory, and how many offsets they have.
     pub(super) bytes: usize,
     pub(super) offset_count: usize,
@@ -122,6 +135,7 @@ impl GroupCoordinator {
             groups: BTreeMap::new(),
             timers: BTreeSet::new(),
             transactions: BTreeMap::new(),
+            ends: VecDeque::new(),
             bytes: 0,
             offset_count: 0,
             appends: VecDeque::new(),
@@ -164,6 +178,7 @@ impl GroupCoordinator {
         while self.appends.front().is_some_and(|pending| pending.result.is_some()) {
             if let Some(pending) = self.appends.pop_front() {
                 self.settle(now, pending);
+                self.end_transactions();
             }
         }
         std::mem::take(&mut self.effects)
@@ -286,7 +301,7 @@ impl GroupCoordinator {
         });
         if let Some(record) = first_record {
             let draft =
-                Draft { records: record.map(|r| vec![r]), producer: None, changes: Vec::new(), then: Then::Created };
+                Draft { records: record.map(|r| vec![r]), claim: None, changes: Vec::new(), then: Then::Created };
             self.begin_append(now, group_id, draft);
         }
     }
@@ -403,7 +418,7 @@ impl GroupCoordinator {
     }
 
     pub(super) fn begin_append(&mut self, now: Now, group_id: &KafkaString, draft: Draft) {
-        let Draft { records, producer, changes, then } = draft;
+        let Draft { records, claim, changes, then } = draft;
         let Some(group) = self.groups.get_mut(group_id) else { return };
         let records = match records {
             Err(_) => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
@@ -417,10 +432,9 @@ impl GroupCoordinator {
             Kind::Classic(group) => group.id.clone(),
             Kind::Other { .. } => detached_text(group_id),
         };
-        let producer_id = producer.map(|(id, _)| id);
         let mut pending = Pending {
             group: group_id.clone(),
-            producer: producer_id,
+            producer: claim.as_ref().map(|claim| claim.producer),
             changes,
             then,
             result: None,
@@ -444,7 +458,7 @@ impl GroupCoordinator {
                 }
                 self.next_append = AppendId(id.0 + 1);
                 self.appends.push_back(pending);
-                self.effects.push(Effect::Append(Append { id, at: now.wall, records, producer }));
+                self.effects.push(Effect::Append(Append { id, at: now.wall, records, claim }));
             }
         }
     }
@@ -575,11 +589,28 @@ impl GroupCoordinator {
         }
     }
 
-    /// The end of a transaction of `producer` is in the partition, and the high watermark has passed it.
-    pub fn on_end_marker(&mut self, producer: ProducerId, committed: bool) {
-        for id in self.transactions.remove(&producer).unwrap_or_default() {
-            self.with_offsets(&id, |offsets| offsets.end_transaction(producer, committed));
-            self.forget_if_nothing(&id);
+    /// The end of a transaction of `producer` is in the partition at `offset`, and the high watermark has passed it.
+    ///
+    /// It counts once everything has settled that can lie before it.
+    pub fn on_end_marker(&mut self, producer: ProducerId, committed: bool, offset: Offset) {
+        let behind = AppendId(self.next_append.0.saturating_sub(1));
+        self.ends.push_back(End { producer, committed, offset, behind });
+        self.end_transactions();
+    }
+
+    fn end_transactions(&mut self) {
+        let first_open = AppendId(self.next_append.0 - self.appends.len() as u64);
+        while let Some(end) = self.ends.front().copied().filter(|end| end.behind < first_open) {
+            self.ends.pop_front();
+            let End { producer, committed, offset, .. } = end;
+            let groups = self.transactions.remove(&producer).unwrap_or_default();
+            for id in groups {
+                let open = self.with_offsets(&id, |offsets| offsets.end_transaction(producer, committed, offset));
+                if open == Some(true) {
+                    self.transactions.entry(producer).or_default().insert(id.clone());
+                }
+                self.forget_if_nothing(&id);
+            }
         }
     }
 }

@@ -98,7 +98,7 @@ impl GroupLoader {
         let producer = header.attributes().is_transactional().then_some(header.producer_id());
         if header.attributes().is_control() {
             if let (Some(producer), Some(marker)) = (producer, EndMarker::parse(&payload)) {
-                self.coordinator.on_end_marker(producer, marker.committed);
+                self.coordinator.on_end_marker(producer, marker.committed, base);
             }
             return Ok(());
         }

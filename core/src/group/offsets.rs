@@ -181,15 +181,22 @@ impl Offsets {
         self.drop_if_empty(topic);
     }
 
-    /// A transaction has ended: what it would commit counts now, unless something later does already, or is dropped.
-    pub(super) fn end_transaction(&mut self, producer: ProducerId, committed: bool) {
+    /// A transaction has ended with the marker at `end`: what it would commit counts now, unless something later does
+    /// already, or is dropped. True if there is something behind the marker, which the next transaction would commit.
+    pub(super) fn end_transaction(&mut self, producer: ProducerId, committed: bool, end: Offset) -> bool {
         let names: Vec<_> = self.topics.keys().cloned().collect();
+        let mut is_next_open = false;
         for name in names {
             let Some(topic) = self.topics.get_mut(&name) else { continue };
-            let keys: Vec<_> = topic.transactional.keys().copied().filter(|(_, owner)| *owner == producer).collect();
-            let ended: Vec<_> =
-                keys.into_iter().filter_map(|key| Some((key.0, topic.transactional.remove(&key)?))).collect();
-            for (partition, stored) in ended {
+            let ended: Vec<_> = topic
+                .transactional
+                .extract_if(.., |(_, owner), stored| {
+                    let is_next = *owner == producer && stored.record_offset > end;
+                    is_next_open |= is_next;
+                    *owner == producer && !is_next
+                })
+                .collect();
+            for ((partition, _), stored) in ended {
                 self.shrink(stored.bytes());
                 let before = self.get(&name, partition);
                 if committed && before.is_none_or(|before| before.record_offset < stored.record_offset) {
@@ -198,6 +205,7 @@ impl Offsets {
             }
             self.drop_if_empty(&name);
         }
+        is_next_open
     }
 
     fn topic(&mut self, name: &KafkaString) -> &mut Topic {

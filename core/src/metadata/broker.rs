@@ -1,6 +1,7 @@
 //! What a broker changes in the cluster by starting, and the blocks of producer ids that it draws.
 
-use super::image::{BrokerEpoch, BrokerRegistration, Endpoint, MetadataImage, Partition, SupportedFeature, directory};
+use super::features::{TRANSACTION_VERSION, TRANSACTION_VERSION_LEVEL, supported_features};
+use super::image::{BrokerEpoch, BrokerRegistration, Endpoint, MetadataImage, Partition, directory};
 use super::records::{BrokerId, MetadataRecord, PartitionChange};
 use crate::base::{NodeId, Offset, PartitionIndex, ProducerId, TopicId, Uuid};
 use crate::limits::PRODUCER_ID_BLOCK;
@@ -33,7 +34,8 @@ pub struct StartingBroker {
 /// the level promises, since clients change their ways by it.
 #[must_use]
 pub fn bootstrap_records() -> Vec<MetadataRecord> {
-    vec![MetadataRecord::FeatureLevel { name: METADATA_VERSION.to_owned(), level: METADATA_VERSION_LEVEL }]
+    let level = |name: &str, level| MetadataRecord::FeatureLevel { name: name.to_owned(), level };
+    vec![level(METADATA_VERSION, METADATA_VERSION_LEVEL), level(TRANSACTION_VERSION, TRANSACTION_VERSION_LEVEL)]
 }
 
 /// The records of a broker's start. `first_offset` is where the first of them will stand: it becomes the broker epoch.
@@ -65,13 +67,6 @@ pub fn register_broker(image: &MetadataImage, broker: &StartingBroker, first_off
     records
 }
 
-/// Levels that this software can run.
-#[must_use]
-pub fn supported_features() -> Vec<SupportedFeature> {
-    let feature = |name: &str, min_level, max_level| SupportedFeature { name: name.to_owned(), min_level, max_level };
-    vec![feature("kraft.version", 0, 1), feature(METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_LEVEL)]
-}
-
 /// A block of producer ids for a broker, and the record that must be on disk before the first of them is given out.
 /// `None` if all ids that can be are used up.
 #[must_use]
@@ -90,6 +85,12 @@ pub struct ProducerIdBlock {
 }
 
 impl ProducerIdBlock {
+    /// Whether the block is used up.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.next >= self.end
+    }
+
     /// The next id, which nobody else ever gets; `None` if the block is used up.
     pub fn take(&mut self) -> Option<ProducerId> {
         let id = self.next;

@@ -10,6 +10,7 @@ mod broker;
 mod chunked;
 mod configs;
 mod control;
+mod features;
 mod image;
 mod metadata_log;
 mod placement;
@@ -27,11 +28,14 @@ pub use apply::{ApplyError, apply};
 pub use batches::EncodeBatchError;
 pub use broker::{
     METADATA_VERSION, METADATA_VERSION_LEVEL, ProducerIdBlock, StartingBroker, allocate_producer_ids,
-    bootstrap_records, register_broker, supported_features,
+    bootstrap_records, register_broker,
 };
 pub use chunked::{ChunkedMap, MapChange};
 pub use configs::{ConfigAlteration, ConfigOperation, alter_configs};
 pub use control::{ControlRecord, ControlRecordError, KRAFT_VERSION_DYNAMIC, Voter, VoterEndpoint};
+pub use features::{
+    FeatureUpdate, TRANSACTION_VERSION, TRANSACTION_VERSION_LEVEL, UpgradeType, supported_features, update_features,
+};
 pub use image::{
     BrokerEpoch, BrokerRegistration, ConfigOverrides, ConfigResource, ConfigResourceKind, Endpoint, MetadataImage,
     MetadataPosition, Partition, PartitionEpoch, SupportedFeature, Topic, TopicChange, directory,

@@ -32,6 +32,8 @@ pub enum RefusalKind {
     InvalidRequest,
     /// A limit of the broker.
     PolicyViolation,
+    /// A feature cannot have that level.
+    InvalidUpdateVersion,
     /// No topic has that id.
     UnknownTopicId,
 }
@@ -50,6 +52,7 @@ impl RefusalKind {
             Self::InvalidConfig => 40,
             Self::InvalidRequest => 42,
             Self::PolicyViolation => 44,
+            Self::InvalidUpdateVersion => 95,
             Self::UnknownTopicId => 100,
         }
     }

@@ -31,7 +31,7 @@ use crate::log::producers::{ProducerStates, ProducerVerdict};
 use crate::log::read_plan::BatchAt;
 use crate::log::roll::{ActiveSegment, IncomingBatch, RollRules};
 use crate::protocol::ErrorCode;
-use crate::record::{EndMarker, ValidBatch};
+use crate::record::{BatchHeader, EndMarker, ValidBatch};
 
 /// What of a topic's configuration the log follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -403,8 +403,7 @@ impl Partition {
 
     /// Whether a transaction of its producer begins here with this batch, and the coordinator has not said that it may.
     #[must_use]
-    pub fn must_verify(&self, batch: &ValidBatch) -> bool {
-        let header = batch.header();
+    pub fn must_verify(&self, header: &BatchHeader) -> bool {
         self.settings.verifies_transactions
             && self.producers.begins_transaction(header)
             && !self.producers.is_verified(header)
@@ -435,7 +434,7 @@ impl Partition {
                 return Admission::Refused(refusal);
             }
         }
-        if self.must_verify(batch) {
+        if self.must_verify(batch.header()) {
             // It was verified, and has ended since: what came too late must not begin another.
             let message = "the producer's transaction does not take part in this partition".to_owned();
             return Admission::Refused(Refusal { code: ErrorCode::INVALID_TXN_STATE, message });

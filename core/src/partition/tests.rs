@@ -353,12 +353,12 @@ fn a_transaction_begins_where_its_coordinator_has_said_that_it_may() {
         other => panic!("{other:?}"),
     };
     let first = transactional(0, 0);
-    assert!(partition.must_verify(&first) && !partition.must_verify(&batch(1)));
+    assert!(partition.must_verify(first.header()) && !partition.must_verify(batch(1).header()));
     assert_eq!(refused(&mut partition, &first), ErrorCode::INVALID_TXN_STATE);
     partition.verify(ProducerId(9), ProducerEpoch(0));
     admitted(&mut partition, &first);
-    assert!(!partition.must_verify(&transactional(0, 1)), "it has begun");
-    assert!(!partition.must_verify(&first), "it is there already");
+    assert!(!partition.must_verify(transactional(0, 1).header()), "it has begun");
+    assert!(!partition.must_verify(first.header()), "it is there already");
     admitted(&mut partition, &transactional(0, 1));
     // The end comes between what the coordinator says and the batch: it must not begin another transaction.
     assert!(matches!(end(&mut partition, 1, true, true), Admission::Admitted(_)));
@@ -367,7 +367,7 @@ fn a_transaction_begins_where_its_coordinator_has_said_that_it_may() {
     assert_eq!(refused(&mut partition, &transactional(1, 0)), ErrorCode::INVALID_PRODUCER_EPOCH);
     assert_eq!(refused(&mut partition, &transactional(2, 0)), ErrorCode::INVALID_TXN_STATE);
     partition.verify(ProducerId(9), ProducerEpoch(1));
-    assert!(partition.must_verify(&transactional(2, 0)), "another generation");
+    assert!(partition.must_verify(transactional(2, 0).header()), "another generation");
 }
 
 #[test]

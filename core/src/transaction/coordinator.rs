@@ -181,7 +181,7 @@ impl TransactionCoordinator {
             }
             Request::List(filter) => {
                 let listed = self.list(now, filter);
-                self.answer(id, Answer::List(listed));
+                self.answer(id, Answer::List(Ok(listed)));
             }
         }
         std::mem::take(&mut self.effects)
@@ -502,7 +502,7 @@ impl TransactionCoordinator {
         let id = self.next_append;
         self.next_append = AppendId(id.0 + 1);
         self.appends.push_back(Pending { change, result: None });
-        self.effects.push(Effect::Append(Append { id, at: now.wall, records, producer: None }));
+        self.effects.push(Effect::Append(Append { id, at: now.wall, records, claim: None }));
     }
 
     /// The fate of a change is known, and of all before it.

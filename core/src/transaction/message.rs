@@ -156,7 +156,7 @@ pub enum Answer {
     /// One transactional id, with its error.
     Describe(describe_transactions_response::TransactionState),
     /// What this coordinator has.
-    List(Vec<list_transactions_response::TransactionState>),
+    List(Result<Vec<list_transactions_response::TransactionState>, ErrorCode>),
 }
 
 impl Request {
@@ -173,7 +173,7 @@ impl Request {
                 transactional_id: id.clone(),
                 ..Default::default()
             }),
-            Self::List(_) => Answer::List(Vec::new()),
+            Self::List(_) => Answer::List(Err(code)),
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use corelane_core::base::{PartitionIndex, ShardId, TopicId};
-use corelane_core::coordinator::coordinator_partition;
 use corelane_core::group::{Answer, OFFSETS_TOPIC_NAME, Request as GroupRequest, RequestContext};
 use corelane_core::protocol::ErrorCode;
 
@@ -27,11 +26,7 @@ pub(super) fn context<S: Sys>(shard: &Shard<S>, request: &Request) -> RequestCon
 /// The partition that a group maps to, and the shard that coordinates it; none before the first group has asked for its
 /// coordinator.
 pub(super) fn of_group<S: Sys>(shard: &Shard<S>, group_id: &str) -> Option<(PartitionIndex, ShardId)> {
-    let catalog = shard.catalog();
-    let topic = catalog.topic_by_name(OFFSETS_TOPIC_NAME)?;
-    let partitions = i32::try_from(topic.image.partition_count()).unwrap_or(i32::MAX);
-    let index = coordinator_partition(group_id, partitions);
-    Some((index, shard.owner_of(PartitionKey { topic: topic.image.id, index })))
+    shard.coordinator_of(OFFSETS_TOPIC_NAME, group_id)
 }
 
 /// Has the coordinator of a group answer.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use corelane_core::base::{Monotonic, PartitionIndex, ShardId, Uuid};
+use corelane_core::coordinator::Claim;
 use corelane_core::metadata::is_internal_topic;
-use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use corelane_core::protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
 use corelane_core::protocol::messages::{ProduceRequest, ProduceResponse};
+use corelane_core::protocol::{ErrorCode, KafkaString};
 use corelane_core::record::BatchHeader;
 use corelane_core::record::header::MAGIC;
 use corelane_core::record::legacy::up::{self, validate_legacy_produce};
@@ -38,12 +39,17 @@ const VERSION_MAX_WITH_MESSAGES: i16 = 2;
 const ADMIN_CLIENT: &str = "__admin_client";
 /// First version whose answer says who leads instead (KIP-951).
 const VERSION_WITH_LEADER_HINTS: i16 = 10;
+/// First version whose clients know TRANSACTION_ABORTABLE.
+const VERSION_WITH_ABORTABLE: i16 = 11;
+/// First version whose clients leave it to the broker to have partitions take part in their transactions (KIP-890).
+const VERSION_WITH_ADDING: i16 = 12;
 /// First version that names topics by id.
 const VERSION_WITH_TOPIC_IDS: i16 = 13;
 
 pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S> {
     let asked: ProduceRequest = request.decode()?;
     let acks = asked.acks;
+    let version = request.version;
     let timeout_ms = u64::try_from(asked.timeout_ms).unwrap_or(0).max(TIMEOUT_MS_MIN);
     // Only those who wait for all replicas are told of a time that is up.
     let deadline = (acks == -1).then(|| shard.sys.now().plus_ms(timeout_ms));
@@ -53,7 +59,7 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     for (place, result) in results {
         let topic = response.responses.get_mut(place.topic).expect("placed by this request");
         *topic.partition_responses.get_mut(place.partition).expect("placed by this request") =
-            partition_answer(place.index, result);
+            partition_answer(place.index, result.map_err(|error| known_to(version, error)));
     }
     if acks != 0 {
         if request.version >= VERSION_WITH_LEADER_HINTS {
@@ -135,6 +141,7 @@ fn place<S: Sys>(
     let view = shard.view(request.origin);
     let mut appends = ByOwner::new();
     let ProduceRequest { acks, topic_data, transactional_id, .. } = asked;
+    let lacks_id = transactional_id.is_none() && topic_data.iter().any(has_transactional);
     let mut responses = Vec::with_capacity(topic_data.len());
     for TopicProduceData { name, topic_id, partition_data, .. } in topic_data {
         let topic = if request.version >= VERSION_WITH_TOPIC_IDS {
@@ -146,9 +153,15 @@ fn place<S: Sys>(
         for PartitionProduceData { index, records, .. } in partition_data {
             let admissible = match (&topic, acks) {
                 (_, ..=-2 | 2..) => Err(AppendError::new(ErrorCode::INVALID_REQUIRED_ACKS, "acks must be -1, 0 or 1")),
-                _ if transactional_id.is_some() => Err(no_transactions()),
+                _ if lacks_id => Err(AppendError::new(
+                    ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+                    "records of a transaction come without a transactional id",
+                )),
                 (Err(code), _) => Err(AppendError::new(*code, "")),
-                (Ok(topic), _) => check(shard, request, acks, &catalog, topic, index, records.unwrap_or_default()),
+                (Ok(topic), _) => {
+                    let item = check(shard, request, acks, &catalog, topic, index, records.unwrap_or_default());
+                    item.map(|item| item.map(|item| claimed(item, transactional_id.as_deref(), request.version)))
+                }
             };
             let answer = match admissible {
                 // As Kafka 3.9 answers old clients; later versions of the request want a batch.
@@ -206,13 +219,10 @@ fn check<S: Sys>(
         } else {
             Incoming::Unopened(records, Arc::clone(rules), validate_legacy_produce)
         };
-        return Ok(Some(AppendItem { partition, batch }));
+        return Ok(Some(AppendItem { partition, batch, claim: None }));
     }
     if request.version > VERSION_MAX_WITH_MESSAGES {
         check_produce_version(&records, request.version)?;
-    }
-    if BatchHeader::parse(&records).is_some_and(|header| header.attributes().is_transactional()) {
-        return Err(no_transactions());
     }
     let now = shard.sys.wall();
     let batch = if needs_opening(&records, rules, now) {
@@ -220,7 +230,7 @@ fn check<S: Sys>(
     } else {
         Incoming::Valid(validate_produce(&records, rules, now)?)
     };
-    Ok(Some(AppendItem { partition, batch }))
+    Ok(Some(AppendItem { partition, batch, claim: None }))
 }
 
 /// Whether the records begin with a batch of format 2, which old versions may carry too.
@@ -228,9 +238,40 @@ fn is_batch(records: &[u8]) -> bool {
     BatchHeader::parse(records).is_some_and(|header| header.magic() == MAGIC)
 }
 
-/// There is no coordinator that could have begun the transaction.
-fn no_transactions() -> AppendError {
-    AppendError::new(ErrorCode::INVALID_TXN_STATE, "transactions are not served yet")
+/// Whether records of a topic belong to a transaction.
+fn has_transactional(topic: &TopicProduceData) -> bool {
+    let batches = topic.partition_data.iter().filter_map(|partition| partition.records.as_deref());
+    batches
+        .filter(|records| is_batch(records))
+        .filter_map(BatchHeader::parse)
+        .any(|header| header.attributes().is_transactional())
+}
+
+/// A batch with the transaction that it belongs to, if it does.
+fn claimed(item: AppendItem, transactional_id: Option<&str>, version: i16) -> AppendItem {
+    let Some(transactional_id) = transactional_id else { return item };
+    let claim = item.batch.header().filter(|header| header.attributes().is_transactional()).map(|header| Claim {
+        transactional_id: KafkaString::copied(transactional_id),
+        producer: header.producer_id(),
+        epoch: header.producer_epoch(),
+        adds: version >= VERSION_WITH_ADDING,
+    });
+    AppendItem { claim, ..item }
+}
+
+/// The error as clients of this version know it, so that they try again where that helps. What the coordinator of a
+/// transaction answers is new to the older ones.
+fn known_to(version: i16, error: AppendError) -> AppendError {
+    let code = match error.code {
+        ErrorCode::NETWORK_EXCEPTION
+        | ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
+        | ErrorCode::COORDINATOR_NOT_AVAILABLE
+        | ErrorCode::NOT_COORDINATOR => ErrorCode::NOT_ENOUGH_REPLICAS,
+        ErrorCode::CONCURRENT_TRANSACTIONS if version < VERSION_WITH_ADDING => ErrorCode::NOT_ENOUGH_REPLICAS,
+        ErrorCode::TRANSACTION_ABORTABLE if version < VERSION_WITH_ABORTABLE => ErrorCode::INVALID_TXN_STATE,
+        code => code,
+    };
+    AppendError { code, ..error }
 }
 
 fn partition_answer(index: i32, result: AppendResult) -> PartitionProduceResponse {

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use corelane_core::base::{FilePosition, LeaderEpoch, Monotonic, Offset, PartitionIndex, ShardId, Uuid};
 use corelane_core::config::FetchPath;
+use corelane_core::log::aborted::AbortedTransaction as Aborted;
 use corelane_core::log::read_plan::{ReadLimits, Walked};
 use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::fetch_response::{
-    EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+    AbortedTransaction, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use corelane_core::protocol::messages::{FetchRequest, FetchResponse};
 use corelane_core::protocol::wire::{WrittenPiece, stand_in};
@@ -25,7 +26,7 @@ use corelane_core::session::{Outcome, SessionFetch, SessionRequest, Wanted};
 use super::by_owner::ByOwner;
 use super::described::{Broker, leading_brokers, wants_leader};
 use super::k01_down_conversion::{convert, error_code};
-use super::{Broken, Request, Served};
+use super::{Broken, READ_COMMITTED, Request, Served};
 use crate::answers::{Answer, Piece};
 use crate::budget::Reservation;
 use crate::catalog::Catalog;
@@ -46,8 +47,6 @@ const VERSION_WITH_STORAGE_ERROR: i16 = 6;
 const VERSION_WITH_BYTES_MAX: i16 = 3;
 /// First version whose answer may say who leads (KIP-951); before 12 there is not even a field for it.
 const VERSION_WITH_LEADER_HINTS: i16 = 16;
-/// Isolation level of a reader that wants committed transactions only.
-const READ_COMMITTED: i8 = 1;
 
 pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S> {
     let asked: FetchRequest = request.decode()?;
@@ -62,8 +61,9 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     let deadline = now.plus_ms(u64::try_from(asked.max_wait_ms).unwrap_or(0));
     let bytes_min = u64::try_from(asked.min_bytes).unwrap_or(0);
     let bytes_max = usize::try_from(asked.max_bytes).unwrap_or(0).min(shard.settings.fetch_bytes_max());
+    let committed_only = asked.isolation_level == READ_COMMITTED;
     let (read, reservation) = loop {
-        let found = find(shard, request, &fetch, deadline, bytes_min).await;
+        let found = find(shard, request, &fetch, (deadline, bytes_min), committed_only).await;
         let (read, reservation) = read_found(shard, &fetch, found, bytes_max, request.version).await;
         if !go_on(&mut fetch, &read) {
             break (read, reservation);
@@ -205,8 +205,8 @@ async fn find<S: Sys>(
     shard: &Rc<Shard<S>>,
     request: &Request,
     fetch: &SessionFetch<SessionKey>,
-    deadline: Monotonic,
-    bytes_min: u64,
+    (deadline, bytes_min): (Monotonic, u64),
+    committed_only: bool,
 ) -> Vec<ReadResult<S>> {
     loop {
         let catalog = shard.catalog();
@@ -215,12 +215,12 @@ async fn find<S: Sys>(
             && !shard.stopping.get()
             && !request.peer.has_ended();
         if !may_wait {
-            return ask_owners(shard, request, &catalog, fetch, None).await.0;
+            return ask_owners(shard, request, &catalog, fetch, (None, committed_only)).await.0;
         }
         let (watch, signal) = shard.hop.watch();
         let notice = signal.next();
         let poll = LongPoll { watch, bytes_min };
-        let (found, owners) = ask_owners(shard, request, &catalog, fetch, Some(poll)).await;
+        let (found, owners) = ask_owners(shard, request, &catalog, fetch, (Some(poll), committed_only)).await;
         if is_enough(&found, bytes_min) {
             shard.end_watch(watch, &owners);
             return found;
@@ -240,7 +240,7 @@ async fn ask_owners<S: Sys>(
     request: &Request,
     catalog: &Catalog,
     fetch: &SessionFetch<SessionKey>,
-    long_poll: Option<LongPoll>,
+    (long_poll, committed_only): (Option<LongPoll>, bool),
 ) -> (Vec<ReadResult<S>>, Vec<ShardId>) {
     let version = request.version;
     let view = shard.view(request.origin);
@@ -261,7 +261,7 @@ async fn ask_owners<S: Sys>(
         match partition {
             Ok(partition) if catalog.has_partition(partition) => {
                 let route = view.route(partition);
-                let item = ReadItem { partition, wanted: *wanted };
+                let item = ReadItem { partition, wanted: *wanted, committed_only };
                 results.push(match questions.add_routed(route, (place, partition), item) {
                     // Until the owner's answer takes its place.
                     ErrorCode::NONE => ReadResult::failed(ErrorCode::UNKNOWN_SERVER_ERROR),
@@ -431,7 +431,13 @@ impl<S: Sys> Partition<S> {
                 .filter(|_| hints)
                 .map(|(id, epoch)| LeaderIdAndEpoch { leader_id: id.0, leader_epoch: epoch.0 })
                 .unwrap_or_default(),
-            aborted_transactions: (read_committed && result.error == ErrorCode::NONE).then(Vec::new),
+            aborted_transactions: (read_committed && result.error == ErrorCode::NONE).then(|| {
+                let entry = |aborted: &Aborted| AbortedTransaction {
+                    producer_id: aborted.producer.0,
+                    first_offset: aborted.first_offset.0,
+                };
+                result.aborted.iter().map(entry).collect()
+            }),
             records: Some(records),
             ..Default::default()
         }

@@ -12,7 +12,7 @@ use corelane_core::protocol::messages::list_offsets_response::{
 use corelane_core::protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 
 use super::by_owner::ByOwner;
-use super::{Request, Served};
+use super::{READ_COMMITTED, Request, Served};
 use crate::hop::{Call, Reply};
 use crate::shard::Shard;
 use crate::storage::PartitionKey;
@@ -43,6 +43,7 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     if request.version == 0 {
         return serve_by_segments(shard, request, &asked).await;
     }
+    let committed_only = asked.isolation_level == READ_COMMITTED;
     let catalog = shard.catalog();
     let view = shard.view(request.origin);
     let mut topics = Vec::with_capacity(asked.topics.len());
@@ -67,7 +68,7 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
                 (_, Err(error)) => error,
                 (Some(partition_key), Ok(target)) => {
                     let current_epoch = LeaderEpoch(partition.current_leader_epoch);
-                    let item = ListItem { partition: partition_key, target, current_epoch };
+                    let item = ListItem { partition: partition_key, target, current_epoch, committed_only };
                     questions.add_routed(view.route(partition_key), (topics.len(), partitions.len()), item)
                 }
             };

@@ -1,4 +1,5 @@
-//! FindCoordinator: who coordinates a group. This node does, and the first to ask has `__consumer_offsets` made.
+//! FindCoordinator: who coordinates a group or a transactional id. This node does, and the first to ask has
+//! `__consumer_offsets` or `__transaction_state` made.
 
 use std::rc::Rc;
 
@@ -6,8 +7,9 @@ use corelane_core::group::OFFSETS_TOPIC_NAME;
 use corelane_core::protocol::messages::find_coordinator_response::Coordinator;
 use corelane_core::protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use corelane_core::protocol::{ErrorCode, KafkaString};
+use corelane_core::transaction::TRANSACTION_TOPIC_NAME;
 
-use super::{Request, Served, coordinator};
+use super::{Request, Served};
 use crate::controller::{Command, Outcome};
 use crate::shard::Shard;
 use crate::sys::Sys;
@@ -61,21 +63,21 @@ async fn locate<S: Sys>(
     key_type: i8,
     key: &str,
 ) -> Result<Endpoint, (ErrorCode, String)> {
-    match key_type {
-        GROUP => {}
-        // Errors that clients do not try again on: nothing will be there a moment later.
-        TRANSACTION => return Err((ErrorCode::INVALID_REQUEST, "this broker has no transactions yet".to_owned())),
+    let topic = match key_type {
+        GROUP => OFFSETS_TOPIC_NAME,
+        TRANSACTION => TRANSACTION_TOPIC_NAME,
+        // An error that clients do not try again on: nothing will be there a moment later.
         SHARE => return Err((ErrorCode::INVALID_REQUEST, "this broker has no share groups yet".to_owned())),
         other => return Err((ErrorCode::INVALID_REQUEST, format!("{other} is no kind of coordinator"))),
-    }
-    if coordinator::of_group(shard, key).is_none()
-        && let Outcome::Failed(why) = shard.control(Command::CreateInternalTopic(OFFSETS_TOPIC_NAME)).await
+    };
+    if shard.coordinator_of(topic, key).is_none()
+        && let Outcome::Failed(why) = shard.control(Command::CreateInternalTopic(topic)).await
     {
         return Err((ErrorCode::COORDINATOR_NOT_AVAILABLE, why));
     }
     let unavailable = |why: &str| (ErrorCode::COORDINATOR_NOT_AVAILABLE, why.to_owned());
     let (_, owner) =
-        coordinator::of_group(shard, key).ok_or_else(|| unavailable("the topic of offsets is not there yet"))?;
+        shard.coordinator_of(topic, key).ok_or_else(|| unavailable(&format!("{topic} is not there yet")))?;
     let endpoint = shard.view(request.origin).endpoint(owner);
     endpoint.ok_or_else(|| unavailable("this listener has no address to tell"))
 }

@@ -26,6 +26,11 @@ mod k20_delete_topics;
 mod k21_delete_records;
 mod k22_init_producer_id;
 mod k23_offset_for_leader_epoch;
+mod k24_add_partitions_to_txn;
+mod k25_add_offsets_to_txn;
+mod k26_end_txn;
+mod k27_write_txn_markers;
+mod k28_txn_offset_commit;
 mod k32_describe_configs;
 mod k33_alter_configs;
 mod k34_alter_replica_log_dirs;
@@ -43,8 +48,11 @@ mod k57_update_features;
 mod k60_describe_cluster;
 mod k61_describe_producers;
 mod k64_unregister_broker;
+mod k65_describe_transactions;
+mod k66_list_transactions;
 mod k74_list_config_resources;
 mod k75_describe_topic_partitions;
+mod transactions;
 
 use std::ops::RangeInclusive;
 use std::rc::Rc;
@@ -82,6 +90,12 @@ pub const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
     (ApiKey::DeleteRecords, 0..=2),
     (ApiKey::InitProducerId, 0..=5),
     (ApiKey::OffsetForLeaderEpoch, 0..=4),
+    // What brokers ask each other from version 4 on is asked within this one.
+    (ApiKey::AddPartitionsToTxn, 0..=3),
+    (ApiKey::AddOffsetsToTxn, 0..=4),
+    (ApiKey::EndTxn, 0..=5),
+    (ApiKey::WriteTxnMarkers, 1..=2),
+    (ApiKey::TxnOffsetCommit, 0..=5),
     (ApiKey::DescribeConfigs, 0..=4),
     (ApiKey::AlterConfigs, 0..=2),
     (ApiKey::AlterReplicaLogDirs, 0..=2),
@@ -99,6 +113,8 @@ pub const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
     (ApiKey::DescribeCluster, 0..=2),
     (ApiKey::DescribeProducers, 0..=0),
     (ApiKey::UnregisterBroker, 0..=0),
+    (ApiKey::DescribeTransactions, 0..=0),
+    (ApiKey::ListTransactions, 0..=2),
     (ApiKey::ListConfigResources, 0..=1),
     (ApiKey::DescribeTopicPartitions, 0..=0),
 ];
@@ -180,6 +196,9 @@ pub(crate) enum Broken {
     Answer(EncodeError),
 }
 
+/// Isolation level of a reader that wants committed transactions only.
+const READ_COMMITTED: i8 = 1;
+
 type Served<S> = Result<Answer<<S as Sys>::File>, Broken>;
 
 /// Serves one request.
@@ -205,6 +224,11 @@ pub(crate) async fn serve<S: Sys>(shard: Rc<Shard<S>>, request: Request) -> Answ
         ApiKey::DeleteRecords => k21_delete_records::serve(&shard, request).await,
         ApiKey::InitProducerId => k22_init_producer_id::serve(&shard, request).await,
         ApiKey::OffsetForLeaderEpoch => k23_offset_for_leader_epoch::serve(&shard, request).await,
+        ApiKey::AddPartitionsToTxn => k24_add_partitions_to_txn::serve(&shard, request).await,
+        ApiKey::AddOffsetsToTxn => k25_add_offsets_to_txn::serve(&shard, request).await,
+        ApiKey::EndTxn => k26_end_txn::serve(&shard, request).await,
+        ApiKey::WriteTxnMarkers => k27_write_txn_markers::serve(&shard, request).await,
+        ApiKey::TxnOffsetCommit => k28_txn_offset_commit::serve(&shard, request).await,
         ApiKey::DescribeConfigs => k32_describe_configs::serve(&shard, request),
         ApiKey::AlterConfigs => k33_alter_configs::serve(&shard, request).await,
         ApiKey::AlterReplicaLogDirs => k34_alter_replica_log_dirs::serve(&shard, request),
@@ -218,10 +242,12 @@ pub(crate) async fn serve<S: Sys>(shard: Rc<Shard<S>>, request: Request) -> Answ
         ApiKey::OffsetDelete => k47_offset_delete::serve(&shard, request).await,
         ApiKey::DescribeClientQuotas => k48_describe_client_quotas::serve(&shard, request),
         ApiKey::DescribeQuorum => k55_describe_quorum::serve(&shard, request),
-        ApiKey::UpdateFeatures => k57_update_features::serve(&shard, request),
+        ApiKey::UpdateFeatures => k57_update_features::serve(&shard, request).await,
         ApiKey::DescribeCluster => k60_describe_cluster::serve(&shard, request),
         ApiKey::DescribeProducers => k61_describe_producers::serve(&shard, request).await,
         ApiKey::UnregisterBroker => k64_unregister_broker::serve(&shard, request),
+        ApiKey::DescribeTransactions => k65_describe_transactions::serve(&shard, request).await,
+        ApiKey::ListTransactions => k66_list_transactions::serve(&shard, request).await,
         ApiKey::ListConfigResources => k74_list_config_resources::serve(&shard, request),
         ApiKey::DescribeTopicPartitions => k75_describe_topic_partitions::serve(&shard, request),
         other => unreachable!("{} was refused when its header was read", other.name()),

@@ -24,12 +24,16 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
-use corelane_core::base::{FilePosition, Monotonic, Offset, Timestamp};
+use corelane_core::base::{FilePosition, Monotonic, Offset, ProducerEpoch, ProducerId, Timestamp};
+use corelane_core::coordinator::Claim;
 use corelane_core::limits::{APPEND_GROUP_BATCHES_MAX, APPEND_GROUP_BYTES_MAX, UNSYNCED_BYTES_MAX, WRITEBACK_BYTES};
 use corelane_core::partition::{Admission, Admitted};
 use corelane_core::protocol::ErrorCode;
+use corelane_core::record::header::MAGIC;
 use corelane_core::record::validate::RecordFault;
-use corelane_core::record::{AppendRules, RecordRejection, ValidBatch};
+use corelane_core::record::{
+    AppendRules, BatchHeader, BatchOptions, CodecError, EndMarker, RecordRejection, ValidBatch,
+};
 
 use super::direct::DirectError;
 use super::{PartitionKey, PartitionLog, State};
@@ -43,6 +47,33 @@ pub struct AppendItem {
     pub partition: PartitionKey,
     /// What goes there.
     pub batch: Incoming,
+    /// The transaction that it takes part in.
+    pub claim: Option<Claim>,
+}
+
+/// The end of a transaction, on its way to a partition.
+#[derive(Clone, Copy, Debug)]
+pub struct MarkerItem {
+    /// Where it goes.
+    pub partition: PartitionKey,
+    /// Whose transaction.
+    pub producer: ProducerId,
+    /// The generation that the marker is written with.
+    pub epoch: ProducerEpoch,
+    /// What it says.
+    pub marker: EndMarker,
+    /// The end has raised the generation (KIP-890).
+    pub raises_epoch: bool,
+}
+
+impl MarkerItem {
+    /// What is put into the partition's queue.
+    pub(crate) fn incoming(&self, now: Timestamp) -> Result<Incoming, CodecError> {
+        let options =
+            BatchOptions { producer_id: self.producer, producer_epoch: self.epoch, ..BatchOptions::default() };
+        let batch = self.marker.batch(options, now)?;
+        Ok(Incoming::Marker(ValidBatch::internal(batch), self.marker, self.raises_epoch))
+    }
 }
 
 /// A batch as it reaches its owner.
@@ -52,12 +83,22 @@ pub enum Incoming {
     /// Its payload must be opened, which takes longer than a shard may be held: done on a helper thread while the
     /// batch keeps its place in the queue.
     Unopened(Bytes, Arc<AppendRules>, Validation),
+    /// The marker that ends a transaction here, and whether the end has raised the producer's generation.
+    Marker(ValidBatch, EndMarker, bool),
 }
 
 impl Incoming {
+    /// Header of the batch; `None` if it is none that can be read, or of an old format.
+    pub(crate) fn header(&self) -> Option<BatchHeader> {
+        match self {
+            Self::Valid(batch) | Self::Marker(batch, ..) => Some(*batch.header()),
+            Self::Unopened(records, ..) => BatchHeader::parse(records).filter(|header| header.magic() == MAGIC),
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
-            Self::Valid(batch) => batch.size_bytes(),
+            Self::Valid(batch) | Self::Marker(batch, ..) => batch.size_bytes(),
             Self::Unopened(records, ..) => records.len(),
         }
     }
@@ -115,6 +156,11 @@ pub(super) struct Queued {
 }
 
 impl Queued {
+    /// Header of the batch; `None` if it is none that can be read.
+    pub(super) fn header(&self) -> Option<BatchHeader> {
+        self.batch.header()
+    }
+
     pub(super) fn refuse(self, error: AppendError) {
         self.result.fill(Err(error));
     }
@@ -141,19 +187,28 @@ struct Group {
 impl<S: Sys> PartitionLog<S> {
     /// Appends a batch behind everything queued before this call, and resolves when it is acknowledged or refused.
     pub(crate) fn append(self: &Rc<Self>, batch: Incoming) -> impl Future<Output = AppendResult> + use<S> {
-        let result = Rc::new(Slot::default());
-        let bytes = batch.bytes();
-        if self.state.get() == State::Serving {
-            self.queue.borrow_mut().push_back(Queued { batch, since: self.sys.now(), result: Rc::clone(&result) });
-            let may_begin = !self.draining.replace(true) || self.is_gathered.get();
-            if may_begin && !self.gathering.takes(self, bytes) {
-                self.is_gathered.set(false);
-                self.begin_drain();
-            }
-        } else {
-            result.fill(Err(self.unavailable()));
-        }
+        let (queued, result) = self.queued(batch);
+        self.enqueue(queued);
         result.take()
+    }
+
+    pub(super) fn queued(&self, batch: Incoming) -> (Queued, Rc<Slot<AppendResult>>) {
+        let result = Rc::new(Slot::default());
+        (Queued { batch, since: self.sys.now(), result: Rc::clone(&result) }, result)
+    }
+
+    /// Puts a batch into the queue, behind which it is drained or gathered.
+    pub(super) fn enqueue(self: &Rc<Self>, queued: Queued) {
+        if self.state.get() != State::Serving {
+            return queued.refuse(self.unavailable());
+        }
+        let bytes = queued.batch.bytes();
+        self.queue.borrow_mut().push_back(queued);
+        let may_begin = !self.draining.replace(true) || self.is_gathered.get();
+        if may_begin && !self.gathering.takes(self, bytes) {
+            self.is_gathered.set(false);
+            self.begin_drain();
+        }
     }
 
     fn begin_drain(self: &Rc<Self>) {
@@ -197,7 +252,7 @@ impl<S: Sys> PartitionLog<S> {
                 let next = self.queue.borrow_mut().pop_front();
                 let Some(Queued { batch, since, result }) = next else { break };
                 let batch = match batch {
-                    Incoming::Valid(batch) => batch,
+                    Incoming::Valid(_) | Incoming::Marker(..) => batch,
                     Incoming::Unopened(..) if !group.appends.is_empty() => {
                         self.queue.borrow_mut().push_front(Queued { batch, since, result });
                         break;
@@ -206,7 +261,7 @@ impl<S: Sys> PartitionLog<S> {
                         let wall = self.sys.wall();
                         // Order: this task is the only one that takes from the queue.
                         match self.sys.work(move || validate(&records, &rules, wall)).await {
-                            Ok(batch) => batch,
+                            Ok(batch) => Incoming::Valid(batch),
                             Err(rejection) => {
                                 result.fill(Err(rejection.into()));
                                 continue;
@@ -237,17 +292,24 @@ impl<S: Sys> PartitionLog<S> {
         }
     }
 
-    /// Decides on one batch; false if it was put back because the segment must be rolled first.
-    fn admit(&self, group: &mut Group, batch: ValidBatch, since: Monotonic, result: Rc<Slot<AppendResult>>) -> bool {
+    /// Decides on one batch that was opened; false if it was put back because the segment must be rolled first.
+    fn admit(&self, group: &mut Group, batch: Incoming, since: Monotonic, result: Rc<Slot<AppendResult>>) -> bool {
         if self.state.get() != State::Serving {
             result.fill(Err(self.unavailable()));
             return true;
         }
-        let admission = self.machine.borrow_mut().admit(&batch, self.sys.wall());
+        let wall = self.sys.wall();
+        let admission = match &batch {
+            Incoming::Valid(valid) => self.machine.borrow_mut().admit(valid, wall),
+            Incoming::Marker(valid, marker, raises_epoch) => {
+                self.machine.borrow_mut().admit_marker(valid, *marker, *raises_epoch, wall)
+            }
+            Incoming::Unopened(..) => unreachable!("it was opened when it was taken from the queue"),
+        };
         let log_start = self.machine.borrow().log_start();
         match admission {
             Admission::Roll => {
-                self.queue.borrow_mut().push_front(Queued { batch: Incoming::Valid(batch), since, result });
+                self.queue.borrow_mut().push_front(Queued { batch, since, result });
                 return false;
             }
             Admission::Refused(refusal) => result.fill(Err(AppendError::new(refusal.code, refusal.message))),
@@ -282,6 +344,10 @@ impl<S: Sys> PartitionLog<S> {
             Err(DirectError::Before(error)) => return self.fail("write", &error).await,
             Err(DirectError::Within(error)) => return self.fence("write", &error),
         };
+        // Order: readers of committed data look there as soon as the marker is seen to have ended its transaction.
+        if let Err(error) = self.write_aborted().await {
+            return self.fail("write of aborted transactions", &error).await;
+        }
         self.stages.add(Stage::Append, begun, self.sys.now());
         // If all that lies before it is on the device too, so is the log; else a sync has more to do than this file.
         let was_durable = self.is_all_durable();

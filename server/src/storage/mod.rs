@@ -2,12 +2,15 @@
 //!
 //! Each partition is a [`PartitionLog`] on its owner shard: the machine, the open files, the queue of appends and who
 //! waits for what. [`append`] writes, with those right behind as [`gather`] has it, into the page cache or past it by
-//! `direct`; [`read`] finds what can be read, `sync` makes durable, [`open`] recovers after `exchange` has finished what a
+//! `direct`, and what begins a transaction as `claims` has it; [`read`] finds what can be read, with what was `aborted`,
+//! `sync` makes durable, [`open`] recovers after `exchange` has finished what a
 //! cleaner left, `pause` goes on after a failed write, [`records`] takes records back and says who wrote, [`checkpoints`]
 //! keeps the files in the root of the data directory.
 
+mod aborted;
 pub(crate) mod append;
 pub(crate) mod checkpoints;
+pub(crate) mod claims;
 mod direct;
 mod exchange;
 pub(crate) mod gather;
@@ -31,8 +34,10 @@ use corelane_core::base::{FilePosition, Monotonic, NodeId, Offset, PartitionInde
 use corelane_core::limits::PRODUCER_EXPIRY_INTERVAL_MS;
 use corelane_core::partition::{LogSettings, Partition};
 
+use self::aborted::AbortedBytes;
 use self::append::{Queued, Unacknowledged};
 use self::checkpoints::PartitionMarks;
+use self::claims::{AskCoordinator, Claims};
 use self::direct::Direct;
 use self::gather::Gathering;
 use self::segments::SegmentFiles;
@@ -100,6 +105,10 @@ pub(crate) struct PartitionLog<S: Sys> {
     /// Written, and waiting to become visible.
     unacknowledged: RefCell<Vec<Unacknowledged>>,
 
+    /// Batches that wait for the coordinator of their transaction.
+    claims: Claims,
+    ask_coordinator: AskCoordinator,
+
     /// Appends may go past the page cache, where the topic wants that.
     may_be_direct: Cell<bool>,
     /// The active segment, if they have.
@@ -116,6 +125,8 @@ pub(crate) struct PartitionLog<S: Sys> {
     /// Files of ended segments, and producer snapshots, that must be on the device before the recovery point passes
     /// them.
     unsynced_files: RefCell<Vec<S::File>>,
+    /// Among them is the active segment's `.txnindex`.
+    aborted_unsynced: Cell<bool>,
     /// When the first record was written that is not synced yet.
     unsynced_since: Cell<Option<Monotonic>>,
     /// When silent producers were last forgotten.
@@ -124,6 +135,8 @@ pub(crate) struct PartitionLog<S: Sys> {
     written_back: Cell<FilePosition>,
 
     // Readers.
+    /// The segments that have aborted transactions.
+    aborted_bytes: RefCell<AbortedBytes>,
     /// Who wants to know when more becomes visible, once each.
     watches: RefCell<Vec<(ShardId, WatchId)>>,
     /// Tells a watcher; the shard knows how.

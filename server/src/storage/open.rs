@@ -20,8 +20,10 @@ use corelane_core::protocol::ErrorCode;
 use corelane_core::record::header::HEADER_BYTES;
 use corelane_core::record::{BatchHeader, EndMarker};
 
+use super::aborted::{self, AbortedBytes};
 use super::append::AppendError;
 use super::checkpoints::Checkpoints;
+use super::claims::{AskCoordinator, Claims};
 use super::exchange;
 use super::gather::Gathering;
 use super::recall::recall;
@@ -57,6 +59,8 @@ pub(crate) struct OpenOptions<'a, S: Sys> {
     pub(crate) gathering: Rc<Gathering<S>>,
     /// Tells a watcher that more became visible.
     pub(crate) notify: Rc<dyn Fn(ShardId, WatchId)>,
+    /// Asks who coordinates a transaction whether this partition takes part in it.
+    pub(crate) ask_coordinator: AskCoordinator,
 }
 
 /// Opens a partition's log.
@@ -65,12 +69,12 @@ pub(crate) struct OpenOptions<'a, S: Sys> {
 /// The disk fails, or holds something that is not this partition and cannot be put aside.
 pub(crate) async fn open<S: Sys>(sys: &S, options: OpenOptions<'_, S>) -> io::Result<Rc<PartitionLog<S>>> {
     let OpenOptions { root, topic, key, settings, leader_epoch, node, checkpoints, stages, .. } = options;
-    let OpenOptions { root_syncs, may_be_direct, gathering, notify, .. } = options;
+    let OpenOptions { root_syncs, may_be_direct, gathering, notify, ask_coordinator, .. } = options;
     let directory = root.join(PartitionDirectory::live(topic, key.index).name());
     claim_directory(sys, (root, root_syncs), topic, key, &directory).await?;
     let point = checkpoints.recovery_point(topic, key.index);
     let opened = recover(sys, &directory, &settings, checkpoints, point).await?;
-    let Opened { mut recovered, snapshots, files } = opened;
+    let Opened { mut recovered, snapshots, files, aborted_bytes } = opened;
     recovered.log_start = recovered.log_start.max(checkpoints.log_start(topic, key.index)).min(recovered.log_end);
 
     let active = recovered.segments.last().map_or(Offset(0), |segment| segment.base);
@@ -116,6 +120,8 @@ pub(crate) async fn open<S: Sys>(sys: &S, options: OpenOptions<'_, S>) -> io::Re
         paused_by: RefCell::default(),
         resume_tried: Cell::new(sys.now()),
         unacknowledged: RefCell::default(),
+        claims: Claims::default(),
+        ask_coordinator,
         may_be_direct: Cell::new(may_be_direct),
         direct: RefCell::default(),
         syncing: Cell::new(false),
@@ -123,9 +129,11 @@ pub(crate) async fn open<S: Sys>(sys: &S, options: OpenOptions<'_, S>) -> io::Re
         directory_unsynced: Cell::new(true),
         unsynced_bytes: Cell::new(0),
         unsynced_files: RefCell::new(unsynced),
+        aborted_unsynced: Cell::new(false),
         unsynced_since: Cell::new(None),
         producers_expired: Cell::new(sys.now()),
         written_back: Cell::new(written_back),
+        aborted_bytes: RefCell::new(aborted_bytes),
         watches: RefCell::default(),
         notify,
     }))
@@ -174,11 +182,14 @@ struct Opened<S: Sys> {
     snapshots: BTreeSet<Offset>,
     /// Files of the active segment, if there is one.
     files: Option<SegmentFiles<S>>,
+    aborted_bytes: AbortedBytes,
 }
 
 /// What lies in a partition's directory.
 struct Listing {
     segments: Vec<SegmentFacts>,
+    /// Those that have a `.txnindex`.
+    with_aborted: BTreeSet<Offset>,
     snapshots: BTreeSet<Offset>,
 }
 
@@ -205,11 +216,14 @@ async fn list<S: Sys>(sys: &S, directory: &Path) -> io::Result<Listing> {
             sys.remove_file(path_of(directory, base, kind)).await?;
         }
     }
+    let has_aborted =
+        |(base, kinds): (&Offset, &BTreeSet<_>)| kinds.contains(&SegmentFileKind::TransactionIndex).then_some(*base);
+    let with_aborted = segments.iter().filter_map(has_aborted).collect();
     let facts = segments.into_iter().map(|(base_offset, kinds)| SegmentFacts {
         base_offset,
         has_indexes: kinds.contains(&SegmentFileKind::OffsetIndex) && kinds.contains(&SegmentFileKind::TimeIndex),
     });
-    Ok(Listing { segments: facts.collect(), snapshots })
+    Ok(Listing { segments: facts.collect(), with_aborted, snapshots })
 }
 
 /// Brings the files into a state that the machine can start from.
@@ -220,7 +234,7 @@ async fn recover<S: Sys>(
     checkpoints: &Checkpoints,
     recovery_point: Offset,
 ) -> io::Result<Opened<S>> {
-    let Listing { segments: segment_facts, mut snapshots } = list(sys, directory).await?;
+    let Listing { segments: segment_facts, with_aborted, mut snapshots } = list(sys, directory).await?;
     let plan_segments = segment_facts.len();
     let mut epochs = read_epochs(sys, directory).await?;
     let (plan, mut producers) = loop {
@@ -243,6 +257,7 @@ async fn recover<S: Sys>(
     let mut segments = Vec::with_capacity(segment_facts.len().max(1));
     let mut last = None;
     let mut cut = false;
+    let mut aborted_bytes = AbortedBytes::new();
     for (at, (facts, plan)) in segment_facts.iter().zip(&plan.segments).enumerate() {
         let base = facts.base_offset;
         if cut {
@@ -253,16 +268,21 @@ async fn recover<S: Sys>(
         let (from, checksums_from) = match *plan {
             SegmentPlan::Trust => {
                 segments.push(trusted(sys, directory, base).await?);
+                if with_aborted.contains(&base) {
+                    let bytes = aborted::trusted_bytes(sys, directory, base).await?;
+                    aborted_bytes.extend(bytes.map(|bytes| (base, bytes)));
+                }
                 last = None;
                 continue;
             }
             SegmentPlan::Replay { from } => (from, None),
             SegmentPlan::Scan { from, checksums_from } => (from, Some(checksums_from)),
         };
+        let mut walked = Vec::new();
         let mut on_batch = |header: &BatchHeader, marker: Option<EndMarker>| {
             epochs.replay(header.leader_epoch(), header.base_offset());
             if header.base_offset() >= replay_from {
-                producers.replay(header, marker);
+                walked.extend(producers.replay(header, marker).and_then(|ended| ended.aborted()));
             }
         };
         let is_active = at + 1 == plan_segments;
@@ -275,6 +295,11 @@ async fn recover<S: Sys>(
             .map(|next| next.base_offset)
             .filter(|base| *base > recovery_point && !settings.compacted);
         cut = scanned.cut || next_base.is_some_and(|base| base != scanned.next_offset);
+        if with_aborted.contains(&base) || !walked.is_empty() {
+            let trusted_to = replay_from.min(scanned.next_offset);
+            let bytes = aborted::bring_in_line(sys, directory, base, trusted_to, &walked).await?;
+            aborted_bytes.extend(bytes.map(|bytes| (base, bytes)));
+        }
         segments.push(scanned.segment);
         last = Some((scanned.index, scanned.next_offset, Some(scanned.files)));
     }
@@ -300,7 +325,7 @@ async fn recover<S: Sys>(
     };
     let log_start = segments.first().map_or(Offset(0), |segment| segment.base);
     let recovered = Recovered { segments, index, log_start, log_end, durable, producers, epochs };
-    Ok(Opened { recovered, snapshots, files })
+    Ok(Opened { recovered, snapshots, files, aborted_bytes })
 }
 
 /// The files of every segment that is not wholly on the device, as far as the recovery point tells: the last run may
@@ -519,7 +544,7 @@ impl<S: Sys> PartitionLog<S> {
         self.sys.truncate(&log, bytes).await?;
         // Everything written lies in the page cache or on the device: as after a kill on the same boot.
         let checkpoints = Checkpoints::nothing(PreviousRun::SameBoot);
-        let Opened { mut recovered, snapshots, files } =
+        let Opened { mut recovered, snapshots, files, aborted_bytes } =
             recover(&self.sys, &self.directory, &settings, &checkpoints, durable).await?;
         recovered.durable = durable.min(recovered.log_end);
         let active = recovered.segments.last().map_or(Offset(0), |segment| segment.base);
@@ -533,6 +558,7 @@ impl<S: Sys> PartitionLog<S> {
         *self.machine.borrow_mut() = machine;
         *self.files.borrow_mut() = BTreeMap::from([(active, files)]);
         *self.snapshots.borrow_mut() = snapshots;
+        *self.aborted_bytes.borrow_mut() = aborted_bytes;
         self.is_stale.set(false);
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use corelane_core::base::{FilePosition, LeaderEpoch, NodeId, Offset, Timestamp};
 use corelane_core::limits::{DECOMPRESSED_BATCH_BYTES_MAX, TASK_BUDGET_US, WALK_BYTES};
+use corelane_core::log::aborted::AbortedTransaction;
 use corelane_core::log::names::SegmentFileKind;
 use corelane_core::log::read_plan::{BatchAt, Walked, find_batch};
 use corelane_core::partition::Extent;
@@ -26,6 +27,8 @@ pub struct ReadItem {
     pub partition: PartitionKey,
     /// From where, and what the reader knows.
     pub wanted: Wanted,
+    /// Only what is below the last stable offset, with the transactions that were aborted (`isolation.level`).
+    pub committed_only: bool,
 }
 
 /// Records that can be read: whole batches from `position` on, visible as far as `bytes` goes.
@@ -56,6 +59,8 @@ pub struct ReadResult<S: Sys> {
     pub leader: Option<(NodeId, LeaderEpoch)>,
     /// Records, if there are any.
     pub range: Option<Range<S>>,
+    /// For a reader of committed data, the aborted transactions that have records among these.
+    pub aborted: Vec<AbortedTransaction>,
 }
 
 impl<S: Sys> ReadResult<S> {
@@ -69,6 +74,7 @@ impl<S: Sys> ReadResult<S> {
             diverging: None,
             leader: None,
             range: None,
+            aborted: Vec::new(),
         }
     }
 
@@ -98,6 +104,8 @@ pub struct ListItem {
     pub target: ListTarget,
     /// Epoch that the client believes in.
     pub current_epoch: LeaderEpoch,
+    /// As in [`ReadItem`].
+    pub committed_only: bool,
 }
 
 /// What ListOffsets can look for.
@@ -150,6 +158,15 @@ pub struct EpochEndResult {
     pub end: Offset,
 }
 
+/// How far a reader of committed data may read.
+#[derive(Clone, Copy)]
+struct Stable {
+    /// The last stable offset.
+    end: Offset,
+    /// Everything that is visible lies below it.
+    is_all: bool,
+}
+
 /// Fences a client that believes in another epoch than the partition's.
 fn check_epoch<S: Sys>(log: &PartitionLog<S>, believed: LeaderEpoch) -> Result<(), ErrorCode> {
     let current = log.machine.borrow().leader_epoch();
@@ -194,6 +211,7 @@ pub(crate) async fn find<S: Sys>(log: Found<S>, item: &ReadItem) -> ReadResult<S
             diverging: machine.diverging(last_fetched_epoch, offset),
             leader: None,
             range: None,
+            aborted: Vec::new(),
         };
         (result, machine.locate(offset))
     };
@@ -204,13 +222,18 @@ pub(crate) async fn find<S: Sys>(log: Found<S>, item: &ReadItem) -> ReadResult<S
         // Kafka tells nothing else of the partition then.
         Err(error) => return ReadResult::failed(error),
         Ok(None) => return result,
-        Ok(Some(extent)) => match log.find_range(extent, &item.wanted).await {
-            Ok(range) => result.range = range,
-            Err(error) => {
-                tracing::error!(partition = %log.name, %error, "log could not be searched");
-                return ReadResult::failed(ErrorCode::KAFKA_STORAGE_ERROR);
+        Ok(Some(extent)) => {
+            let stable =
+                Stable { end: result.last_stable_offset, is_all: result.last_stable_offset == result.high_watermark };
+            match log.find_range(extent, &item.wanted, item.committed_only.then_some(stable)).await {
+                Ok(Some((range, aborted))) => (result.range, result.aborted) = (Some(range), aborted),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(partition = %log.name, %error, "log could not be searched");
+                    return ReadResult::failed(ErrorCode::KAFKA_STORAGE_ERROR);
+                }
             }
-        },
+        }
     }
     result
 }
@@ -227,7 +250,8 @@ pub(crate) async fn list_offset<S: Sys>(log: Found<S>, item: ListItem) -> ListRe
     }
     let (log_start, end) = {
         let machine = log.machine.borrow();
-        (machine.log_start(), machine.last_stable_offset())
+        let end = if item.committed_only { machine.last_stable_offset() } else { machine.high_watermark() };
+        (machine.log_start(), end)
     };
     let found = |timestamp, offset| {
         let epoch = log.machine.borrow().epochs().epoch_of(offset).unwrap_or(LeaderEpoch::NONE);
@@ -276,25 +300,47 @@ pub(crate) fn epoch_end<S: Sys>(log: Found<S>, item: &EpochEndItem) -> EpochEndR
 
 impl<S: Sys> PartitionLog<S> {
     /// The whole batches from that which holds the wanted offset on, or from the first one behind it if compaction has
-    /// left a gap there.
-    async fn find_range(&self, extent: Extent, wanted: &Wanted) -> io::Result<Option<Range<S>>> {
+    /// left a gap there. With `stable` only those below its end, and the aborted transactions among them.
+    async fn find_range(
+        &self,
+        extent: Extent,
+        wanted: &Wanted,
+        stable: Option<Stable>,
+    ) -> io::Result<Option<(Range<S>, Vec<AbortedTransaction>)>> {
         let Wanted { offset, bytes_max, .. } = *wanted;
+        if stable.is_some_and(|stable| stable.end <= offset) {
+            return Ok(None);
+        }
         let mut extent = Some(extent);
         while let Some(Extent { segment, visible_bytes, active }) = extent {
             let file = self.segment_file(segment, SegmentFileKind::Log).await?;
             let end = FilePosition(visible_bytes);
             if let Some(batch) = self.find_in_segment(&file, segment, (active, end), offset).await? {
                 let position = batch.position;
-                let bytes = visible_bytes - position.0;
+                let end = match stable {
+                    None => end,
+                    Some(stable) if stable.is_all => end,
+                    Some(stable) if stable.end <= batch.base_offset => return Ok(None),
+                    // The first batch that is not stable, if it lies in this segment, begins where the stable ones end.
+                    Some(stable) => {
+                        let unstable = self.find_in_segment(&file, segment, (active, end), stable.end).await?;
+                        unstable.map_or(end, |unstable| unstable.position)
+                    }
+                };
+                let bytes = end.0 - position.0;
                 let limit = u64::try_from(bytes_max).unwrap_or(0);
-                let whole_bytes = if bytes <= limit {
-                    bytes
+                let (whole_bytes, next) = if bytes <= limit {
+                    (bytes, None)
                 } else {
                     let bound = position.plus(limit);
                     let indexed = self.indexed_before(segment, active, bound).await?;
                     self.whole_batches(&file, batch, end, bound, indexed).await?
                 };
-                return Ok(Some(Range { file, position, bytes, whole_bytes }));
+                let aborted = match stable {
+                    None => Vec::new(),
+                    Some(stable) => self.aborted(segment, offset, next.unwrap_or(stable.end)).await?,
+                };
+                return Ok(Some((Range { file, position, bytes, whole_bytes }, aborted)));
             }
             extent = self.machine.borrow().next_extent(segment);
         }
@@ -332,7 +378,8 @@ impl<S: Sys> PartitionLog<S> {
         Ok(entry.map(|entry| entry.position))
     }
 
-    /// Bytes of the whole batches from `first` on that end at or before `bound`, `first` itself in any case.
+    /// Bytes of the whole batches from `first` on that end at or before `bound`, `first` itself in any case, and the offset
+    /// of the first batch that does not, if `first` itself does.
     async fn whole_batches(
         &self,
         file: &S::File,
@@ -340,12 +387,13 @@ impl<S: Sys> PartitionLog<S> {
         end: FilePosition,
         bound: FilePosition,
         indexed: Option<FilePosition>,
-    ) -> io::Result<u64> {
+    ) -> io::Result<(u64, Option<Offset>)> {
         let start = first.position;
         let from = indexed.filter(|position| *position > start).unwrap_or(start);
         let beyond = self.walk(file, from, end, |batch| batch.end > bound).await?;
         let whole_end = beyond.map_or(end, |batch| batch.position).max(first.end);
-        Ok(whole_end.0 - start.0)
+        let next = beyond.filter(|batch| batch.position == whole_end).map(|batch| batch.base_offset);
+        Ok((whole_end.0 - start.0, next))
     }
 
     /// Where the walk for an offset begins, by the segment's index.

@@ -47,7 +47,8 @@ pub(super) async fn open_files<S: Sys>(sys: &S, directory: &Path, base: Offset) 
 
 /// Removes the files of a segment; the `.log` first, since what has none is no segment.
 pub(super) async fn remove_segment<S: Sys>(sys: &S, directory: &Path, base: Offset) -> io::Result<()> {
-    for kind in [SegmentFileKind::Log, SegmentFileKind::OffsetIndex, SegmentFileKind::TimeIndex] {
+    use SegmentFileKind::{Log, OffsetIndex, TimeIndex, TransactionIndex};
+    for kind in [Log, OffsetIndex, TimeIndex, TransactionIndex] {
         match sys.remove_file(path_of(directory, base, kind)).await {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -126,6 +127,8 @@ impl<S: Sys> PartitionLog<S> {
         self.directory_unsynced.set(true);
         self.files.borrow_mut().insert(base, files);
         self.machine.borrow_mut().roll(self.sys.wall(), self.sys.random());
+        // That of the next segment is another file.
+        self.aborted_unsynced.set(false);
         self.reset_writeback();
         // The ended segment becomes durable in the background, and the recovery point moves with it.
         self.request_sync();
@@ -155,6 +158,7 @@ impl<S: Sys> PartitionLog<S> {
             self.syncs_ended().await;
             self.files.borrow_mut().remove(&base);
             remove_segment(&self.sys, &self.directory, base).await?;
+            self.aborted_bytes.borrow_mut().remove(&base);
             self.sys.sync_directory(self.directory.clone()).await?;
             self.machine.borrow_mut().forget(base);
             tracing::info!(partition = %self.name, base_offset = base.0, "segment below the log's start removed");
@@ -220,6 +224,7 @@ impl<S: Sys> PartitionLog<S> {
         if let Some(target) = unsynced {
             self.sync_to(target).await?;
         }
+        self.aborted_unsynced.set(false);
         for file in self.unsynced_files.take() {
             self.sys.sync_data(&file).await?;
         }

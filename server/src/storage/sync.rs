@@ -83,6 +83,7 @@ impl<S: Sys> PartitionLog<S> {
         }
         // Recovery trusts these below the recovery point, so they go before it moves.
         let beside = self.unsynced_files.take();
+        self.aborted_unsynced.set(false);
         for (at, file) in beside.iter().enumerate() {
             if let Err(error) = self.sys.sync_data(file).await {
                 self.unsynced_files.borrow_mut().extend_from_slice(beside.get(at..).unwrap_or_default());

@@ -209,7 +209,7 @@ impl Hostile {
             5 => {
                 self.broker.acknowledge();
                 let producer = ProducerId(*self.random.pick(&[7, 8, i64::MAX]));
-                self.broker.coordinator.on_end_marker(producer, self.random.once_in(2));
+                self.broker.coordinator.on_end_marker(producer, self.random.once_in(2), Offset(i64::MAX));
                 self.broker.coordinator.assert_consistent();
             }
             6 if self.random.once_in(4) => {

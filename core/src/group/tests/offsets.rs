@@ -431,17 +431,38 @@ fn an_offset_of_an_open_transaction_counts_when_the_transaction_does() {
         broker.crash(0);
         broker.pass(9 * DAY_MS);
     }
-    broker.coordinator.on_end_marker(ProducerId(9), true);
+    broker.coordinator.on_end_marker(ProducerId(9), true, Offset(i64::MAX));
     assert_eq!(broker.fetch("t"), 6);
     commit_in_transaction(&mut broker, 9, "t", 7);
-    broker.coordinator.on_end_marker(ProducerId(9), false);
-    broker.coordinator.on_end_marker(ProducerId(10), true);
+    broker.coordinator.on_end_marker(ProducerId(9), false, Offset(i64::MAX));
+    broker.coordinator.on_end_marker(ProducerId(10), true, Offset(i64::MAX));
     assert_eq!(broker.fetch("t"), 6);
     // What was committed later stays, although the transaction ends after it.
     commit_in_transaction(&mut broker, 9, "t", 8);
     broker.commit(7, -1, "", "t", 9);
-    broker.coordinator.on_end_marker(ProducerId(9), true);
+    broker.coordinator.on_end_marker(ProducerId(9), true, Offset(i64::MAX));
     assert_eq!(broker.fetch("t"), 9);
+}
+
+#[test]
+fn a_marker_ends_what_lies_before_it_and_nothing_else() {
+    let mut broker = Broker::new();
+    broker.commit(7, -1, "", "t", 5);
+    // The marker is heard of before the fate of the commit that it ends.
+    broker.prompt = false;
+    commit_in_transaction(&mut broker, 9, "t", 6);
+    broker.coordinator.on_end_marker(ProducerId(9), true, Offset(1));
+    assert_eq!(broker.coordinator.groups["g"].offsets.get("t", PartitionIndex(0)).unwrap().committed.offset, Offset(5));
+    broker.acknowledge();
+    assert_eq!(broker.fetch("t"), 6);
+    // The next transaction has begun by then.
+    commit_in_transaction(&mut broker, 9, "t", 7);
+    broker.acknowledge();
+    broker.coordinator.on_end_marker(ProducerId(9), true, Offset(1));
+    assert_eq!(broker.fetch("t"), 6, "it lies behind that marker");
+    broker.coordinator.on_end_marker(ProducerId(9), true, Offset(4));
+    assert_eq!(broker.fetch("t"), 7);
+    broker.coordinator.assert_consistent();
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn offsets_of_transactions_count_by_their_marker() {
     };
     let (mut open, _) = load(loader(), std::slice::from_ref(&commits));
     assert_eq!(open.fetch("t"), -1);
-    open.coordinator.on_end_marker(ProducerId(9), true);
+    open.coordinator.on_end_marker(ProducerId(9), true, Offset(i64::MAX));
     assert_eq!(open.fetch("t"), 5);
     let (mut committed, _) = load(loader(), &[commits.clone(), end(true)]);
     assert_eq!(committed.fetch("t"), 5);

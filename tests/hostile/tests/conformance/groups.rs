@@ -163,7 +163,9 @@ async fn committed(
 }
 
 pub(crate) async fn find_coordinator(version: i16, link: &mut Link) {
-    for (kind, code) in [(0, ErrorCode::NONE), (1, ErrorCode::INVALID_REQUEST), (9, ErrorCode::INVALID_REQUEST)] {
+    for (kind, code) in
+        [(0, ErrorCode::NONE), (1, ErrorCode::NONE), (2, ErrorCode::INVALID_REQUEST), (9, ErrorCode::INVALID_REQUEST)]
+    {
         if version < 1 && kind != 0 {
             continue;
         }

@@ -5,6 +5,7 @@ mod administration;
 mod groups;
 mod old;
 mod topics;
+mod transactions;
 
 use std::collections::BTreeMap;
 
@@ -72,7 +73,17 @@ async fn ask(clients: &Clients, key: ApiKey, version: i16, mut link: Link) {
         ApiKey::ApiVersions => api_versions(version, link, &advertised(clients).await).await,
         ApiKey::CreateTopics => topics::create_topics(version, link).await,
         ApiKey::DeleteTopics => topics::delete_topics(version, link).await,
-        ApiKey::InitProducerId => init_producer_id(version, link).await,
+        ApiKey::InitProducerId => {
+            init_producer_id(version, link).await;
+            transactions::init_producer_id(version, link).await;
+        }
+        ApiKey::AddPartitionsToTxn => transactions::add_partitions(version, link).await,
+        ApiKey::AddOffsetsToTxn => transactions::add_offsets(version, link).await,
+        ApiKey::EndTxn => transactions::end_txn(version, link).await,
+        ApiKey::WriteTxnMarkers => transactions::write_txn_markers(version, link).await,
+        ApiKey::TxnOffsetCommit => transactions::txn_offset_commit(version, link).await,
+        ApiKey::DescribeTransactions => transactions::describe_transactions(version, link).await,
+        ApiKey::ListTransactions => transactions::list_transactions(version, link).await,
         ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch(version, link).await,
         ApiKey::DescribeConfigs => topics::describe_configs(version, link).await,
         ApiKey::CreatePartitions => topics::create_partitions(version, link).await,

@@ -1,0 +1,108 @@
+//! Coordinators of groups.
+
+use std::convert::Infallible;
+use std::io;
+use std::rc::Rc;
+
+use corelane_core::base::{LeaderEpoch, Monotonic, Offset, ProducerId, TopicId};
+use corelane_core::coordinator::{AppendId, Now, RequestId};
+use corelane_core::group::{
+    Answer, Effect, GroupCoordinator, GroupLoader, GroupSettings, LoadReport, Request, RequestContext,
+};
+use corelane_core::protocol::{ErrorCode, KafkaString};
+use corelane_core::record::Batch;
+
+use super::{Coordinator, Machine, Step};
+use crate::catalog::Topic;
+use crate::shard::Shard;
+use crate::sys::Sys;
+
+impl<S: Sys> Machine<S> for GroupCoordinator {
+    const KIND: &'static str = "groups";
+    type Settings = GroupSettings;
+    type Loader = GroupLoader;
+    type Report = LoadReport;
+    type Context = RequestContext;
+    type Request = Request;
+    type Answer = Answer;
+    type Effect = Effect;
+    type Other = Infallible;
+
+    fn settings(shard: &Shard<S>, topic: &Topic) -> GroupSettings {
+        GroupSettings::of(&shard.settings.config, topic.append.max_message_bytes)
+    }
+
+    fn loader(settings: GroupSettings, _: LeaderEpoch) -> GroupLoader {
+        GroupLoader::new(settings)
+    }
+
+    fn load(loader: &mut GroupLoader, batch: &Batch) -> io::Result<()> {
+        loader.batch(batch).map_err(io::Error::other)
+    }
+
+    fn finish(loader: GroupLoader, now: Now) -> (Self, LoadReport, Vec<Effect>) {
+        let (machine, report) = loader.finish(now);
+        (machine, report, Vec::new())
+    }
+
+    fn set_settings(&mut self, _: GroupSettings) {
+        // None of them can be changed while the broker runs.
+    }
+
+    fn handle(
+        &mut self,
+        now: Now,
+        id: RequestId,
+        context: &RequestContext,
+        request: Request,
+        _: &mut dyn FnMut() -> Option<ProducerId>,
+    ) -> Vec<Effect> {
+        Self::handle(self, now, id, context, request)
+    }
+
+    fn refuse(context: &RequestContext, request: &Request, code: ErrorCode) -> Answer {
+        request.refuse(context.version, code)
+    }
+
+    fn on_append(&mut self, now: Now, id: AppendId, result: Result<Offset, ErrorCode>) -> Vec<Effect> {
+        Self::on_append(self, now, id, result)
+    }
+
+    fn next_deadline(&self) -> Option<Monotonic> {
+        Self::next_deadline(self)
+    }
+
+    fn on_time(&mut self, now: Now, _: &mut dyn FnMut() -> Option<ProducerId>) -> Vec<Effect> {
+        Self::on_time(self, now)
+    }
+
+    fn resign(self, now: Now) -> Vec<Effect> {
+        Self::resign(self, now)
+    }
+
+    fn step(effect: Effect) -> Step<Answer, Infallible> {
+        match effect {
+            Effect::Append(append) => Step::Append(append),
+            Effect::Answer(id, answer) => Step::Answer(id, answer),
+        }
+    }
+
+    fn perform(_: &Rc<Coordinator<S, Self>>, other: Infallible) {
+        match other {}
+    }
+}
+
+impl<S: Sys> Coordinator<S, GroupCoordinator> {
+    /// Says that topics were deleted: what was committed for them goes too.
+    pub(crate) fn topics_deleted(self: &Rc<Self>, topics: &[(KafkaString, TopicId)]) {
+        self.advance(|machine, now| machine.on_topics_deleted(now, topics));
+    }
+
+    /// Says that the end of a transaction stands in the partition at `offset`.
+    pub(crate) fn transaction_ended(self: &Rc<Self>, producer: ProducerId, committed: bool, offset: Offset) {
+        self.advance(|machine, _| {
+            machine.on_end_marker(producer, committed, offset);
+            Vec::new()
+        });
+    }
+}
