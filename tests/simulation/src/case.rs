@@ -206,6 +206,7 @@ pub fn run_all(cases: &[Case]) -> Outcome {
 async fn course(broker: Broker, case: Case) -> Left {
     let executor = broker.clients.network.executor().clone();
     let (clients, finished) = (broker.clients.clone(), broker.clients_done.clone());
+    let transactions = case.plan.transactions;
     executor.spawn_client("clients", async move {
         clients.run(case.seed, case.plan).await;
         finished.raise();
@@ -227,10 +228,10 @@ async fn course(broker: Broker, case: Case) -> Left {
     let left = Rc::new(RefCell::new(Left::default()));
     let (clients, filled, finished) = (broker.clients.clone(), Rc::clone(&left), broker.clients_done.clone());
     executor.spawn_client("last reader", async move {
-        let mut all = clients.read_all().await;
+        let mut all = clients.read_all(transactions).await;
         // A crash ends its connection; then it begins again.
         while all.faults.iter().any(|fault| fault.contains(CONNECTION_BROKE)) {
-            all = clients.read_all().await;
+            all = clients.read_all(transactions).await;
         }
         filled.replace(all);
         finished.raise();

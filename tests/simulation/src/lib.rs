@@ -21,4 +21,6 @@ mod reading;
 pub mod signal;
 pub mod sys;
 pub mod trace;
+
+mod transactor;
 pub mod workload;

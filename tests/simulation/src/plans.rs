@@ -10,6 +10,8 @@ use crate::workload::{Plan, TopicPlan, Way};
 const SHORT_LIMIT_MS: u64 = 20_000;
 /// Virtual time that a long life may take.
 const LONG_LIMIT_MS: u64 = 20 * 60_000;
+/// Virtual time that a life of transactions may take.
+const TRANSACTIONS_LIMIT_MS: u64 = 60_000;
 /// Longest pause of a producer in a long life: several together let the checkpoints come round.
 const LONG_PAUSE_MS_MAX: u64 = 30_000;
 /// Partitions that are made together.
@@ -60,6 +62,8 @@ pub fn short_life(seed: u64) -> Case {
         fetch_wait_ms: 20,
         fetch_sessions: false,
         changes: 0,
+        transactions: 0,
+        transactions_are_new: true,
         disk_fails: false,
     };
     Case {
@@ -112,6 +116,35 @@ pub fn wide_life(seed: u64) -> Case {
     case.plan.topics = vec![TopicPlan { partitions: WIDE_PARTITIONS, ..strict() }];
     case.plan.producers = (0..WIDE_PARTITIONS).map(|index| (("strict", index), Way::All)).collect();
     case.plan.batches = 1;
+    case
+}
+
+/// A short life of transactions over two partitions and a group, some of them aborted.
+#[must_use]
+pub fn transactional_life(seed: u64) -> Case {
+    let mut case = short_life(seed);
+    case.plan.topics.clear();
+    case.plan.producers.clear();
+    case.plan.transactions = 4;
+    // Few, because each is a folder that is made at the beginning.
+    case.settings = vec![("offsets.topic.num.partitions", "1"), ("transaction.state.log.num.partitions", "2")];
+    case.limit_ms = TRANSACTIONS_LIMIT_MS;
+    case
+}
+
+/// Transactions of either kind of client, with kills wherever they fall; all of it is drawn.
+#[must_use]
+pub fn long_transactional_life(seed: u64) -> Case {
+    let mut random = Random::new(seed, "plan of transactions");
+    let mut case = transactional_life(seed);
+    case.shards = u16::try_from(random.between(1, 3)).expect("is small");
+    case.plan.transactions_are_new = random.chance(500);
+    case.plan.transactions = i64::try_from(random.between(3, 20)).expect("is small");
+    if random.chance(300) {
+        case.settings.push(("log.roll.ms", "1"));
+    }
+    let kill = |random: &mut Random| CrashAt { point: random.between(100, 500), crash: Crash::Kill };
+    case.crashes = (0..random.between(1, 4)).map(|_| kill(&mut random)).collect();
     case
 }
 

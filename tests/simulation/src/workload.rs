@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::{CreateTopicsRequest, create_topics_request};
+use corelane_core::protocol::wire::KafkaString;
 
 use crate::administrator::Administrator;
 use crate::client::Link;
@@ -18,6 +19,7 @@ use crate::promises::{Durability, Incarnation, Left, Partition, Promises, Told};
 use crate::random::Random;
 use crate::reading::{CONNECTION_BROKE, FetchSession, describe, fetch, read_partition, values};
 use crate::signal::Signal;
+use crate::transactor::{self, Transactor};
 
 const CREATE_TOPICS_VERSION: i16 = 7;
 
@@ -73,6 +75,10 @@ pub struct Plan {
     pub fetch_sessions: bool,
     /// How often a topic is made, grown and deleted meanwhile, the last time without the deletion.
     pub changes: usize,
+    /// How many transactions are committed meanwhile, each of two records and an offset; some more are aborted.
+    pub transactions: i64,
+    /// Whether these leave it to the broker to have partitions take part (KIP-890).
+    pub transactions_are_new: bool,
     /// Whether the disk fails on purpose, so that a producer may be refused for it.
     pub disk_fails: bool,
 }
@@ -111,7 +117,9 @@ impl Clients {
                 return;
             }
         }
-        let running = Rc::new(Cell::new(plan.producers.len() + usize::from(plan.changes > 0)));
+        let running = Rc::new(Cell::new(
+            plan.producers.len() + usize::from(plan.changes > 0) + usize::from(plan.transactions > 0),
+        ));
         let finished = Signal::default();
         for topic in &plan.topics {
             for index in 0..topic.partitions {
@@ -141,6 +149,8 @@ impl Clients {
                 }
             });
         }
+        let transactions = plan.transactions;
+        let is_new = plan.transactions_are_new;
         if plan.changes > 0 {
             let random = Random::new(seed, "administrator");
             let disk_fails = plan.disk_fails;
@@ -154,29 +164,43 @@ impl Clients {
                 }
             });
         }
+        if transactions > 0 {
+            let random = Random::new(seed, "transactor");
+            let transactor = Transactor { clients: self.clone(), random, is_new };
+            let (running, finished) = (Rc::clone(&running), finished.clone());
+            self.network.executor().spawn_client("transactor", async move {
+                transactor.run(transactions).await;
+                running.set(running.get() - 1);
+                if running.get() == 0 {
+                    finished.raise();
+                }
+            });
+        }
         finished.wait().await;
+    }
+
+    /// Makes a topic about which nothing is promised here; false if that did not come about.
+    pub(crate) async fn create_unpromised(&self, plan: &TopicPlan) -> bool {
+        loop {
+            let mut session = self.connect().await;
+            let request = create_request(plan, std::iter::empty());
+            let Ok(response) = session.link.call(CREATE_TOPICS_VERSION, &request).await else { continue };
+            match ErrorCode(response.topics[0].error_code) {
+                code if code.is_none() => return true,
+                ErrorCode::TOPIC_ALREADY_EXISTS => return true,
+                code if code.is_retriable() => self.pause().await,
+                code => {
+                    self.promises.borrow_mut().violation(format!("topic {}: {code}", plan.name));
+                    return false;
+                }
+            }
+        }
     }
 
     /// Makes a topic; false if that did not come about.
     pub(crate) async fn create(&self, plan: &TopicPlan, disk_fails: bool) -> bool {
         let flush = (plan.durability == Durability::Strict).then_some(("flush.messages", "1"));
-        let configs = plan.configs.iter().copied().chain(flush);
-        let request = CreateTopicsRequest {
-            topics: vec![create_topics_request::CreatableTopic {
-                name: plan.name.into(),
-                num_partitions: plan.partitions,
-                replication_factor: 1,
-                configs: configs
-                    .map(|(name, value)| create_topics_request::CreatableTopicConfig {
-                        name: name.into(),
-                        value: Some(value.into()),
-                    })
-                    .collect(),
-                ..Default::default()
-            }],
-            timeout_ms: 10_000,
-            validate_only: false,
-        };
+        let request = create_request(plan, flush.into_iter());
         let mut refusals = 0;
         loop {
             let mut session = self.connect().await;
@@ -257,10 +281,16 @@ impl Clients {
         }
     }
 
-    /// Everything that is there.
-    pub async fn read_all(&self) -> Left {
+    /// Everything that is there; `transactions` is how many were committed.
+    pub async fn read_all(&self, transactions: i64) -> Left {
         let mut left = Left::default();
         let mut session = self.connect().await;
+        if transactions > 0 {
+            match transactor::check(self, &mut session.link, transactions).await {
+                Ok(fault) => left.faults.extend(fault),
+                Err(_lost) => left.faults.push(format!("{CONNECTION_BROKE} while transactions were looked at")),
+            }
+        }
         match describe(&mut session.link).await {
             Ok(topics) => left.topics = topics,
             Err(_lost) => left.faults.push(format!("{CONNECTION_BROKE} while topics were listed")),
@@ -275,5 +305,25 @@ impl Clients {
             left.faults.extend(fault.map(|fault| format!("{partition:?}: {fault}")));
         }
         left
+    }
+}
+
+fn create_request<'a>(plan: &TopicPlan, further: impl Iterator<Item = (&'a str, &'a str)>) -> CreateTopicsRequest {
+    let configs = plan.configs.iter().copied().chain(further);
+    CreateTopicsRequest {
+        topics: vec![create_topics_request::CreatableTopic {
+            name: plan.name.into(),
+            num_partitions: plan.partitions,
+            replication_factor: 1,
+            configs: configs
+                .map(|(name, value)| create_topics_request::CreatableTopicConfig {
+                    name: KafkaString::copied(name),
+                    value: Some(KafkaString::copied(value)),
+                })
+                .collect(),
+            ..Default::default()
+        }],
+        timeout_ms: 10_000,
+        validate_only: false,
     }
 }
