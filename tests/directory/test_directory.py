@@ -6,19 +6,21 @@ from dataclasses import replace
 import pytest
 
 from harness.broker import ApacheKafka
-from harness.drivers import CODECS, kafka_tool
+from harness.drivers import CODECS, Round, kafka_tool
 from harness.dump import assert_readable, complaints, dump, dumped_files
 from harness.records import assert_same, by_partition, every_shape, numbered, random_bytes
 from harness.topics import create_topic
 
 # Segments of the smallest size that Kafka takes, so that there are several, and an index entry nearly every batch.
 CONFIGS = {"segment_bytes": 1 << 20, "index_interval_bytes": 100}
+# What a transactional producer writes, ten in each transaction.
+LEDGER = numbered(80)
 
 
 @pytest.fixture(scope="module")
 def stopped(module_brokers, broker_kind, clients):
     """A folder with a history: every codec, several segments, a grown topic, a deleted one, an unclean start; each way in
-    which appended records get to their files."""
+    which appended records get to their files; transactions, one of which is open at the end."""
     broker = module_brokers.create(broker_kind)
 
     def start(engine):
@@ -34,6 +36,12 @@ def stopped(module_brokers, broker_kind, clients):
         for partition, sequence in by_partition(records, writer.produce(broker.address, topic, records, **how)).items():
             expected.setdefault((topic, partition), []).extend(sequence)
 
+    def transact(first, *ends):
+        rounds = [Round(LEDGER[first + 10 * at:first + 10 * at + 10], commit=end) for at, end in enumerate(ends)]
+        writer.transact(broker.address, "ledger", "book", rounds)
+
+    create_topic(broker, "ledger", **CONFIGS)
+    transact(0, True, False, True, None)
     create_topic(broker, "shapes", partitions=2, **CONFIGS)
     for codec in CODECS:
         write("shapes", every_shape(2), codec=codec)
@@ -55,6 +63,7 @@ def stopped(module_brokers, broker_kind, clients):
 
     broker.kill()
     start("ring")
+    transact(40, False, True, None)
     write("shapes", numbered(100, partitions=2), idempotent=True)
     write("strict", numbered(100))
     broker.stop()
@@ -84,6 +93,10 @@ def test_dump_log_reads_every_file(stopped):
     # Where the large random records are, each codec fills most of a segment.
     assert len(list((broker.directory / "shapes-1").glob("*.log"))) > 2
     assert any(name.endswith(".snapshot") for name in names)
+    names = {path.name for path in dumped_files(broker.directory / "ledger-0")}
+    assert "00000000000000000000.txnindex" in names
+    coordinated = broker.directory.glob("__transaction_state-*/*.log")
+    assert [path for path in coordinated if path.stat().st_size > 0]
 
 
 def test_dump_log_complains_about_damage(stopped, tmp_path):
@@ -116,10 +129,19 @@ def test_apache_kafka_starts_on_a_copy(stopped, tmp_path, clients):
         for (topic, partition), records in expected.items():
             for reader in ("confluent-kafka", "java"):
                 assert_same(records, clients[reader].consume(kafka.address, topic, partition))
+        # What was open is still being waited for; its producer's successor ends it.
+        committed = [*LEDGER[:10], *LEDGER[20:30], *LEDGER[50:60]]
+        for more in ([], LEDGER[70:80]):
+            committed += more
+            for reader in ("confluent-kafka", "java"):
+                read = clients[reader].consume(kafka.address, "ledger", 0, read_committed=True)
+                assert [record.value for record in read] == [record.value for record in committed]
+            if not more:
+                clients["java"].transact(kafka.address, "ledger", "book", [Round(LEDGER[70:80])])
         listed = kafka_tool("kafka-topics", "--bootstrap-server", kafka.address, "--list").stdout.split()
         # Kafka adds internal topics when a client looks for a coordinator.
         own = sorted(name for name in listed if not name.startswith("__"))
-        assert own == ["empty", "grown", "idempotent", "shapes", "strict"]
+        assert own == ["empty", "grown", "idempotent", "ledger", "shapes", "strict"]
         configs = clients["java"].describe_configs(kafka.address, "strict")
         assert configs["flush.messages"] == "1" and configs["segment.bytes"] == str(1 << 20)
 

@@ -13,6 +13,9 @@ GROUPS = {
     "OffsetCommit": 8, "OffsetFetch": 9, "FindCoordinator": 10, "JoinGroup": 11, "Heartbeat": 12, "LeaveGroup": 13,
     "SyncGroup": 14,
 }
+TRANSACTIONS = GROUPS | {
+    "InitProducerId": 22, "AddPartitionsToTxn": 24, "AddOffsetsToTxn": 25, "EndTxn": 26, "TxnOffsetCommit": 28,
+}
 CONSUMER_PROTOCOL = GROUPS | {"ConsumerGroupHeartbeat": 68}
 
 

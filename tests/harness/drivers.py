@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 
 import confluent_kafka
 from confluent_kafka import admin as confluent_admin
@@ -33,6 +33,25 @@ class KafkaError(Exception):
     def __init__(self, code: int, message: str = ""):
         super().__init__(f"error {code}: {message}")
         self.code = code
+
+
+@dataclass(frozen=True)
+class Offsets:
+    """An offset that a transaction commits for a group."""
+
+    group: str
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class Round:
+    """One transaction: what it writes, and how it ends. `commit` None leaves it open."""
+
+    records: list[Record]
+    commit: bool | None = True
+    offsets: Offsets | None = None
 
 
 class Client:
@@ -56,8 +75,26 @@ class Client:
         """Reads one assigned partition from an offset to its end."""
         raise NotImplementedError
 
-    def list_offset(self, broker: str, topic: str, partition: int, spec: str | int) -> tuple[int, int]:
+    def list_offset(
+        self, broker: str, topic: str, partition: int, spec: str | int, read_committed: bool = False
+    ) -> tuple[int, int]:
         """Offset and timestamp for 'earliest', 'latest', 'max_timestamp', or a time; -1 and -1 if there is none."""
+        raise NotImplementedError
+
+    def transact(
+        self, broker: str, topic: str, transactional_id: str, rounds: list[Round], timeout_ms: int = 60_000
+    ) -> None:
+        """One life of a transactional producer: it is initialized, goes through the rounds, and closes its connections
+        without ending what it left open. Without rounds it ends what an earlier life left open."""
+        raise NotImplementedError
+
+    def fence(
+        self, broker: str, topic: str, transactional_id: str, records: list[Record], then: str
+    ) -> int:
+        """Two producers of one transactional id: the first writes the first record, the second is initialized, and the
+        first goes on in its open transaction: it writes the second record, or commits (`then` is 'produce' or
+        'commit'). The other records the second writes in a transaction of its own. Returns the error that the first
+        has met, 0 if none."""
         raise NotImplementedError
 
     def can_express(self, record: Record) -> bool:
@@ -169,7 +206,7 @@ class Confluent(AdminClient):
         finally:
             consumer.close()
 
-    def list_offset(self, broker, topic, partition, spec):
+    def list_offset(self, broker, topic, partition, spec, read_committed=False):
         specs = {
             "earliest": confluent_admin.OffsetSpec.earliest,
             "latest": confluent_admin.OffsetSpec.latest,
@@ -177,8 +214,94 @@ class Confluent(AdminClient):
         }
         asked = specs[spec]() if isinstance(spec, str) else confluent_admin.OffsetSpec.for_timestamp(spec)
         where = confluent_kafka.TopicPartition(topic, partition)
-        found = self._result(broker, lambda admin: admin.list_offsets({where: asked}))
+        levels = confluent_kafka.IsolationLevel
+        level = levels.READ_COMMITTED if read_committed else levels.READ_UNCOMMITTED
+        found = self._result(broker, lambda admin: admin.list_offsets({where: asked}, isolation_level=level))
         return found.offset, found.timestamp
+
+    def transact(self, broker, topic, transactional_id, rounds, timeout_ms=60_000):
+        try:
+            # Its close() would abort what is open; the end of its last reference does not.
+            producer = self._transactional(broker, transactional_id, timeout_ms)
+            for each in rounds:
+                producer.begin_transaction()
+                self._write(producer, topic, each.records)
+                if each.offsets is not None:
+                    where = confluent_kafka.TopicPartition(
+                        each.offsets.topic, each.offsets.partition, each.offsets.offset
+                    )
+                    group = self._group_without_members(broker, each.offsets.group)
+                    producer.send_offsets_to_transaction([where], group, OPERATION_SECONDS_MAX)
+                if each.commit is None:
+                    return
+                end = producer.commit_transaction if each.commit else producer.abort_transaction
+                end(OPERATION_SECONDS_MAX)
+        except confluent_kafka.KafkaException as refused:
+            raise refusal(refused) from refused
+
+    def fence(self, broker, topic, transactional_id, records, then):
+        first = self._transactional(broker, transactional_id)
+        first.begin_transaction()
+        self._write(first, topic, records[:1])
+        second = self._transactional(broker, transactional_id)
+        try:
+            if then == "produce":
+                self._write(first, topic, records[1:2])
+            else:
+                first.commit_transaction(OPERATION_SECONDS_MAX)
+            met = 0
+        except KafkaError as refused:
+            met = refused.code
+        except confluent_kafka.KafkaException as refused:
+            met = refused.args[0].code()
+        second.begin_transaction()
+        self._write(second, topic, records[2:])
+        second.commit_transaction(OPERATION_SECONDS_MAX)
+        return met
+
+    @staticmethod
+    def _transactional(broker, transactional_id, timeout_ms=60_000):
+        """A producer that is initialized."""
+        producer = confluent_kafka.Producer({
+            "bootstrap.servers": broker,
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": timeout_ms,
+            "linger.ms": 5,
+            "log_level": 0,
+        })
+        producer.init_transactions(OPERATION_SECONDS_MAX)
+        return producer
+
+    @staticmethod
+    def _write(producer, topic, records):
+        """Writes the records in the transaction that is open, and waits until they are there."""
+        failures = []
+
+        def deliver(error, _):
+            if error is not None:
+                failures.append(error)
+
+        for record in records:
+            producer.produce(
+                topic, record.value, record.key, partition=record.partition, timestamp=record.timestamp,
+                headers=list(record.headers), on_delivery=deliver,
+            )
+        try:
+            assert producer.flush(OPERATION_SECONDS_MAX) == 0, "records left in the producer"
+        except SystemError as thrown:
+            # What is fatal is raised while deliver runs, which Python does not expect of a callback.
+            raise thrown.__cause__ from None
+        if failures:
+            raise KafkaError(failures[0].code(), failures[0].str())
+
+    @staticmethod
+    def _group_without_members(broker, group):
+        """What librdkafka knows of a group that nobody has joined: only a consumer tells it."""
+        consumer = confluent_kafka.Consumer({"bootstrap.servers": broker, "group.id": group})
+        try:
+            return consumer.consumer_group_metadata()
+        finally:
+            consumer.close()
 
     def create_topic(self, broker, topic, partitions=-1, replication=-1, configs=None):
         new = confluent_admin.NewTopic(
@@ -217,8 +340,12 @@ class Confluent(AdminClient):
         try:
             return future.result(OPERATION_SECONDS_MAX)
         except confluent_kafka.KafkaException as refused:
-            error = refused.args[0]
-            raise KafkaError(error.code(), error.str()) from refused
+            raise refusal(refused) from refused
+
+
+def refusal(thrown: confluent_kafka.KafkaException) -> KafkaError:
+    error = thrown.args[0]
+    return KafkaError(error.code(), error.str())
 
 
 class JsonLines(AdminClient):
@@ -274,17 +401,7 @@ class JsonLines(AdminClient):
 
     def produce(self, broker, topic, records, codec="none", acks=-1, idempotent=False):
         answer = self._ask(
-            "produce", broker, topic=topic, codec=codec, acks=acks, idempotent=idempotent,
-            records=[
-                {
-                    "partition": record.partition,
-                    "timestamp": record.timestamp,
-                    "key": to_base64(record.key),
-                    "value": to_base64(record.value),
-                    "headers": [{"Key": name, "Value": to_base64(value)} for name, value in record.headers],
-                }
-                for record in records
-            ],
+            "produce", broker, topic=topic, codec=codec, acks=acks, idempotent=idempotent, records=to_json(records)
         )
         return [tuple(place) for place in answer["placed"]]
 
@@ -300,12 +417,31 @@ class JsonLines(AdminClient):
             for got in answer["records"]
         ]
 
-    def list_offset(self, broker, topic, partition, spec):
+    def list_offset(self, broker, topic, partition, spec, read_committed=False):
         kind, timestamp = (spec, 0) if isinstance(spec, str) else ("timestamp", spec)
         answer = self._ask(
-            "list_offset", broker, topic=topic, partition=partition, spec=kind, timestamp=timestamp
+            "list_offset", broker, topic=topic, partition=partition, spec=kind, timestamp=timestamp,
+            read_committed=read_committed,
         )
         return answer["offset"], answer["timestamp"]
+
+    def transact(self, broker, topic, transactional_id, rounds, timeout_ms=60_000):
+        self._ask(
+            "transact", broker, topic=topic, transactional_id=transactional_id, timeout_ms=timeout_ms,
+            rounds=[
+                {
+                    "records": to_json(each.records),
+                    "commit": each.commit,
+                    "offsets": None if each.offsets is None else asdict(each.offsets),
+                }
+                for each in rounds
+            ],
+        )
+
+    def fence(self, broker, topic, transactional_id, records, then):
+        return self._ask(
+            "fence", broker, topic=topic, transactional_id=transactional_id, records=to_json(records), then=then
+        )["met"]
 
     def create_topic(self, broker, topic, partitions=-1, replication=-1, configs=None):
         self._ask(
@@ -327,6 +463,19 @@ class JsonLines(AdminClient):
 
     def describe_configs(self, broker, topic):
         return self._ask("describe_configs", broker, topic=topic)["configs"]
+
+
+def to_json(records: list[Record]) -> list[dict]:
+    return [
+        {
+            "partition": record.partition,
+            "timestamp": record.timestamp,
+            "key": to_base64(record.key),
+            "value": to_base64(record.value),
+            "headers": [{"Key": name, "Value": to_base64(value)} for name, value in record.headers],
+        }
+        for record in records
+    ]
 
 
 def to_base64(data: bytes | None) -> str | None:
@@ -366,7 +515,10 @@ class Franz(GoProgram):
 class Sarama(GoProgram):
     name = "sarama"
     package = "sarama"
-    lacks = {"largest time": "sarama sends ListOffsets in a version before the one that has this question"}
+    lacks = {
+        "largest time": "sarama sends ListOffsets in a version before the one that has this question",
+        "positions": "sarama shows records only, so its reader does not know that it has passed the last marker",
+    }
 
 
 class Segmentio(GoProgram):
@@ -374,6 +526,9 @@ class Segmentio(GoProgram):
     package = "segmentio"
     lacks = {
         "idempotence": "kafka-go has no idempotent producer",
+        "transactions": "kafka-go's writer has no transactions",
+        "aborted records": "kafka-go reads to the last stable offset, but shows what was aborted before it",
+        "markers": "kafka-go shows a marker as if it were a record",
         "topic ids": "kafka-go asks Metadata in a version without topic ids",
         "largest time": "kafka-go does not ask for the record with the largest time",
     }
@@ -387,6 +542,7 @@ class Segmentio(GoProgram):
 class Java(JsonLines):
     name = "java"
     main_class = "Driver"
+    lacks = {"refused timeout": "Java tells this refusal in words, without its number"}
 
     @classmethod
     def program(cls):
@@ -410,6 +566,7 @@ class KafkaJs(JsonLines):
     name = "kafkajs"
     lacks = {
         "assigned partitions": "kafkajs reads in groups only",
+        "uncommitted end": "kafkajs asks for the end of what is committed, whatever it is to read",
         "topic ids": "kafkajs asks Metadata in a version without topic ids",
         "largest time": "kafkajs does not ask for the record with the largest time",
     }
@@ -443,7 +600,10 @@ class PythonProgram(JsonLines):
 
 class KafkaPython(PythonProgram):
     name = "kafka-python"
-    lacks = {"refused describe_configs": "kafka-python leaves out what was refused"}
+    lacks = {
+        "refused describe_configs": "kafka-python leaves out what was refused",
+        "refused timeout": "kafka-python tells this refusal in words, without its number",
+    }
 
     def can_express(self, record):
         """It wants a key or a value, and a value in each header."""
@@ -471,6 +631,7 @@ class PyKafka(PythonProgram):
     """It speaks what Kafka 4 has dropped, so it is not among CLIENTS: clients/test_pykafka.py asks Kafka 3.9.2."""
 
     name = "pykafka"
+    lacks = {"transactions": "pykafka is from before transactions"}
 
     def can_express(self, record):
         """Formats 0 and 1 have no headers."""
@@ -482,6 +643,7 @@ class Kcat(Client):
 
     name = "kcat"
     sets_timestamps = False
+    lacks = {"transactions": "kcat's producer has no transactions"}
     # Key and value of one record are cut apart, and records from one another, by bytes that no record here contains.
     KEY_END, RECORD_END = "\x01", "\x02"
 
@@ -547,7 +709,7 @@ class Kcat(Client):
             records.append(Record(found, timestamp, parts[0], parts[1], headers, offset))
         return records
 
-    def list_offset(self, broker, topic, partition, spec):
+    def list_offset(self, broker, topic, partition, spec, read_committed=False):
         assert isinstance(spec, int), "kcat asks by time only"
         output = self._run(["kcat", "-Q", "-b", broker, "-t", f"{topic}:{partition}:{spec}"]).stdout
         offset = int(re.search(rb"offset (-?\d+)", output).group(1))

@@ -18,16 +18,20 @@ import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.Config;
 import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.CreateTopicsResult;
+import org.apache.kafka.clients.admin.ListOffsetsOptions;
 import org.apache.kafka.clients.admin.ListOffsetsResult;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.TopicDescription;
+import org.apache.kafka.clients.consumer.ConsumerGroupMetadata;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.IsolationLevel;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.ApiException;
@@ -79,6 +83,10 @@ public final class Driver {
                 return produce(asked);
             case "consume":
                 return consume(asked);
+            case "transact":
+                return transact(asked);
+            case "fence":
+                return fence(asked);
             case "member":
                 new Member(asked, settings(asked)).run();
                 return JSON.createObjectNode();
@@ -108,17 +116,7 @@ public final class Driver {
         try (KafkaProducer<byte[], byte[]> producer =
                 new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer())) {
             for (JsonNode record : asked.get("records")) {
-                List<Header> headers = new ArrayList<>();
-                for (JsonNode header : record.get("headers")) {
-                    headers.add(new RecordHeader(header.get("Key").asText(), bytes(header.get("Value"))));
-                }
-                sent.add(producer.send(new ProducerRecord<>(
-                        topic,
-                        record.get("partition").asInt(),
-                        record.get("timestamp").asLong(),
-                        bytes(record.get("key")),
-                        bytes(record.get("value")),
-                        headers)));
+                sent.add(producer.send(record(topic, record)));
             }
             producer.flush();
         }
@@ -131,11 +129,120 @@ public final class Driver {
         return answer;
     }
 
+    private static ProducerRecord<byte[], byte[]> record(String topic, JsonNode given) throws Exception {
+        List<Header> headers = new ArrayList<>();
+        for (JsonNode header : given.get("headers")) {
+            headers.add(new RecordHeader(header.get("Key").asText(), bytes(header.get("Value"))));
+        }
+        return new ProducerRecord<>(
+                topic,
+                given.get("partition").asInt(),
+                given.get("timestamp").asLong(),
+                bytes(given.get("key")),
+                bytes(given.get("value")),
+                headers);
+    }
+
+    private static ObjectNode transact(JsonNode asked) throws Exception {
+        String topic = asked.get("topic").asText();
+        KafkaProducer<byte[], byte[]> producer = transactional(asked, asked.get("timeout_ms").asInt());
+        try {
+            producer.initTransactions();
+            for (JsonNode round : asked.get("rounds")) {
+                producer.beginTransaction();
+                List<Future<RecordMetadata>> sent = new ArrayList<>();
+                for (JsonNode record : round.get("records")) {
+                    sent.add(producer.send(record(topic, record)));
+                }
+                for (Future<RecordMetadata> each : sent) {
+                    each.get();
+                }
+                JsonNode offsets = round.get("offsets");
+                if (!offsets.isNull()) {
+                    TopicPartition partition =
+                            new TopicPartition(offsets.get("topic").asText(), offsets.get("partition").asInt());
+                    producer.sendOffsetsToTransaction(
+                            Map.of(partition, new OffsetAndMetadata(offsets.get("offset").asLong())),
+                            groupWithoutMembers(asked, offsets.get("group").asText()));
+                }
+                if (round.get("commit").isNull()) {
+                    break;
+                } else if (round.get("commit").asBoolean()) {
+                    producer.commitTransaction();
+                } else {
+                    producer.abortTransaction();
+                }
+            }
+        } finally {
+            // With time to do it, it would abort what is open.
+            producer.close(Duration.ZERO);
+        }
+        return JSON.createObjectNode();
+    }
+
+    private static ObjectNode fence(JsonNode asked) throws Exception {
+        String topic = asked.get("topic").asText();
+        JsonNode records = asked.get("records");
+        KafkaProducer<byte[], byte[]> first = transactional(asked, (int) TIMEOUT_MS);
+        KafkaProducer<byte[], byte[]> second = transactional(asked, (int) TIMEOUT_MS);
+        try {
+            first.initTransactions();
+            first.beginTransaction();
+            first.send(record(topic, records.get(0))).get();
+            second.initTransactions();
+            ObjectNode answer = JSON.createObjectNode().put("met", 0);
+            try {
+                if (asked.get("then").asText().equals("produce")) {
+                    first.send(record(topic, records.get(1))).get();
+                } else {
+                    first.commitTransaction();
+                }
+            } catch (ExecutionException | ApiException thrown) {
+                Throwable cause = thrown instanceof ExecutionException ? thrown.getCause() : thrown;
+                answer.put("met", Errors.forException(cause).code());
+            }
+            second.beginTransaction();
+            for (int index = 2; index < records.size(); index++) {
+                second.send(record(topic, records.get(index)));
+            }
+            second.commitTransaction();
+            return answer;
+        } finally {
+            first.close(Duration.ZERO);
+            second.close(Duration.ZERO);
+        }
+    }
+
+    private static KafkaProducer<byte[], byte[]> transactional(JsonNode asked, int timeoutMs) {
+        Map<String, Object> settings = settings(asked);
+        settings.put("transactional.id", asked.get("transactional_id").asText());
+        settings.put("transaction.timeout.ms", timeoutMs);
+        settings.put("linger.ms", 5);
+        settings.put("delivery.timeout.ms", (int) TIMEOUT_MS);
+        return new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer());
+    }
+
+    /** What the client knows of a group that nobody has joined: only a consumer tells it. */
+    private static ConsumerGroupMetadata groupWithoutMembers(JsonNode asked, String group) {
+        Map<String, Object> settings = settings(asked);
+        settings.put("group.id", group);
+        try (KafkaConsumer<byte[], byte[]> consumer =
+                new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            return consumer.groupMetadata();
+        }
+    }
+
+    private static IsolationLevel isolation(JsonNode asked) {
+        boolean committed = asked.get("read_committed").asBoolean();
+        return committed ? IsolationLevel.READ_COMMITTED : IsolationLevel.READ_UNCOMMITTED;
+    }
+
     /** Reads from the start offset to what is the end when it begins. */
     private static ObjectNode consume(JsonNode asked) throws Exception {
         Map<String, Object> settings = settings(asked);
-        settings.put("isolation.level", asked.get("read_committed").asBoolean() ? "read_committed" : "read_uncommitted");
+        settings.put("isolation.level", isolation(asked).toString());
         settings.put("auto.offset.reset", "none");
+        settings.put("fetch.max.wait.ms", 100);
         TopicPartition partition =
                 new TopicPartition(asked.get("topic").asText(), asked.get("partition").asInt());
         ObjectNode answer = JSON.createObjectNode();
@@ -224,8 +331,8 @@ public final class Driver {
             case "max_timestamp" -> OffsetSpec.maxTimestamp();
             default -> OffsetSpec.forTimestamp(asked.get("timestamp").asLong());
         };
-        ListOffsetsResult.ListOffsetsResultInfo found =
-                admin.listOffsets(Map.of(partition, spec)).partitionResult(partition).get();
+        ListOffsetsResult result = admin.listOffsets(Map.of(partition, spec), new ListOffsetsOptions(isolation(asked)));
+        ListOffsetsResult.ListOffsetsResultInfo found = result.partitionResult(partition).get();
         return JSON.createObjectNode().put("offset", found.offset()).put("timestamp", found.timestamp());
     }
 

@@ -70,6 +70,36 @@ async function produce(asked) {
   }
 }
 
+// kafkajs initializes the producer when its first transaction begins: without rounds one is begun and ended, of which
+// the broker hears no more. Disconnecting ends no transaction.
+async function transact(asked) {
+  const producer = open(asked).producer({
+    transactionalId: asked.transactional_id, transactionTimeout: asked.timeout_ms, idempotent: true,
+    maxInFlightRequests: 1, allowAutoTopicCreation: false,
+  })
+  await producer.connect()
+  try {
+    for (const { records, offsets, commit } of asked.rounds.length ? asked.rounds : [{ records: [], commit: false }]) {
+      const transaction = await producer.transaction()
+      if (records.length) {
+        await send(transaction, { topic: asked.topic, acks: -1, codec: 'none' }, records)
+      }
+      if (offsets) {
+        const { group, topic, partition, offset } = offsets
+        await transaction.sendOffsets({
+          consumerGroupId: group, topics: [{ topic, partitions: [{ partition, offset: String(offset) }] }],
+        })
+      }
+      if (commit === null) {
+        return
+      }
+      await (commit ? transaction.commit() : transaction.abort())
+    }
+  } finally {
+    await producer.disconnect()
+  }
+}
+
 async function send(producer, asked, records) {
   const answered = await producer.send({
     topic: asked.topic,
@@ -111,6 +141,7 @@ async function consume(asked) {
   const kafka = open(asked)
   const admin = kafka.admin()
   await admin.connect()
+  // The last stable offset, whatever is to be read: this has no choice.
   const ends = await admin.fetchTopicOffsets(asked.topic)
   await admin.disconnect()
   const end = Number(ends.find(each => each.partition === asked.partition).high)
@@ -127,6 +158,12 @@ async function consume(asked) {
     await new Promise((resolve, reject) => {
       setTimeout(() => reject(new Error(`${records.length} records read towards ${end}`)), OPERATION_MS_MAX).unref()
       consumer.on(consumer.events.CRASH, event => reject(event.payload.error))
+      // Markers and what was aborted count here, and are shown nowhere else.
+      consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload: { partition, lastOffset } }) => {
+        if (partition === asked.partition && Number(lastOffset) >= end - 1) {
+          resolve()
+        }
+      })
       consumer.run({
         autoCommit: false,
         eachMessage: async ({ partition, message }) => {
@@ -142,9 +179,6 @@ async function consume(asked) {
             value: text(message.value),
             headers: ungrouped(message.headers),
           })
-          if (offset === end - 1) {
-            resolve()
-          }
         },
       }).catch(reject)
       consumer.seek({ topic: asked.topic, partition: asked.partition, offset: String(asked.start) })
@@ -289,7 +323,7 @@ async function main() {
   const lines = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]()
   for (let line = await lines.next(); !line.done; line = await lines.next()) {
     const asked = JSON.parse(line.value)
-    const perform = { produce, consume, member }[asked.operation] || administer
+    const perform = { produce, consume, transact, member }[asked.operation] || administer
     let answer
     try {
       answer = await perform(asked, asked.operation === 'member' ? lines.next() : null) || {}

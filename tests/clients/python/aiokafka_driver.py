@@ -54,13 +54,44 @@ async def produce(asked):
 
 
 @blocking
+async def transact(asked):
+    """Stopping the producer ends no transaction."""
+    producer = aiokafka.AIOKafkaProducer(
+        bootstrap_servers=asked["broker"],
+        transactional_id=asked["transactional_id"],
+        transaction_timeout_ms=asked["timeout_ms"],
+        linger_ms=5,
+    )
+    await producer.start()
+    try:
+        for given in asked["rounds"]:
+            await producer.begin_transaction()
+            sent = [
+                await producer.send(
+                    asked["topic"], from_base64(record["value"]), from_base64(record["key"]), record["partition"],
+                    record["timestamp"], given_headers(record),
+                )
+                for record in given["records"]
+            ]
+            await asyncio.gather(*sent)
+            if offsets := given["offsets"]:
+                where = aiokafka.TopicPartition(offsets["topic"], offsets["partition"])
+                await producer.send_offsets_to_transaction({where: offsets["offset"]}, offsets["group"])
+            if given["commit"] is None:
+                return
+            await (producer.commit_transaction() if given["commit"] else producer.abort_transaction())
+    finally:
+        await producer.stop()
+
+
+@blocking
 async def consume(asked):
     """Reads from the start offset to what is the end when it begins."""
     consumer = aiokafka.AIOKafkaConsumer(
         bootstrap_servers=asked["broker"],
         enable_auto_commit=False,
         auto_offset_reset="none",
-        isolation_level="read_committed" if asked["read_committed"] else "read_uncommitted",
+        isolation_level=isolation(asked),
         fetch_max_wait_ms=100,
     )
     where = aiokafka.TopicPartition(asked["topic"], asked["partition"])
@@ -79,9 +110,13 @@ async def consume(asked):
     return {"records": records}
 
 
+def isolation(asked) -> str:
+    return "read_committed" if asked["read_committed"] else "read_uncommitted"
+
+
 @blocking
 async def list_offset(asked):
-    consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=asked["broker"])
+    consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=asked["broker"], isolation_level=isolation(asked))
     where = aiokafka.TopicPartition(asked["topic"], asked["partition"])
     await consumer.start()
     try:

@@ -31,18 +31,48 @@ def produce(asked):
         linger_ms=5,
     )
     try:
-        sent = [
-            producer.send(
-                asked["topic"], from_base64(record["value"]), from_base64(record["key"]), given_headers(record),
-                record["partition"], record["timestamp"],
-            )
-            for record in asked["records"]
-        ]
-        producer.flush(OPERATION_SECONDS_MAX)
-        done = [future.get(OPERATION_SECONDS_MAX) for future in sent]
+        done = send(producer, asked["topic"], asked["records"])
     finally:
         producer.close()
     return {"placed": [[placed.partition, placed.offset] for placed in done]}
+
+
+def send(producer, topic, records):
+    sent = [
+        producer.send(
+            topic, from_base64(record["value"]), from_base64(record["key"]), given_headers(record),
+            record["partition"], record["timestamp"],
+        )
+        for record in records
+    ]
+    producer.flush(OPERATION_SECONDS_MAX)
+    return [future.get(OPERATION_SECONDS_MAX) for future in sent]
+
+
+def transact(asked):
+    """Closing the producer ends no transaction."""
+    producer = kafka.KafkaProducer(
+        bootstrap_servers=asked["broker"],
+        transactional_id=asked["transactional_id"],
+        transaction_timeout_ms=asked["timeout_ms"],
+        linger_ms=5,
+    )
+    try:
+        producer.init_transactions()
+        for given in asked["rounds"]:
+            producer.begin_transaction()
+            send(producer, asked["topic"], given["records"])
+            if offsets := given["offsets"]:
+                where = kafka.TopicPartition(offsets["topic"], offsets["partition"])
+                producer.send_offsets_to_transaction(
+                    {where: kafka.OffsetAndMetadata(offsets["offset"], "", -1)}, offsets["group"]
+                )
+            if given["commit"] is None:
+                return
+            end = producer.commit_transaction if given["commit"] else producer.abort_transaction
+            end()
+    finally:
+        producer.close()
 
 
 def consume(asked):
@@ -51,7 +81,7 @@ def consume(asked):
         bootstrap_servers=asked["broker"],
         enable_auto_commit=False,
         auto_offset_reset="none",
-        isolation_level="read_committed" if asked["read_committed"] else "read_uncommitted",
+        isolation_level=isolation(asked),
         fetch_max_wait_ms=100,
     )
     where = kafka.TopicPartition(asked["topic"], asked["partition"])
@@ -69,6 +99,10 @@ def consume(asked):
     return {"records": records}
 
 
+def isolation(asked) -> str:
+    return "read_committed" if asked["read_committed"] else "read_uncommitted"
+
+
 def with_admin(operation):
     def perform(asked):
         admin = kafka.KafkaAdminClient(bootstrap_servers=asked["broker"])
@@ -83,7 +117,7 @@ def with_admin(operation):
 def list_offset(admin, asked):
     named = {"earliest": -2, "latest": -1, "max_timestamp": -3, "timestamp": asked["timestamp"]}
     where = kafka.TopicPartition(asked["topic"], asked["partition"])
-    found = admin.list_partition_offsets({where: named[asked["spec"]]})[where]
+    found = admin.list_partition_offsets({where: named[asked["spec"]]}, isolation(asked))[where]
     return {"offset": found.offset, "timestamp": found.timestamp}
 
 

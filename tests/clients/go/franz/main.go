@@ -34,6 +34,8 @@ func perform(ctx context.Context, asked lines.Request) (lines.Answer, error) {
 		return produce(ctx, asked)
 	case "consume":
 		return consume(ctx, asked)
+	case "transact":
+		return lines.Answer{}, transact(ctx, asked)
 	}
 	client, err := kgo.NewClient(kgo.SeedBrokers(asked.Broker))
 	if err != nil {
@@ -93,17 +95,7 @@ func produce(ctx context.Context, asked lines.Request) (lines.Answer, error) {
 	placed := make([][2]int64, len(asked.Records))
 	failures := make(chan error, len(asked.Records))
 	for index, given := range asked.Records {
-		sent := &kgo.Record{
-			Topic:     asked.Topic,
-			Partition: given.Partition,
-			Timestamp: time.UnixMilli(given.Timestamp),
-			Key:       given.Key,
-			Value:     given.Value,
-		}
-		for _, header := range given.Headers {
-			sent.Headers = append(sent.Headers, kgo.RecordHeader{Key: header.Key, Value: header.Value})
-		}
-		client.Produce(ctx, sent, func(acknowledged *kgo.Record, err error) {
+		client.Produce(ctx, record(asked.Topic, given), func(acknowledged *kgo.Record, err error) {
 			placed[index] = [2]int64{int64(acknowledged.Partition), acknowledged.Offset}
 			failures <- err
 		})
@@ -114,6 +106,20 @@ func produce(ctx context.Context, asked lines.Request) (lines.Answer, error) {
 		}
 	}
 	return lines.Answer{"placed": placed}, nil
+}
+
+func record(topic string, given lines.Record) *kgo.Record {
+	record := &kgo.Record{
+		Topic:     topic,
+		Partition: given.Partition,
+		Timestamp: time.UnixMilli(given.Timestamp),
+		Key:       given.Key,
+		Value:     given.Value,
+	}
+	for _, header := range given.Headers {
+		record.Headers = append(record.Headers, kgo.RecordHeader{Key: header.Key, Value: header.Value})
+	}
+	return record
 }
 
 var codecs = map[string]kgo.CompressionCodec{
@@ -135,6 +141,8 @@ func consume(ctx context.Context, asked lines.Request) (lines.Answer, error) {
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(asked.Broker),
 		kgo.FetchIsolationLevel(isolation),
+		// Where the end is a marker, only the marker tells that it is reached.
+		kgo.KeepControlRecords(),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{
 			asked.Topic: {asked.Partition: kgo.NewOffset().At(asked.Start)},
 		}),
@@ -143,17 +151,15 @@ func consume(ctx context.Context, asked lines.Request) (lines.Answer, error) {
 		return nil, err
 	}
 	defer client.Close()
-	ends, err := kadm.NewClient(client).ListEndOffsets(ctx, asked.Topic)
+	asked.Spec = "latest"
+	listed, err := listOffset(ctx, kadm.NewClient(client), asked)
 	if err != nil {
 		return nil, err
 	}
-	end, found := ends.Lookup(asked.Topic, asked.Partition)
-	if !found || end.Err != nil {
-		return nil, fmt.Errorf("no end offset: %w", end.Err)
-	}
+	end := listed["offset"].(int64)
 
 	records := []lines.Record{}
-	for next := asked.Start; next < end.Offset; {
+	for next := asked.Start; next < end; {
 		fetches := client.PollFetches(ctx)
 		if err := fetches.Err0(); err != nil {
 			return nil, err
@@ -163,6 +169,9 @@ func consume(ctx context.Context, asked lines.Request) (lines.Answer, error) {
 		}
 		for _, got := range fetches.Records() {
 			next = got.Offset + 1
+			if got.Attrs.IsControl() {
+				continue
+			}
 			headers := []lines.Header{}
 			for _, each := range got.Headers {
 				headers = append(headers, lines.Header{Key: each.Key, Value: each.Value})
@@ -187,7 +196,11 @@ func listOffset(ctx context.Context, admin *kadm.Client, asked lines.Request) (l
 	case "earliest":
 		listed, err = admin.ListStartOffsets(ctx, asked.Topic)
 	case "latest":
-		listed, err = admin.ListEndOffsets(ctx, asked.Topic)
+		if asked.ReadCommitted {
+			listed, err = admin.ListCommittedOffsets(ctx, asked.Topic)
+		} else {
+			listed, err = admin.ListEndOffsets(ctx, asked.Topic)
+		}
 	case "max_timestamp":
 		listed, err = admin.ListMaxTimestampOffsets(ctx, asked.Topic)
 	case "timestamp":

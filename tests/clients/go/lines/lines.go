@@ -29,6 +29,21 @@ type Record struct {
 	Headers   []Header `json:"headers"`
 }
 
+// Offsets is an offset that a transaction commits for a group.
+type Offsets struct {
+	Group     string `json:"group"`
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
+}
+
+// Round is one transaction; it stays open if it says nothing of a commit.
+type Round struct {
+	Records []Record `json:"records"`
+	Commit  *bool    `json:"commit"`
+	Offsets *Offsets `json:"offsets"`
+}
+
 type Request struct {
 	Operation     string             `json:"operation"`
 	Broker        string             `json:"broker"`
@@ -45,6 +60,11 @@ type Request struct {
 	Partitions    int32              `json:"partitions"`
 	Replication   int16              `json:"replication"`
 	Configs       map[string]*string `json:"configs"`
+
+	// Of a transactional producer.
+	TransactionalID string  `json:"transactional_id"`
+	TimeoutMs       int     `json:"timeout_ms"`
+	Rounds          []Round `json:"rounds"`
 
 	// Of a member of a group.
 	Group      string `json:"group"`

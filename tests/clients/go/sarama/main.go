@@ -37,6 +37,8 @@ func perform(_ context.Context, asked lines.Request) (lines.Answer, error) {
 		return produce(asked)
 	case "consume":
 		return consume(asked)
+	case "transact":
+		return lines.Answer{}, transact(asked)
 	}
 	admin, err := sarama.NewClusterAdmin([]string{asked.Broker}, settings())
 	if err != nil {
@@ -94,10 +96,22 @@ func produce(asked lines.Request) (lines.Answer, error) {
 		return nil, err
 	}
 	defer producer.Close()
+	messages := messagesOf(asked.Topic, asked.Records)
+	if err := producer.SendMessages(messages); err != nil {
+		return nil, err
+	}
+	placed := [][2]int64{}
+	for _, message := range messages {
+		placed = append(placed, [2]int64{int64(message.Partition), message.Offset})
+	}
+	return lines.Answer{"placed": placed}, nil
+}
+
+func messagesOf(topic string, records []lines.Record) []*sarama.ProducerMessage {
 	messages := []*sarama.ProducerMessage{}
-	for _, given := range asked.Records {
+	for _, given := range records {
 		message := &sarama.ProducerMessage{
-			Topic:     asked.Topic,
+			Topic:     topic,
 			Partition: given.Partition,
 			Timestamp: time.UnixMilli(given.Timestamp),
 		}
@@ -113,14 +127,53 @@ func produce(asked lines.Request) (lines.Answer, error) {
 		}
 		messages = append(messages, message)
 	}
-	if err := producer.SendMessages(messages); err != nil {
-		return nil, err
+	return messages
+}
+
+// transact closes the producer without ending a transaction that is left open. Offsets sarama keeps until it commits:
+// of a transaction that is aborted or left open the broker never hears them.
+func transact(asked lines.Request) error {
+	config := settings()
+	config.Producer.Partitioner = sarama.NewManualPartitioner
+	config.Producer.RequiredAcks = sarama.WaitForAll
+	config.Producer.Return.Successes = true
+	config.Producer.Flush.Frequency = 5 * time.Millisecond
+	config.Producer.Idempotent = true
+	config.Net.MaxOpenRequests = 1
+	config.Producer.Transaction.ID = asked.TransactionalID
+	config.Producer.Transaction.Timeout = time.Duration(asked.TimeoutMs) * time.Millisecond
+	producer, err := sarama.NewSyncProducer([]string{asked.Broker}, config)
+	if err != nil {
+		return err
 	}
-	placed := [][2]int64{}
-	for _, message := range messages {
-		placed = append(placed, [2]int64{int64(message.Partition), message.Offset})
+	defer producer.Close()
+	for _, round := range asked.Rounds {
+		if err := producer.BeginTxn(); err != nil {
+			return err
+		}
+		if err := producer.SendMessages(messagesOf(asked.Topic, round.Records)); err != nil {
+			return err
+		}
+		if each := round.Offsets; each != nil {
+			offsets := map[string][]*sarama.PartitionOffsetMetadata{
+				each.Topic: {{Partition: each.Partition, Offset: each.Offset}},
+			}
+			if err := producer.AddOffsetsToTxn(offsets, each.Group); err != nil {
+				return err
+			}
+		}
+		if round.Commit == nil {
+			return nil
+		}
+		end := producer.AbortTxn
+		if *round.Commit {
+			end = producer.CommitTxn
+		}
+		if err := end(); err != nil {
+			return err
+		}
 	}
-	return lines.Answer{"placed": placed}, nil
+	return nil
 }
 
 // consume reads from the start offset to what is the end when it begins.
@@ -128,18 +181,22 @@ func consume(asked lines.Request) (lines.Answer, error) {
 	config := settings()
 	config.Consumer.Return.Errors = true
 	config.Consumer.MaxWaitTime = 100 * time.Millisecond
-	if asked.ReadCommitted {
-		config.Consumer.IsolationLevel = sarama.ReadCommitted
-	}
+	config.Consumer.IsolationLevel = isolation(asked)
 	client, err := sarama.NewClient([]string{asked.Broker}, config)
 	if err != nil {
 		return nil, err
 	}
 	defer client.Close()
-	end, err := client.GetOffset(asked.Topic, asked.Partition, sarama.OffsetNewest)
+	admin, err := sarama.NewClusterAdminFromClient(client)
 	if err != nil {
 		return nil, err
 	}
+	asked.Spec = "latest"
+	listed, err := listOffset(admin, asked)
+	if err != nil {
+		return nil, err
+	}
+	end := listed["offset"].(int64)
 	records := []lines.Record{}
 	if asked.Start == end {
 		return lines.Answer{"records": records}, nil
@@ -180,12 +237,19 @@ func consume(asked lines.Request) (lines.Answer, error) {
 	return lines.Answer{"records": records}, nil
 }
 
+func isolation(asked lines.Request) sarama.IsolationLevel {
+	if asked.ReadCommitted {
+		return sarama.ReadCommitted
+	}
+	return sarama.ReadUncommitted
+}
+
 func listOffset(admin sarama.ClusterAdmin, asked lines.Request) (lines.Answer, error) {
 	named := map[string]int64{
 		"earliest": sarama.OffsetOldest, "latest": sarama.OffsetNewest, "max_timestamp": -3, "timestamp": asked.Timestamp,
 	}
 	where := map[string]map[int32]int64{asked.Topic: {asked.Partition: named[asked.Spec]}}
-	listed, err := admin.ListOffsets(where, nil)
+	listed, err := admin.ListOffsets(where, &sarama.ListOffsetsOptions{IsolationLevel: isolation(asked)})
 	if err != nil {
 		return nil, err
 	}

@@ -129,17 +129,13 @@ func consume(ctx context.Context, client *kafka.Client, asked lines.Request) (li
 		return nil, err
 	}
 	end := listed["offset"].(int64)
-	isolation := kafka.ReadUncommitted
-	if asked.ReadCommitted {
-		isolation = kafka.ReadCommitted
-	}
 	reader := kafka.NewReader(kafka.ReaderConfig{
 		Brokers:        []string{asked.Broker},
 		Topic:          asked.Topic,
 		Partition:      int(asked.Partition),
 		MaxBytes:       10 << 20,
 		MaxWait:        100 * time.Millisecond,
-		IsolationLevel: isolation,
+		IsolationLevel: isolation(asked),
 	})
 	defer reader.Close()
 	if err := reader.SetOffset(asked.Start); err != nil {
@@ -168,6 +164,13 @@ func consume(ctx context.Context, client *kafka.Client, asked lines.Request) (li
 	return lines.Answer{"records": records}, nil
 }
 
+func isolation(asked lines.Request) kafka.IsolationLevel {
+	if asked.ReadCommitted {
+		return kafka.ReadCommitted
+	}
+	return kafka.ReadUncommitted
+}
+
 func listOffset(ctx context.Context, client *kafka.Client, asked lines.Request) (lines.Answer, error) {
 	named := map[string]int64{"earliest": kafka.FirstOffset, "latest": kafka.LastOffset, "timestamp": asked.Timestamp}
 	wanted, known := named[asked.Spec]
@@ -178,6 +181,7 @@ func listOffset(ctx context.Context, client *kafka.Client, asked lines.Request) 
 		Topics: map[string][]kafka.OffsetRequest{
 			asked.Topic: {{Partition: int(asked.Partition), Timestamp: wanted}},
 		},
+		IsolationLevel: isolation(asked),
 	})
 	if err != nil {
 		return nil, err
