@@ -204,7 +204,7 @@ impl<S: Sys> Shard<S> {
             Call::Group(call) => {
                 let GroupCall { partition, context, request } = *call;
                 let answer = match self.groups.get(partition) {
-                    Some(coordinator) => coordinator.ask(&context, request).await,
+                    Some(coordinator) => coordinator.ask_in_turn(&context, request).await,
                     None => request.refuse(context.version, ErrorCode::NOT_COORDINATOR),
                 };
                 Reply::Group(Box::new(answer))

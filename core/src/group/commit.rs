@@ -1,14 +1,14 @@
 //! OffsetCommit, TxnOffsetCommit and OffsetFetch.
 
 use super::classic::{ClassicGroup, State};
-use super::coordinator::{GroupCoordinator, Kind, is_too_long};
+use super::coordinator::{GroupCoordinator, Kind};
 use super::log_record::{CommittedOffset, OffsetKey, offset_record};
 use super::message::{Answer, Request, RequestContext, detached_text};
 use super::offsets::is_of_another_topic;
 use super::turn::{Draft, OffsetChange, Then};
 use super::versions::no_offset;
 use crate::base::{LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, Timestamp, Uuid};
-use crate::coordinator::{Claim, Now, RequestId};
+use crate::coordinator::{LogRecord, Now, RequestId, is_too_long};
 use crate::limits::{GROUP_APPENDS_MAX, GROUP_OFFSETS_MAX, GROUPS_MAX};
 use crate::protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use crate::protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
@@ -27,10 +27,6 @@ use crate::protocol::{ErrorCode, KafkaString};
 /// First version in which a missing group is told by that name.
 const GROUP_NOT_FOUND_FROM: i16 = 9;
 
-/// First version of TxnOffsetCommit whose clients leave it to the broker to have the partition of the offsets take part
-/// (KIP-890).
-const ADDS_FROM: i16 = 5;
-
 /// Who commits.
 struct Committer<'a> {
     group_id: &'a KafkaString,
@@ -44,7 +40,7 @@ struct Committer<'a> {
 /// Commits of one request, being gathered.
 struct Gathering {
     changes: Vec<OffsetChange>,
-    records: Result<Vec<crate::coordinator::LogRecord>, EncodeError>,
+    records: Result<Vec<LogRecord>, EncodeError>,
     /// Bytes that they add to the state.
     growth: usize,
     /// Bytes that their records take in the log, at most.
@@ -154,12 +150,7 @@ impl GroupCoordinator {
             }
             response.topics.push(TxnOffsetCommitResponseTopic { name: topic.name.clone(), partitions });
         }
-        let claim = Claim {
-            transactional_id: detached_text(&asked.transactional_id),
-            producer: ProducerId(asked.producer_id),
-            epoch: ProducerEpoch(asked.producer_epoch),
-            adds: context.version >= ADDS_FROM,
-        };
+        let producer = Some((ProducerId(asked.producer_id), ProducerEpoch(asked.producer_epoch)));
         let group_id = asked.group_id.clone();
         self.begin_commit(
             now,
@@ -167,7 +158,7 @@ impl GroupCoordinator {
             context,
             &group_id,
             gathering,
-            Some(claim),
+            producer,
             Answer::TxnOffsetCommit(response),
             Request::TxnOffsetCommit(asked),
         );
@@ -251,7 +242,7 @@ impl GroupCoordinator {
         context: &RequestContext,
         group_id: &KafkaString,
         gathering: Gathering,
-        claim: Option<Claim>,
+        producer: Option<(ProducerId, ProducerEpoch)>,
         answer: Answer,
         request: Request,
     ) {
@@ -261,7 +252,7 @@ impl GroupCoordinator {
             return self.forget_if_nothing(group_id);
         }
         let then = Then::Answer { id, answer: Box::new(answer), request: Box::new(request), version: context.version };
-        self.begin_append(now, group_id, Draft { records, claim, changes, then });
+        self.begin_append(now, group_id, Draft { records, producer, changes, then });
     }
 
     pub(super) fn fetch(&mut self, id: RequestId, group: OffsetFetchRequestGroup, require_stable: bool) {
@@ -363,7 +354,7 @@ impl Gathering {
         Self { changes: Vec::new(), records: Ok(Vec::new()), growth: 0, log_bytes: 0 }
     }
 
-    fn add(&mut self, record: Result<crate::coordinator::LogRecord, EncodeError>, change: OffsetChange) {
+    fn add(&mut self, record: Result<LogRecord, EncodeError>, change: OffsetChange) {
         match (&mut self.records, record) {
             (Ok(records), Ok(record)) => {
                 self.log_bytes += record.size_bytes_max();

@@ -13,7 +13,7 @@ use super::offsets::{Offsets, Stored};
 use super::settings::GroupSettings;
 use super::turn::{Draft, OffsetChange, Step, Then, Turn, Wishes};
 use crate::base::{Monotonic, Offset, ProducerId};
-use crate::coordinator::{Append, AppendId, Now, RequestId, append_error};
+use crate::coordinator::{Append, AppendId, Appends, Now, RequestId, append_error, is_too_long};
 use crate::limits::GROUPS_MAX;
 use crate::protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use crate::protocol::messages::{HeartbeatResponse, JoinGroupRequest};
@@ -86,8 +86,6 @@ struct Pending {
     producer: Option<ProducerId>,
     changes: Vec<OffsetChange>,
     then: Then,
-    /// Known, but something before it is not.
-    result: Option<Result<Offset, ErrorCode>>,
     /// Fetches that wait for it: they want to see what is on its way.
     fetches: Vec<(RequestId, OffsetFetchRequestGroup)>,
 }
@@ -118,8 +116,7 @@ pub struct GroupCoordinator {
     pub(super) bytes: usize,
     pub(super) offset_count: usize,
 
-    appends: VecDeque<Pending>,
-    next_append: AppendId,
+    appends: Appends<Pending>,
 
     /// When to look for expired offsets, and behind which group to go on.
     pub(super) expiry_at: Monotonic,
@@ -138,8 +135,7 @@ impl GroupCoordinator {
             ends: VecDeque::new(),
             bytes: 0,
             offset_count: 0,
-            appends: VecDeque::new(),
-            next_append: AppendId(1),
+            appends: Appends::default(),
             expiry_at,
             expiry_from: None,
             effects: Vec::new(),
@@ -170,16 +166,10 @@ impl GroupCoordinator {
     /// Each append is told of once. What comes ahead of an earlier append waits for it here, so that offsets change
     /// in the order of the log.
     pub fn on_append(&mut self, now: Now, id: AppendId, result: Result<Offset, ErrorCode>) -> Vec<Effect> {
-        let first = self.next_append.0 - self.appends.len() as u64;
-        let place = id.0.checked_sub(first).and_then(|place| usize::try_from(place).ok());
-        if let Some(pending) = place.and_then(|place| self.appends.get_mut(place)) {
-            pending.result.get_or_insert(result);
-        }
-        while self.appends.front().is_some_and(|pending| pending.result.is_some()) {
-            if let Some(pending) = self.appends.pop_front() {
-                self.settle(now, pending);
-                self.end_transactions();
-            }
+        self.appends.told(id, result);
+        while let Some((pending, result)) = self.appends.pop_settled() {
+            self.settle(now, pending, result);
+            self.end_transactions();
         }
         std::mem::take(&mut self.effects)
     }
@@ -207,7 +197,7 @@ impl GroupCoordinator {
     #[must_use]
     pub fn resign(mut self, now: Now) -> Vec<Effect> {
         let code = ErrorCode::NOT_COORDINATOR;
-        for pending in std::mem::take(&mut self.appends) {
+        for pending in std::mem::take(&mut self.appends).into_changes() {
             for (id, group) in pending.fetches {
                 let request = Request::OffsetFetch { group, require_stable: true };
                 // Every version that asks for stable offsets has a place for the error.
@@ -301,7 +291,7 @@ impl GroupCoordinator {
         });
         if let Some(record) = first_record {
             let draft =
-                Draft { records: record.map(|r| vec![r]), claim: None, changes: Vec::new(), then: Then::Created };
+                Draft { records: record.map(|r| vec![r]), producer: None, changes: Vec::new(), then: Then::Created };
             self.begin_append(now, group_id, draft);
         }
     }
@@ -418,7 +408,7 @@ impl GroupCoordinator {
     }
 
     pub(super) fn begin_append(&mut self, now: Now, group_id: &KafkaString, draft: Draft) {
-        let Draft { records, claim, changes, then } = draft;
+        let Draft { records, producer, changes, then } = draft;
         let Some(group) = self.groups.get_mut(group_id) else { return };
         let records = match records {
             Err(_) => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
@@ -427,17 +417,15 @@ impl GroupCoordinator {
                 if bytes > self.settings.batch_bytes_max { Err(ErrorCode::MESSAGE_TOO_LARGE) } else { Ok(records) }
             }
         };
-        let id = self.next_append;
         let group_id = match &group.kind {
             Kind::Classic(group) => group.id.clone(),
             Kind::Other { .. } => detached_text(group_id),
         };
-        let mut pending = Pending {
+        let pending = Pending {
             group: group_id.clone(),
-            producer: claim.as_ref().map(|claim| claim.producer),
+            producer: producer.map(|(id, _)| id),
             changes,
             then,
-            result: None,
             fetches: Vec::new(),
         };
         group.in_flight += 1;
@@ -449,16 +437,14 @@ impl GroupCoordinator {
         match records {
             Err(code) => {
                 // It never gets a number: nothing waits for it.
-                pending.result = Some(Err(code));
-                self.settle(now, pending);
+                self.settle(now, pending, Err(code));
             }
             Ok(records) => {
+                let id = self.appends.push(pending);
                 if let Some(group) = self.groups.get_mut(&group_id) {
                     group.last_append = id;
                 }
-                self.next_append = AppendId(id.0 + 1);
-                self.appends.push_back(pending);
-                self.effects.push(Effect::Append(Append { id, at: now.wall, records, claim }));
+                self.effects.push(Effect::Append(Append { id, at: now.wall, records, producer }));
             }
         }
     }
@@ -469,10 +455,8 @@ impl GroupCoordinator {
         id: RequestId,
         fetch: OffsetFetchRequestGroup,
     ) -> Result<(), OffsetFetchRequestGroup> {
-        let first = self.next_append.0 - self.appends.len() as u64;
         let last = self.groups.get(&fetch.group_id).filter(|group| group.in_flight > 0).map(|group| group.last_append);
-        let place = last.and_then(|last| usize::try_from(last.0.checked_sub(first)?).ok());
-        match place.and_then(|place| self.appends.get_mut(place)) {
+        match last.and_then(|last| self.appends.get_mut(last)) {
             Some(pending) => {
                 pending.fetches.push((id, fetch));
                 Ok(())
@@ -482,9 +466,8 @@ impl GroupCoordinator {
     }
 
     /// The fate of an append is known, and of all before it.
-    fn settle(&mut self, now: Now, pending: Pending) {
-        let Pending { group: id, producer, changes, then, result, fetches } = pending;
-        let result = result.unwrap_or(Err(ErrorCode::UNKNOWN_SERVER_ERROR));
+    fn settle(&mut self, now: Now, pending: Pending, result: Result<Offset, ErrorCode>) {
+        let Pending { group: id, producer, changes, then, fetches } = pending;
         if let Some(group) = self.groups.get_mut(&id) {
             group.in_flight -= 1;
         }
@@ -593,13 +576,13 @@ impl GroupCoordinator {
     ///
     /// It counts once everything has settled that can lie before it.
     pub fn on_end_marker(&mut self, producer: ProducerId, committed: bool, offset: Offset) {
-        let behind = AppendId(self.next_append.0.saturating_sub(1));
+        let behind = self.appends.last();
         self.ends.push_back(End { producer, committed, offset, behind });
         self.end_transactions();
     }
 
     fn end_transactions(&mut self) {
-        let first_open = AppendId(self.next_append.0 - self.appends.len() as u64);
+        let first_open = self.appends.first_open();
         while let Some(end) = self.ends.front().copied().filter(|end| end.behind < first_open) {
             self.ends.pop_front();
             let End { producer, committed, offset, .. } = end;
@@ -613,11 +596,6 @@ impl GroupCoordinator {
             }
         }
     }
-}
-
-/// Whether a text, which decoding may have made longer, cannot be written as a record any more.
-pub(super) fn is_too_long(text: &str) -> bool {
-    i16::try_from(text.len()).is_err()
 }
 
 #[cfg(test)]

@@ -7,8 +7,6 @@
 //! Records of groups of other protocols (KIP-848, KIP-932, KIP-1071) stay in the log untouched. Of these groups is known
 //! that they exist and who is a member; their offsets are served, and whatever would need to know more is refused.
 
-use std::fmt;
-
 use bytes::Bytes;
 
 use super::classic::ClassicGroup;
@@ -20,42 +18,18 @@ use super::message::detached_text;
 use super::offsets::Stored;
 use super::settings::GroupSettings;
 use crate::base::{Monotonic, Offset, ProducerId, Timestamp};
-use crate::coordinator::Now;
-use crate::limits::{DECOMPRESSED_BATCH_BYTES_MAX, GROUP_LOAD_FACTOR};
+use crate::coordinator::{self, Now};
+use crate::limits::GROUP_LOAD_FACTOR;
 use crate::protocol::KafkaString;
 use crate::protocol::records::GroupMetadataValue;
-use crate::record::{Batch, CodecError, EndMarker, RecordError};
+use crate::record::{Batch, EndMarker};
 
-/// Why a partition of `__consumer_offsets` cannot be loaded. Nothing of it is served then: an offset that is passed
-/// over is lost to its group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LoadError {
-    /// The payload of the batch at this offset cannot be decompressed.
-    Codec(Offset, CodecError),
-    /// The payload of the batch at this offset is not the records that it promises.
-    Records(Offset, RecordError),
-    /// The record at this offset cannot be understood.
-    Record(Offset, LogRecordError),
-    /// The groups take more memory than they may; the offset is that of the record which was too much.
-    TooMuch(Offset),
-}
+/// Why a partition of `__consumer_offsets` cannot be loaded. Nothing of it is served then: an offset that is passed over is lost
+/// to its group.
+pub type LoadError = coordinator::LoadError<LogRecordError>;
 
-impl fmt::Display for LoadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Codec(offset, error) => write!(f, "batch at offset {offset}: {error}"),
-            Self::Records(offset, error) => write!(f, "batch at offset {offset}: {error}"),
-            Self::Record(offset, error) => write!(f, "record at offset {offset}: {error}"),
-            Self::TooMuch(offset) => write!(
-                f,
-                "the groups of this partition take too much memory at offset {offset}; delete groups or offsets that \
-                 nobody uses with the broker that wrote them"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for LoadError {}
+/// How too much is mended.
+const TOO_MUCH: &str = "delete groups or offsets that nobody uses with the broker that wrote them";
 
 /// What was loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,7 +68,7 @@ impl GroupLoader {
     pub fn batch(&mut self, batch: &Batch) -> Result<(), LoadError> {
         let header = batch.header();
         let base = header.base_offset();
-        let payload = batch.open(DECOMPRESSED_BATCH_BYTES_MAX).map_err(|error| LoadError::Codec(base, error))?;
+        let payload = coordinator::open(batch)?;
         let producer = header.attributes().is_transactional().then_some(header.producer_id());
         if header.attributes().is_control() {
             if let (Some(producer), Some(marker)) = (producer, EndMarker::parse(&payload)) {
@@ -102,13 +76,7 @@ impl GroupLoader {
             }
             return Ok(());
         }
-        for record in batch.records(&payload) {
-            let record = record.map_err(|error| LoadError::Records(base, error))?;
-            let offset = base.plus(i64::from(record.offset_delta));
-            let slice = |bytes: &[u8]| payload.slice_ref(bytes);
-            self.record(offset, producer, record.key.map(slice), record.value.map(slice))?;
-        }
-        Ok(())
+        coordinator::each_record(batch, &payload, |offset, key, value| self.record(offset, producer, key, value))
     }
 
     fn record(
@@ -128,7 +96,7 @@ impl GroupLoader {
             DecodedRecord::Unknown(_) => self.report.unknown_records += 1,
         }
         if self.coordinator.bytes / GROUP_LOAD_FACTOR > self.coordinator.settings.state_bytes_max {
-            return Err(LoadError::TooMuch(offset));
+            return Err(LoadError::TooMuch(offset, TOO_MUCH));
         }
         Ok(())
     }

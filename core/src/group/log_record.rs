@@ -8,12 +8,12 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::base::{LeaderEpoch, Offset, PartitionIndex, Timestamp, Uuid};
-use crate::coordinator::LogRecord;
+use crate::coordinator::{LogRecord, record_bytes};
 use crate::protocol::records::{
     self as schema, GroupMetadataKey, GroupMetadataValue, LegacyOffsetCommitKey, LegacyOffsetCommitValue,
     OffsetCommitKey, OffsetCommitValue,
 };
-use crate::protocol::wire::{DecodeError, EncodeError, Reader, Writer};
+use crate::protocol::wire::{DecodeError, EncodeError, Reader};
 use crate::protocol::{KafkaString, Record};
 
 /// Version of the value of a group's record; Kafka 4.3 knows 4 and writes 3, which older brokers read.
@@ -226,7 +226,7 @@ pub fn offset_record(key: &OffsetKey, committed: &CommittedOffset) -> Result<Log
         expire_timestamp: committed.expires_at.unwrap_or(Timestamp::NONE).0,
         topic_id: committed.topic_id.0,
     };
-    Ok(LogRecord { key: offset_key(key)?, value: Some(write(&value, version, version)?) })
+    Ok(LogRecord { key: offset_key(key)?, value: Some(record_bytes(&value, version, version)?) })
 }
 
 /// The record that deletes a committed offset.
@@ -239,7 +239,7 @@ pub fn offset_tombstone(key: &OffsetKey) -> Result<LogRecord, EncodeError> {
 
 fn offset_key(key: &OffsetKey) -> Result<Bytes, EncodeError> {
     let key = OffsetCommitKey { group: key.group.clone(), topic: key.topic.clone(), partition: key.partition.0 };
-    write(&key, OffsetCommitKey::ID, 0)
+    record_bytes(&key, OffsetCommitKey::ID, 0)
 }
 
 /// The record of a classic group.
@@ -247,7 +247,10 @@ fn offset_key(key: &OffsetKey) -> Result<Bytes, EncodeError> {
 /// # Errors
 /// A text or list is longer than a record can carry.
 pub fn group_record(group: &KafkaString, value: &GroupMetadataValue) -> Result<LogRecord, EncodeError> {
-    Ok(LogRecord { key: group_key(group)?, value: Some(write(value, GROUP_VALUE_VERSION, GROUP_VALUE_VERSION)?) })
+    Ok(LogRecord {
+        key: group_key(group)?,
+        value: Some(record_bytes(value, GROUP_VALUE_VERSION, GROUP_VALUE_VERSION)?),
+    })
 }
 
 /// The record that deletes a classic group.
@@ -259,14 +262,7 @@ pub fn group_tombstone(group: &KafkaString) -> Result<LogRecord, EncodeError> {
 }
 
 fn group_key(group: &KafkaString) -> Result<Bytes, EncodeError> {
-    write(&GroupMetadataKey { group: group.clone() }, GroupMetadataKey::ID, 0)
-}
-
-fn write<R: Record>(record: &R, prefix: i16, version: i16) -> Result<Bytes, EncodeError> {
-    let mut writer = Writer::new();
-    writer.i16(prefix);
-    record.encode(&mut writer, version)?;
-    Ok(writer.into_bytes())
+    record_bytes(&GroupMetadataKey { group: group.clone() }, GroupMetadataKey::ID, 0)
 }
 
 #[cfg(test)]
@@ -348,7 +344,7 @@ mod tests {
         assert_eq!(decoded, DecodedRecord::Offset(self::key(), Some(expected)));
         for version in 0..=4 {
             let value = GroupMetadataValue { generation: 3, ..GroupMetadataValue::default() };
-            let bytes = write(&value, version, version).unwrap();
+            let bytes = record_bytes(&value, version, version).unwrap();
             let key = group_tombstone(&"g".into()).unwrap().key;
             assert_eq!(
                 decode_log_record(Some(key), Some(bytes)).unwrap(),

@@ -45,7 +45,8 @@ pub enum Request {
     LeaveGroup(LeaveGroupRequest),
     /// Key 8. Each topic has both name and id.
     OffsetCommit(OffsetCommitRequest),
-    /// Key 28.
+    /// Key 28. The caller has made sure that the partition takes part in the transaction
+    /// ([`Claim`](crate::coordinator::Claim)): the coordinator does not wait, and others need not wait for it.
     TxnOffsetCommit(TxnOffsetCommitRequest),
     /// Key 9, one group of it; see [`offset_fetch_groups`](super::offset_fetch_groups). In version 10 each topic has
     /// both name and id.

@@ -149,10 +149,10 @@ impl GroupCoordinator {
         }
         let last = drafts.pop();
         for (records, changes) in drafts {
-            self.begin_append(now, group_id, Draft { records, claim: None, changes, then: Then::Removed });
+            self.begin_append(now, group_id, Draft { records, producer: None, changes, then: Then::Removed });
         }
         if let Some((records, changes)) = last {
-            self.begin_append(now, group_id, Draft { records, claim: None, changes, then });
+            self.begin_append(now, group_id, Draft { records, producer: None, changes, then });
         }
     }
 

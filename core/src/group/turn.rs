@@ -6,8 +6,8 @@ use super::classic::Protocol;
 use super::log_record::CommittedOffset;
 use super::message::{Answer, Request};
 use super::settings::GroupSettings;
-use crate::base::PartitionIndex;
-use crate::coordinator::{Claim, LogRecord, Now, RequestId};
+use crate::base::{PartitionIndex, ProducerEpoch, ProducerId};
+use crate::coordinator::{LogRecord, Now, RequestId};
 use crate::protocol::KafkaString;
 use crate::protocol::wire::EncodeError;
 
@@ -29,8 +29,7 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) records: Result<Vec<LogRecord>, EncodeError>,
-    /// The transaction that they belong to.
-    pub(super) claim: Option<Claim>,
+    pub(super) producer: Option<(ProducerId, ProducerEpoch)>,
     /// What the records do to the group's offsets, in the order of the records.
     pub(super) changes: Vec<OffsetChange>,
     pub(super) then: Then,
@@ -95,7 +94,7 @@ impl<'a> Turn<'a> {
 
     pub(super) fn append(&mut self, record: Result<LogRecord, EncodeError>, then: Then) {
         let records = record.map(|record| vec![record]);
-        self.steps.push(Step::Append(Draft { records, claim: None, changes: Vec::new(), then }));
+        self.steps.push(Step::Append(Draft { records, producer: None, changes: Vec::new(), then }));
     }
 
     /// Whether anything goes to the log.

@@ -409,6 +409,12 @@ impl Partition {
             && !self.producers.is_verified(header)
     }
 
+    /// The same for what a producer will write next, whatever that is.
+    #[must_use]
+    pub fn must_verify_producer(&self, producer: ProducerId, epoch: ProducerEpoch) -> bool {
+        self.settings.verifies_transactions && self.producers.may_begin_transaction(producer, epoch)
+    }
+
     /// The coordinator says that the transaction of a producer may begin here.
     pub fn verify(&mut self, producer: ProducerId, epoch: ProducerEpoch) {
         self.producers.verify(producer, epoch);

@@ -6,7 +6,7 @@
 //! their markers, that is a change, too. If a record cannot be written nothing has changed: a client asks again, and an end
 //! that was decided is recorded as told as soon as that works.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::log_record;
 use super::message::{
@@ -18,7 +18,7 @@ use super::settings::TransactionSettings;
 use super::state::NO_PRODUCER;
 use super::state::{Ending, Refused, Transaction, TransactionState};
 use crate::base::{Monotonic, Offset, ProducerId, Timestamp};
-use crate::coordinator::{Append, AppendId, LogRecord, Now, RequestId, append_error};
+use crate::coordinator::{Append, AppendId, Appends, LogRecord, Now, RequestId, append_error, is_too_long};
 use crate::limits::{
     TRANSACTION_APPENDS_MAX, TRANSACTION_RETRY_MS, TRANSACTION_STATE_BYTES_MAX, TRANSACTIONAL_IDS_MAX,
 };
@@ -44,14 +44,6 @@ impl Entry {
     fn bytes(&self, id: &KafkaString) -> usize {
         id.len() + 128 + self.settled.as_ref().map_or(0, Transaction::bytes)
     }
-}
-
-/// An append on its way.
-#[derive(Debug)]
-struct Pending {
-    change: Change,
-    /// Known, but something before it is not.
-    result: Option<Result<(), ErrorCode>>,
 }
 
 /// What a record changes.
@@ -100,8 +92,7 @@ pub struct TransactionCoordinator {
     /// Estimate of what they take in memory.
     bytes: usize,
 
-    appends: VecDeque<Pending>,
-    next_append: AppendId,
+    appends: Appends<Change>,
 
     /// When to look for transactions that take too long, and for ids that nobody uses.
     timeout_check_at: Monotonic,
@@ -119,8 +110,7 @@ impl TransactionCoordinator {
             epoch,
             entries: BTreeMap::new(),
             bytes: 0,
-            appends: VecDeque::new(),
-            next_append: AppendId(1),
+            appends: Appends::default(),
             timeout_check_at: Monotonic(0),
             expiration_check_at: Monotonic(0),
             retry_at: None,
@@ -191,15 +181,9 @@ impl TransactionCoordinator {
     ///
     /// Each append is told of once. What comes ahead of an earlier append waits for it here.
     pub fn on_append(&mut self, now: Now, id: AppendId, result: Result<Offset, ErrorCode>) -> Vec<Effect> {
-        let first = self.next_append.0 - self.appends.len() as u64;
-        let place = id.0.checked_sub(first).and_then(|place| usize::try_from(place).ok());
-        if let Some(pending) = place.and_then(|place| self.appends.get_mut(place)) {
-            pending.result.get_or_insert(result.map(|_| ()).map_err(append_error));
-        }
-        while self.appends.front().is_some_and(|pending| pending.result.is_some()) {
-            if let Some(Pending { change, result: Some(result) }) = self.appends.pop_front() {
-                self.settle(now, change, result);
-            }
+        self.appends.told(id, result);
+        while let Some((change, result)) = self.appends.pop_settled() {
+            self.settle(now, change, result.map(|_| ()).map_err(append_error));
         }
         std::mem::take(&mut self.effects)
     }
@@ -257,7 +241,7 @@ impl TransactionCoordinator {
     /// Ends all open requests, with NOT_COORDINATOR: somebody else answers them from now on.
     #[must_use]
     pub fn resign(self) -> Vec<Effect> {
-        let refused = self.appends.into_iter().filter_map(|pending| match pending.change {
+        let refused = self.appends.into_changes().filter_map(|change| match change {
             Change::To(_, _, then) => then.refusal(ErrorCode::NOT_COORDINATOR),
             Change::Forget(_) => None,
         });
@@ -499,10 +483,8 @@ impl TransactionCoordinator {
     }
 
     fn append(&mut self, now: Now, records: Vec<LogRecord>, change: Change) {
-        let id = self.next_append;
-        self.next_append = AppendId(id.0 + 1);
-        self.appends.push_back(Pending { change, result: None });
-        self.effects.push(Effect::Append(Append { id, at: now.wall, records, claim: None }));
+        let id = self.appends.push(change);
+        self.effects.push(Effect::Append(Append { id, at: now.wall, records, producer: None }));
     }
 
     /// The fate of a change is known, and of all before it.
@@ -699,11 +681,6 @@ fn with_fresh<T>(ids: FreshIds<'_>, change: impl Fn(Option<ProducerId>) -> Resul
     })
 }
 
-/// Whether a text, which decoding may have made longer, cannot be written as a record any more.
-fn is_too_long(text: &str) -> bool {
-    i16::try_from(text.len()).is_err()
-}
-
 #[cfg(test)]
 impl TransactionCoordinator {
     /// That all parts of the coordinator say the same.
@@ -712,8 +689,8 @@ impl TransactionCoordinator {
         let changing = self.entries.values().filter(|entry| entry.is_changing).count();
         let changed: usize = self
             .appends
-            .iter()
-            .map(|pending| match &pending.change {
+            .changes()
+            .map(|change| match change {
                 Change::To(..) => 1,
                 Change::Forget(ids) => ids.len(),
             })

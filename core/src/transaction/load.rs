@@ -1,46 +1,19 @@
 //! From the log to a transaction coordinator.
 
-use std::fmt;
-
 use super::coordinator::TransactionCoordinator;
 use super::log_record::{DecodedRecord, TransactionRecordError, decode};
 use super::message::Effect;
 use super::settings::TransactionSettings;
-use crate::base::Offset;
-use crate::coordinator::Now;
-use crate::limits::{DECOMPRESSED_BATCH_BYTES_MAX, TRANSACTION_LOAD_FACTOR, TRANSACTION_STATE_BYTES_MAX};
-use crate::record::{Batch, CodecError, RecordError};
+use crate::coordinator::{self, Now};
+use crate::limits::{TRANSACTION_LOAD_FACTOR, TRANSACTION_STATE_BYTES_MAX};
+use crate::record::Batch;
 
 /// Why a partition of `__transaction_state` cannot be loaded. Nothing of it is served then: an end that was decided and is
 /// passed over would never be told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TransactionLoadError {
-    /// The payload of the batch at this offset cannot be decompressed.
-    Codec(Offset, CodecError),
-    /// The payload of the batch at this offset is not the records that it promises.
-    Records(Offset, RecordError),
-    /// The record at this offset cannot be understood.
-    Record(Offset, TransactionRecordError),
-    /// The transactional ids take more memory than they may; the offset is that of the record which was too much.
-    TooMuch(Offset),
-}
+pub type TransactionLoadError = coordinator::LoadError<TransactionRecordError>;
 
-impl fmt::Display for TransactionLoadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Codec(offset, error) => write!(f, "batch at offset {offset}: {error}"),
-            Self::Records(offset, error) => write!(f, "batch at offset {offset}: {error}"),
-            Self::Record(offset, error) => write!(f, "record at offset {offset}: {error}"),
-            Self::TooMuch(offset) => write!(
-                f,
-                "the transactional ids of this partition take too much memory at offset {offset}; let those that nobody uses \
-                 expire on the broker that wrote them (transactional.id.expiration.ms)"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for TransactionLoadError {}
+/// How too much is mended.
+const TOO_MUCH: &str = "let ids that nobody uses expire on the broker that wrote them (transactional.id.expiration.ms)";
 
 /// What was loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,26 +53,20 @@ impl TransactionLoader {
         if header.attributes().is_control() {
             return Ok(());
         }
-        let base = header.base_offset();
-        let payload =
-            batch.open(DECOMPRESSED_BATCH_BYTES_MAX).map_err(|error| TransactionLoadError::Codec(base, error))?;
-        for record in batch.records(&payload) {
-            let record = record.map_err(|error| TransactionLoadError::Records(base, error))?;
-            let offset = base.plus(i64::from(record.offset_delta));
-            let slice = |bytes: &[u8]| payload.slice_ref(bytes);
-            let decoded = decode(record.key.map(slice), record.value.map(slice));
+        let payload = coordinator::open(batch)?;
+        coordinator::each_record(batch, &payload, |offset, key, value| {
             self.report.records += 1;
-            match decoded.map_err(|error| TransactionLoadError::Record(offset, error))? {
+            match decode(key, value).map_err(|error| TransactionLoadError::Record(offset, error))? {
                 DecodedRecord::Transaction(id, transaction) => {
-                    self.coordinator.replay(id, transaction.map(|each| *each))
+                    self.coordinator.replay(id, transaction.map(|each| *each));
                 }
                 DecodedRecord::Unknown(_) => self.report.unknown_records += 1,
             }
             if self.coordinator.state_bytes() / TRANSACTION_LOAD_FACTOR > TRANSACTION_STATE_BYTES_MAX {
-                return Err(TransactionLoadError::TooMuch(offset));
+                return Err(TransactionLoadError::TooMuch(offset, TOO_MUCH));
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// The log is read: from now on its transactions are coordinated here. The effects are markers of what was decided

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use super::message::{TopicPartition, TransactionVersion};
 use super::state::{Transaction, TransactionState};
 use crate::base::{PartitionIndex, ProducerEpoch, ProducerId, Timestamp};
-use crate::coordinator::LogRecord;
+use crate::coordinator::{LogRecord, record_bytes};
 use crate::protocol::records::transaction_log_value::PartitionsSchema;
 use crate::protocol::records::{TransactionLogKey, TransactionLogValue};
-use crate::protocol::wire::{DecodeError, EncodeError, Reader, Writer};
+use crate::protocol::wire::{DecodeError, EncodeError, Reader};
 use crate::protocol::{KafkaString, Message, Record};
 
 /// What a record says.
@@ -117,7 +117,7 @@ pub(super) fn encode(
         value.next_producer_id = transaction.next_producer.0;
         value.client_transaction_version = transaction.version.level();
     }
-    Ok(LogRecord { key: key(id)?, value: Some(write(&value, version, version)?) })
+    Ok(LogRecord { key: key(id)?, value: Some(record_bytes(&value, version, version)?) })
 }
 
 /// The record that deletes a transactional id.
@@ -126,12 +126,5 @@ pub(super) fn tombstone(id: &KafkaString) -> Result<LogRecord, EncodeError> {
 }
 
 fn key(id: &KafkaString) -> Result<Bytes, EncodeError> {
-    write(&TransactionLogKey { transactional_id: id.clone() }, TransactionLogKey::ID, 0)
-}
-
-fn write<R: Record>(record: &R, prefix: i16, version: i16) -> Result<Bytes, EncodeError> {
-    let mut writer = Writer::new();
-    writer.i16(prefix);
-    record.encode(&mut writer, version)?;
-    Ok(writer.into_bytes())
+    record_bytes(&TransactionLogKey { transactional_id: id.clone() }, TransactionLogKey::ID, 0)
 }

@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::io;
 use std::rc::Rc;
 
-use corelane_core::base::{LeaderEpoch, Monotonic, Offset, ProducerId, TopicId};
-use corelane_core::coordinator::{AppendId, Now, RequestId};
+use corelane_core::base::{LeaderEpoch, Monotonic, Offset, ProducerEpoch, ProducerId, TopicId};
+use corelane_core::coordinator::{AppendId, Claim, Now, RequestId};
 use corelane_core::group::{
     Answer, Effect, GroupCoordinator, GroupLoader, GroupSettings, LoadReport, Request, RequestContext,
 };
@@ -92,7 +92,38 @@ impl<S: Sys> Machine<S> for GroupCoordinator {
     }
 }
 
+/// First version of TxnOffsetCommit whose clients leave it to the broker to have the partition of the offsets take part
+/// (KIP-890).
+const VERSION_WITH_ADDING: i16 = 5;
+/// First version of TxnOffsetCommit whose clients know TRANSACTION_ABORTABLE.
+const VERSION_WITH_ABORTABLE: i16 = 4;
+
 impl<S: Sys> Coordinator<S, GroupCoordinator> {
+    /// As [`ask`](Self::ask). What commits in a transaction waits before the coordinator hears of it, until the partition is
+    /// known to take part: commits of others are answered in the order of the log, and must not wait with it.
+    pub(crate) async fn ask_in_turn(self: &Rc<Self>, context: &RequestContext, request: Request) -> Answer {
+        if let Request::TxnOffsetCommit(asked) = &request
+            && !asked.group_id.is_empty()
+        {
+            let claim = Claim {
+                transactional_id: KafkaString::copied(&asked.transactional_id),
+                producer: ProducerId(asked.producer_id),
+                epoch: ProducerEpoch(asked.producer_epoch),
+                adds: context.version >= VERSION_WITH_ADDING,
+            };
+            if let Err(code) = self.log().make_sure_of(claim).await {
+                let code = match code {
+                    ErrorCode::TRANSACTION_ABORTABLE if context.version < VERSION_WITH_ABORTABLE => {
+                        ErrorCode::INVALID_TXN_STATE
+                    }
+                    code => code,
+                };
+                return request.refuse(context.version, code);
+            }
+        }
+        self.ask(context, request).await
+    }
+
     /// Says that topics were deleted: what was committed for them goes too.
     pub(crate) fn topics_deleted(self: &Rc<Self>, topics: &[(KafkaString, TopicId)]) {
         self.advance(|machine, now| machine.on_topics_deleted(now, topics));

@@ -268,6 +268,11 @@ impl<S: Sys, M: Machine<S>> Coordinator<S, M> {
         slot.take().await
     }
 
+    /// Its partition's log.
+    pub(crate) fn log(&self) -> &Rc<PartitionLog<S>> {
+        &self.log
+    }
+
     /// Settings may have changed.
     pub(crate) fn refresh(self: &Rc<Self>) {
         if let Some(settings) = self.current_settings() {
@@ -320,8 +325,7 @@ impl<S: Sys, M: Machine<S>> Coordinator<S, M> {
     fn append(self: &Rc<Self>, append: Append) {
         let id = append.id;
         let batch = append.batch();
-        let appended =
-            batch.map(|batch| self.log.append_claimed(Incoming::Valid(ValidBatch::internal(batch)), append.claim));
+        let appended = batch.map(|batch| self.log.append(Incoming::Valid(ValidBatch::internal(batch))));
         let this = Rc::clone(self);
         self.sys.spawn("coordinator append", async move {
             let result = match appended {

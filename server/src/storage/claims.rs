@@ -5,6 +5,9 @@
 //! in which it came. The machine looks once more when it admits them: a transaction that has ended meanwhile does not begin
 //! again.
 //!
+//! What commits offsets in a transaction asks before its coordinator hears of it ([`PartitionLog::make_sure_of`]): the batch that
+//! comes of it is not held here.
+//!
 //! Bounds: what waits is one of the batches in progress, as in the queue; the coordinator answers each question.
 //!
 //! A batch here is in the row *queued* of [`append`](super::append): not acknowledged, seen by nobody, gone with a crash.
@@ -45,6 +48,17 @@ impl<S: Sys> PartitionLog<S> {
             _ => self.enqueue(queued),
         }
         result.take()
+    }
+
+    /// Has the coordinator of a claim say that a transaction may begin here, unless it is open or the coordinator has said so.
+    pub(crate) async fn make_sure_of(&self, claim: Claim) -> Result<(), ErrorCode> {
+        let Claim { producer, epoch, .. } = claim;
+        if !self.machine.borrow().must_verify_producer(producer, epoch) {
+            return Ok(());
+        }
+        (self.ask_coordinator)(claim, self.key).await?;
+        self.machine.borrow_mut().verify(producer, epoch);
+        Ok(())
     }
 
     fn must_wait(&self, queued: &Queued, claim: &Claim) -> bool {

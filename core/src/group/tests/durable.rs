@@ -19,7 +19,7 @@ pub(super) struct Durable {
 
 impl Durable {
     pub(super) fn append(&mut self, append: &Append) {
-        self.is_partial |= append.claim.is_some();
+        self.is_partial |= append.producer.is_some();
         for record in &append.records {
             match decode_log_record(Some(record.key.clone()), record.value.clone()).unwrap() {
                 DecodedRecord::Offset(OffsetKey { group, topic, partition }, committed) => {
@@ -27,7 +27,7 @@ impl Durable {
                     match committed {
                         Some(committed) => {
                             self.ever.insert((key.0.clone(), key.1.clone(), key.2, committed.offset.0));
-                            if append.claim.is_none() {
+                            if append.producer.is_none() {
                                 self.offsets.insert(key, committed.offset.0);
                             }
                         }

@@ -301,6 +301,13 @@ impl ProducerStates {
             })
     }
 
+    /// Whether a transaction of this generation of a producer is not open here, and has not been verified.
+    #[must_use]
+    pub fn may_begin_transaction(&self, producer: ProducerId, epoch: ProducerEpoch) -> bool {
+        let is_open = |entry: &ProducerEntry| entry.transaction_start.is_some() && entry.epoch == epoch;
+        !self.entries.get(&producer).is_some_and(is_open) && self.verified.get(&producer) != Some(&epoch)
+    }
+
     /// The coordinator says that the transaction of a producer may begin here.
     pub fn verify(&mut self, producer: ProducerId, epoch: ProducerEpoch) {
         if self.verified.len() < PARTITION_PRODUCERS_MAX {
