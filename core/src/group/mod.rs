@@ -20,6 +20,7 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::cast_possible_truncation)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::cast_possible_truncation))]
 
+pub mod assignor;
 mod classic;
 mod commit;
 mod coordinator;
@@ -27,6 +28,7 @@ mod load;
 mod log_record;
 mod message;
 mod offsets;
+pub mod reconciliation;
 mod removal;
 mod settings;
 mod turn;
