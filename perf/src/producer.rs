@@ -12,6 +12,7 @@ use std::time::Duration;
 use corelane_core::base::Monotonic;
 use corelane_core::client::{
     Acks, AppendError, Delivery, DeliveryError, ErrorCode, Producer, ProducerOptions, RecordToSend, RequestError,
+    TransactionOptions,
 };
 
 use crate::crew::{self, Course, Placement, PlacementError, Slot, Watch};
@@ -51,6 +52,19 @@ pub struct ProducerLoad {
     pub unacknowledged_max: Option<usize>,
     /// How to send.
     pub options: ProducerOptions,
+    /// All in transactions that are committed one after the other.
+    pub transactions: Option<TransactionLoad>,
+}
+
+/// Transactions of a load.
+#[derive(Clone, Debug)]
+pub struct TransactionLoad {
+    /// The transactional id of the only producer; that of one of several has its number behind.
+    pub transactional_id: String,
+    /// Time from the first record of a transaction to its commit.
+    pub duration: Duration,
+    /// Milliseconds after which the broker aborts one that is open.
+    pub timeout_ms: i32,
 }
 
 /// Why a load did not get to its end.
@@ -64,6 +78,8 @@ pub enum LoadError {
     Record(AppendError),
     /// Records were not acknowledged. A figure without them would be a lie.
     Delivery(DeliveryError),
+    /// A transaction could not be begun or committed.
+    Transaction(RequestError),
     /// A producer cannot run where it was told to.
     Placement(PlacementError),
 }
@@ -75,6 +91,7 @@ impl fmt::Display for LoadError {
             Self::Topic(topic, code) => write!(f, "topic {topic}: {code}"),
             Self::Record(error) => error.fmt(f),
             Self::Delivery(error) => write!(f, "records were not acknowledged: {error}"),
+            Self::Transaction(error) => write!(f, "a transaction failed: {error}"),
             Self::Placement(error) => error.fmt(f),
         }
     }
@@ -156,7 +173,9 @@ fn produce(load: &ProducerLoad, text: &Arc<Text>, slot: &Slot<'_>) -> Result<(Re
     let stream = slot.index as u64;
     let mut maker = RecordMaker::new(&load.spec, text.clone(), stream);
     let headers = load.spec.headers.list();
-    let mut producer = Producer::new(load.options);
+    let mut producer = producer_of(load, slot.index);
+    wait_until_initialized(&mut driver, &mut producer)?;
+    let mut transaction = load.transactions.as_ref().map(|each| Transaction::new(each.duration));
     let mut underway = Underway::default();
     let unacknowledged_max = load.unacknowledged_max.unwrap_or(usize::MAX);
     let mut steady = Report::new();
@@ -167,7 +186,8 @@ fn produce(load: &ProducerLoad, text: &Arc<Text>, slot: &Slot<'_>) -> Result<(Re
         let now = driver.now();
         let timestamp = wall_clock();
         let mut burst = 0;
-        while number < load.records && burst < BURST_RECORDS_MAX && underway.count < unacknowledged_max {
+        let is_ending = transaction.as_ref().is_some_and(|transaction| transaction.is_ending);
+        while number < load.records && burst < BURST_RECORDS_MAX && underway.count < unacknowledged_max && !is_ending {
             let due = load.rate.map_or(now, |rate| due_at(start, number, rate));
             if due > now {
                 break;
@@ -178,7 +198,10 @@ fn produce(load: &ProducerLoad, text: &Arc<Text>, slot: &Slot<'_>) -> Result<(Re
             // Any bits do for spreading records over partitions.
             let random = (now.0 >> 10) as u32 ^ number as u32;
             match producer.append(now, &driver.client, topic, None, &record, random) {
-                Ok(id) => underway.add(id.0, number, due, value.len()),
+                Ok(id) => {
+                    underway.add(id.0, number, due, value.len());
+                    transaction.iter_mut().for_each(|transaction| transaction.begin(now));
+                }
                 Err(AppendError::BufferFull | AppendError::TopicUnknown) => break,
                 Err(AppendError::Topic(code)) if code.is_retriable() => break,
                 Err(error) => return Err(LoadError::Record(error)),
@@ -190,6 +213,9 @@ fn produce(load: &ProducerLoad, text: &Arc<Text>, slot: &Slot<'_>) -> Result<(Re
         let is_sent = number >= load.records;
         if is_sent {
             producer.flush();
+        }
+        if let Some(transaction) = &mut transaction {
+            transaction.turn(driver.now(), is_sent, &mut producer)?;
         }
         producer.advance(driver.now(), &mut driver.client);
         while let Some((id, result)) = driver.poll_answer() {
@@ -209,7 +235,8 @@ fn produce(load: &ProducerLoad, text: &Arc<Text>, slot: &Slot<'_>) -> Result<(Re
             }
         }
         let now = driver.now();
-        if (is_sent && producer.is_idle()) || slot.is_over() {
+        let is_open = transaction.as_ref().is_some_and(|transaction| transaction.due.is_some());
+        if (is_sent && producer.is_idle() && !is_open) || slot.is_over() {
             if load.options.acks == Acks::None {
                 driver.wait_until_taken(&load.topics).map_err(LoadError::Cluster)?;
             }
@@ -218,12 +245,77 @@ fn produce(load: &ProducerLoad, text: &Arc<Text>, slot: &Slot<'_>) -> Result<(Re
             return Ok((steady, driver.traffic()));
         }
         producer.advance(now, &mut driver.client);
-        let may_send = !is_sent && underway.count < unacknowledged_max;
+        let is_ending = transaction.as_ref().is_some_and(|transaction| transaction.is_ending);
+        let may_send = !is_sent && underway.count < unacknowledged_max && !is_ending;
+        let ends_at = transaction.as_ref().and_then(|transaction| transaction.due).filter(|_| !is_ending);
         let next_due = load.rate.filter(|_| may_send).map(|rate| due_at(start, number, rate));
         let more_now = load.rate.is_none() && may_send && (burst == BURST_RECORDS_MAX || had_to_wait);
         let look = Some(now.plus_ms(LOOK_MS));
-        let wake = [producer.poll_timeout(now), next_due, more_now.then_some(now), look].into_iter().flatten().min();
+        let wake = [producer.poll_timeout(now), next_due, more_now.then_some(now), ends_at, look];
+        let wake = wake.into_iter().flatten().min();
         driver.turn(wake);
+    }
+}
+
+fn producer_of(load: &ProducerLoad, index: usize) -> Producer {
+    match &load.transactions {
+        None => Producer::new(load.options),
+        Some(TransactionLoad { transactional_id, timeout_ms, .. }) => {
+            let transactional_id = match load.producers {
+                1 => transactional_id.clone(),
+                _ => format!("{transactional_id}-{index}"),
+            };
+            Producer::transactional(load.options, TransactionOptions { transactional_id, timeout_ms: *timeout_ms })
+        }
+    }
+}
+
+/// A transactional producer asks who it is before the first record is due.
+fn wait_until_initialized(driver: &mut Driver, producer: &mut Producer) -> Result<(), LoadError> {
+    while !producer.is_initialized() {
+        producer.advance(driver.now(), &mut driver.client);
+        let now = driver.now();
+        driver.turn(Some(producer.poll_timeout(now).map_or(now.plus_ms(LOOK_MS), |at| at.min(now.plus_ms(LOOK_MS)))));
+        while let Some((id, result)) = driver.poll_answer() {
+            let _ = producer.handle_answer(driver.now(), &mut driver.client, id, result);
+        }
+        if let Some(Err(error)) = producer.poll_end() {
+            return Err(LoadError::Transaction(error));
+        }
+    }
+    Ok(())
+}
+
+/// The transaction that a producer writes in.
+struct Transaction {
+    duration: Duration,
+    /// When it is to be committed, if it has begun.
+    due: Option<Monotonic>,
+    is_ending: bool,
+}
+
+impl Transaction {
+    fn new(duration: Duration) -> Self {
+        Self { duration, due: None, is_ending: false }
+    }
+
+    /// A record is in it.
+    fn begin(&mut self, now: Monotonic) {
+        let duration_ns = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX);
+        self.due.get_or_insert(Monotonic(now.0.saturating_add(duration_ns)));
+    }
+
+    /// Commits it when it is time, or nothing more comes, and takes note of what became of that.
+    fn turn(&mut self, now: Monotonic, is_last: bool, producer: &mut Producer) -> Result<(), LoadError> {
+        if !self.is_ending && self.due.is_some_and(|due| is_last || due <= now) {
+            self.is_ending = true;
+            producer.end_transaction(true);
+        }
+        while let Some(ended) = producer.poll_end() {
+            ended.map_err(LoadError::Transaction)?;
+            (self.is_ending, self.due) = (false, None);
+        }
+        Ok(())
     }
 }
 

@@ -24,6 +24,7 @@ mod records;
 mod start;
 mod time;
 mod topics;
+mod transactions;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -53,6 +54,8 @@ enum Command {
     Consume(consume::Consume),
     /// List, describe, move and delete consumer groups.
     Groups(groups::Groups),
+    /// List, describe and end transactions.
+    Transactions(transactions::Transactions),
     /// Describe and change what topics and brokers are set to.
     Configs(configs::Configs),
     /// Print where partitions begin and end, and where a time is in them.
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Command::Produce(produce) => produce.run(),
         Command::Consume(consume) => consume.run(),
         Command::Groups(groups) => groups.run(),
+        Command::Transactions(transactions) => transactions.run(),
         Command::Configs(configs) => configs.run(),
         Command::Offsets(offsets) => offsets.run(),
         Command::Records(records) => records.run(),

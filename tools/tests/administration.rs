@@ -288,3 +288,64 @@ fn completions_are_printed_for_every_shell() {
         assert!(output.status.success() && script.contains("reset-offsets"), "{shell}");
     }
 }
+
+#[test]
+fn transactions_are_told_and_ended() {
+    let broker = Broker::start(&[]);
+    broker.ok("topics create", &["ledger"], b"");
+    let done = ["-t", "ledger", "--num-records", "20", "--record-size", "10", "--transactional-id", "done"];
+    broker.ok("perf producer", &done, b"");
+    // A producer that dies with a transaction open.
+    let load = ["-t", "ledger", "--num-records", "100000", "--record-size", "10", "--throughput", "200"];
+    let transaction = ["--transactional-id", "open", "--transaction-duration-ms", "600000"];
+    let mut producer = broker.spawn("perf producer", &[&load[..], &transaction].concat());
+    let ongoing = ["--state", "Ongoing", "--json"];
+    let begun = Instant::now();
+    let listed = loop {
+        let described = broker.ok("transactions producers", &["ledger", "--json"], b"");
+        let open = described.lines().filter(|line| field(line, "transaction_start_offset") != "null");
+        if open.count() == 1 {
+            break broker.ok("transactions list", &ongoing, b"");
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{described}");
+    };
+    producer.kill().unwrap();
+    producer.wait().unwrap();
+    assert_eq!((listed.lines().count(), field(&listed, "transactional_id")), (1, "open"));
+    let all = broker.ok("transactions list", &[], b"");
+    assert!(all.lines().nth(1).unwrap().starts_with("done ") && all.contains("CompleteCommit"), "{all}");
+    let like = broker.ok("transactions list", &["--pattern", "o.*", "--json"], b"");
+    assert_eq!((like.lines().count(), field(&like, "producer_id")), (1, field(&listed, "producer_id")));
+    assert_eq!(broker.ok("transactions list", &["--duration-ms", "3600000", "--state", "Ongoing", "--json"], b""), "");
+    let described = broker.ok("transactions describe", &["open", "done", "--json"], b"");
+    let states: Vec<&str> = described.lines().map(|line| field(line, "state")).collect();
+    assert_eq!(states, ["Ongoing", "CompleteCommit"]);
+    assert!(described.contains("\"partitions\":[\"ledger-0\"]"), "{described}");
+
+    // Its coordinator knows of it, so it does not hang; it can be aborted in one partition all the same.
+    assert_eq!(broker.ok("transactions hanging", &["ledger", "--minutes", "0", "--json"], b""), "");
+    let open = broker.ok("transactions producers", &["ledger:0", "--json"], b"");
+    let open = open.lines().find(|line| field(line, "transaction_start_offset") != "null").unwrap();
+    let start = field(open, "transaction_start_offset").to_owned();
+    let said = broker.ok("transactions abort", &["ledger:0", "--start-offset", &start], b"");
+    assert!(said.contains("is aborted"), "{said}");
+    let said = broker.fails("transactions abort", &["ledger:0", "--start-offset", &start], b"");
+    assert!(said.contains("no open transaction begins at offset"), "{said}");
+    let said = broker.ok("transactions terminate", &["open"], b"");
+    assert!(said.contains("nothing is open"), "{said}");
+    assert_eq!(broker.ok("transactions list", &ongoing, b""), "");
+    let committed = ["-t", "ledger", "--from-beginning", "--exit", "--isolation-level", "read_committed"];
+    assert_eq!(broker.ok("consume", &committed, b"").lines().count(), 20);
+
+    for (command, arguments, words) in [
+        ("transactions terminate", &["nobody"][..], "TRANSACTIONAL_ID_NOT_FOUND"),
+        ("transactions describe", &["nobody"], "`corelane transactions list`"),
+        ("transactions list", &["--state", "Sleeping"], "there is no such state"),
+        ("transactions list", &["--pattern", "o("], "no regular expression"),
+        ("transactions producers", &["none"], "UNKNOWN_TOPIC_OR_PARTITION"),
+        ("transactions abort", &["ledger:0,1", "--start-offset", "0"], "is not one partition"),
+    ] {
+        let said = broker.fails(command, arguments, b"");
+        assert!(said.contains(words), "{command} {arguments:?}: {said}");
+    }
+}

@@ -159,8 +159,35 @@ fn settings_have_kafkas_names() {
         let said = broker.fails("perf producer", &[&load[..], &["--command-property", property]].concat(), b"");
         assert!(said.contains(part), "{property}: {said}");
     }
-    let said = broker.fails("perf producer", &[&load[..], &["--transactional-id", "t"]].concat(), b"");
-    assert!(said.contains("no transactions yet"), "{said}");
+}
+
+#[test]
+fn records_of_transactions_are_committed() {
+    let broker = Broker::start(&["--override", "num.partitions=3"]);
+    let load = ["--topic", "ledger", "--num-records", "600", "--record-size", "10", "--throughput", "1500"];
+    let transactions = ["--transactional-id", "book", "--transaction-duration-ms", "50"];
+    let begun = Instant::now();
+    let text = broker.ok("perf producer", &[&load[..], &transactions].concat(), b"");
+    assert!(text.contains("600 records sent"), "{text}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    // What is committed is read, and between the records is the marker of each of the transactions.
+    let committed = ["--topic", "ledger", "--from-beginning", "--exit", "--isolation-level", "read_committed"];
+    assert_eq!(broker.ok("consume", &committed, b"").lines().count(), 600);
+    let ends = broker.ok("offsets", &["ledger", "--json"], b"");
+    let end: f64 = ends.lines().map(|line| field(line, "offset")).sum();
+    assert!((602.0..700.0).contains(&end), "{ends}");
+    let several = ["--topic", "ledger", "--num-records", "400", "--record-size", "10", "--producers", "4"];
+    let properties = ["--transaction-duration-ms", "20", "--command-property", "transaction.timeout.ms=5000"];
+    broker.ok("perf producer", &[&several[..], &properties].concat(), b"");
+    for (arguments, part) in [
+        (&["--transactional-id", "t", "--acks", "1"][..], "all replicas"),
+        (&["--transactional-id", "t", "--command-property", "transaction.timeout.ms=900001"], "transaction failed"),
+    ] {
+        let said = broker.fails("perf producer", &[&several[..], arguments].concat(), b"");
+        assert!(said.contains(part), "{arguments:?}: {said}");
+    }
+    let none = broker.run("perf producer", &[&several[..], &["--transaction-duration-ms", "0"]].concat(), b"");
+    assert_eq!(none.status.code(), Some(2));
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub enum Destination {
     Node(NodeId),
     /// The coordinator of this group, which is looked for first.
     Group(String),
+    /// The coordinator of this transactional id, which is looked for first.
+    Transaction(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +86,13 @@ impl<R: Request + Send + 'static> AdminCall<R> {
             (Destination::Any, _) => Target::Any,
             (Destination::Controller, _) => Target::Controller,
             (Destination::Node(node), _) => Target::Node(*node),
-            (Destination::Group(_), Some(node)) => Target::Node(node),
+            (Destination::Group(_) | Destination::Transaction(_), Some(node)) => Target::Node(node),
             (Destination::Group(group), None) => {
                 self.state = State::Finding(find_coordinator(now, client, group));
+                return;
+            }
+            (Destination::Transaction(id), None) => {
+                self.state = State::Finding(find_coordinator_of(now, client, TRANSACTION, id));
                 return;
             }
         };
@@ -159,6 +165,7 @@ impl<R: Request + Send + 'static> AdminCall<R> {
             ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
                 | ErrorCode::COORDINATOR_NOT_AVAILABLE
                 | ErrorCode::NOT_COORDINATOR
+                | ErrorCode::CONCURRENT_TRANSACTIONS
                 | ErrorCode::NOT_CONTROLLER
                 | ErrorCode::LEADER_NOT_AVAILABLE
         );
@@ -166,7 +173,7 @@ impl<R: Request + Send + 'static> AdminCall<R> {
         if !passes || at > self.deadline {
             return true;
         }
-        if code != ErrorCode::COORDINATOR_LOAD_IN_PROGRESS {
+        if !matches!(code, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS | ErrorCode::CONCURRENT_TRANSACTIONS) {
             self.coordinator = None;
         }
         self.state = State::Due(at);
@@ -174,9 +181,19 @@ impl<R: Request + Send + 'static> AdminCall<R> {
     }
 }
 
+/// Kinds of what is coordinated.
+const GROUP: i8 = 0;
+pub(super) const TRANSACTION: i8 = 1;
+
 /// Asks any broker who coordinates a group.
 pub(super) fn find_coordinator(now: Monotonic, client: &mut Client, group: &str) -> RequestId {
-    let request = FindCoordinatorRequest { key: KafkaString::copied(group), ..FindCoordinatorRequest::default() };
+    find_coordinator_of(now, client, GROUP, group)
+}
+
+/// Asks any broker who coordinates something of this kind.
+pub(super) fn find_coordinator_of(now: Monotonic, client: &mut Client, key_type: i8, key: &str) -> RequestId {
+    let key = KafkaString::copied(key);
+    let request = FindCoordinatorRequest { key, key_type, ..FindCoordinatorRequest::default() };
     let options = SendOptions { version_max: FIND_ONE_VERSION_MAX, ..SendOptions::default() };
     client.send_with(now, Target::Any, request, options)
 }

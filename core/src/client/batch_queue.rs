@@ -157,6 +157,7 @@ impl BatchQueue {
     pub(super) fn take(
         &mut self,
         identity: Option<ProducerIdentity>,
+        is_transactional: bool,
     ) -> Option<Result<Batch, (OutgoingBatch, CodecError)>> {
         let mut batch = self.waiting.pop_front()?;
         let sealed = match std::mem::replace(&mut batch.content, Content::Spent) {
@@ -166,6 +167,7 @@ impl BatchQueue {
                 let count = builder.record_count();
                 if let Some(identity) = identity {
                     builder.set_producer(identity.id, identity.epoch, self.next_sequence);
+                    builder.set_transactional(is_transactional);
                 }
                 match builder.build() {
                     Ok(sealed) => {

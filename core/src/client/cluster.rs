@@ -140,6 +140,12 @@ impl Client {
         &self.config
     }
 
+    /// Level of a feature that the cluster has finalized, as the brokers say that are connected.
+    #[must_use]
+    pub fn feature_level(&self, name: &str) -> i16 {
+        self.links.values().map(|link| link.connection.feature_level(name)).max().unwrap_or(0)
+    }
+
     // ---- Requests and answers.
 
     /// Sends a request; its answer comes from [`poll_answer`](Self::poll_answer) under the id returned.

@@ -13,6 +13,7 @@ use super::error::check;
 use super::request::{RequestId, Target};
 use crate::base::Monotonic;
 use crate::limits::CLIENT_FRAME_BYTES_MAX;
+use crate::protocol::messages::api_versions_response::FinalizedFeatureKey;
 use crate::protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader};
 use crate::protocol::wire::{DecodeError, EncodeError, Frame, FrameError, KafkaString, Reader, Writer, next_frame};
 use crate::protocol::{ApiKey, ErrorCode, Message, Request};
@@ -157,6 +158,8 @@ pub(super) struct Connection {
 
     /// Versions that the broker serves, by key; none until it has said so.
     versions: Option<BTreeMap<i16, RangeInclusive<i16>>>,
+    /// Levels of features that the cluster has finalized.
+    features: BTreeMap<String, i16>,
 }
 
 impl Connection {
@@ -172,6 +175,7 @@ impl Connection {
             in_flight: VecDeque::new(),
             events: VecDeque::new(),
             versions: None,
+            features: BTreeMap::new(),
         };
         connection.ask_for_versions(*ApiVersionsRequest::VERSIONS.end(), deadline);
         connection
@@ -243,6 +247,11 @@ impl Connection {
             self.in_flight.push_back(InFlight { id, correlation_id, api, version, deadline });
         }
         Ok(())
+    }
+
+    /// Level of a feature; 0 if it is not finalized, or the broker has not said anything yet.
+    pub(super) fn feature_level(&self, name: &str) -> i16 {
+        self.features.get(name).copied().unwrap_or(0)
     }
 
     /// Takes what is to be written to the socket, in order.
@@ -317,6 +326,8 @@ impl Connection {
             return Ok(());
         }
         check(response.error_code).map_err(ConnectionError::Versions)?;
+        let level = |feature: &FinalizedFeatureKey| (feature.name.to_string(), feature.max_version_level);
+        self.features = response.finalized_features.iter().map(level).collect();
         self.versions = Some(versions);
         self.flush_waiting();
         Ok(())

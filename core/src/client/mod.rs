@@ -19,6 +19,7 @@ mod metadata;
 mod partitioner;
 mod producer;
 mod request;
+mod transactions;
 
 pub use crate::protocol::ErrorCode;
 pub use admin::{AdminCall, AdminResult, Destination};
@@ -33,6 +34,7 @@ pub use metadata::{Address, ClusterMetadata, PartitionMetadata, TopicMetadata};
 pub use partitioner::{StickyPartition, murmur2, partition_of_key};
 pub use producer::Producer;
 pub use request::{RequestError, RequestId, Target};
+pub use transactions::TransactionOptions;
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 //! A producer: records in, batches to the leaders of their partitions, the broker's word on each record out.
 //!
 //! With acks=all it is idempotent, as Kafka's own (KIP-98, KIP-679): batches carry the producer's id and sequences, so
-//! that a batch sent twice is stored once and order holds with several batches in flight.
+//! that a batch sent twice is stored once and order holds with several batches in flight. With a transactional id it writes in
+//! transactions (KIP-98), whose other half is in [`transactions`](super::transactions).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use super::delivery::{Acks, AppendError, Delivery, DeliveryError, ProducerOption
 use super::error::{check, is_stale_metadata};
 use super::partitioner::{StickyPartition, partition_of_key};
 use super::request::{RequestError, RequestId, Target};
+use super::transactions::{Learned, TransactionOptions, Transactions};
 use crate::base::{Monotonic, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, Uuid};
 use crate::protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use crate::protocol::messages::produce_response::PartitionProduceResponse;
@@ -76,6 +78,7 @@ impl Sending {
 pub struct Producer {
     options: ProducerOptions,
     identity: Identity,
+    transactions: Option<Transactions>,
 
     // Records.
     next_record: u64,
@@ -101,6 +104,7 @@ impl Producer {
         Self {
             options,
             identity: if is_idempotent { Identity::Wanted } else { Identity::Unneeded },
+            transactions: None,
             next_record: 0,
             buffered_bytes: 0,
             topics: BTreeMap::new(),
@@ -111,6 +115,35 @@ impl Producer {
             last_error: None,
             is_flushing: false,
         }
+    }
+
+    /// A producer that writes in transactions. Whatever `options` say, it waits for all replicas and is idempotent.
+    ///
+    /// A transaction is open from its first record on; what is not ended is aborted by the coordinator, in time or when a
+    /// successor comes.
+    #[must_use]
+    pub fn transactional(options: ProducerOptions, transactions: TransactionOptions) -> Self {
+        let options = ProducerOptions { acks: Acks::All, is_idempotent: true, ..options };
+        Self { transactions: Some(Transactions::new(transactions)), ..Self::new(options) }
+    }
+
+    /// Whether records can be sent: a transactional producer first hears who it is.
+    #[must_use]
+    pub fn is_initialized(&self) -> bool {
+        self.transactions.as_ref().is_none_or(Transactions::is_initialized)
+    }
+
+    /// Ends the transaction once all its records are acknowledged. No record is to be appended until
+    /// [`poll_end`](Self::poll_end) has told of it.
+    pub fn end_transaction(&mut self, commits: bool) {
+        if let Some(transactions) = &mut self.transactions {
+            transactions.end(commits);
+        }
+    }
+
+    /// Takes what became of the end of a transaction, or why this producer can do nothing more.
+    pub fn poll_end(&mut self) -> Option<Result<(), RequestError>> {
+        self.transactions.as_mut()?.poll_end()
     }
 
     /// Takes a record for a topic that [`Client::want_topic`] was called for. Without a partition it goes where its
@@ -186,7 +219,8 @@ impl Producer {
     }
 
     fn linger_ms(&self) -> u64 {
-        if self.is_flushing { 0 } else { self.options.linger_ms }
+        let is_ending = self.transactions.as_ref().is_some_and(Transactions::is_ending);
+        if self.is_flushing || is_ending { 0 } else { self.options.linger_ms }
     }
 
     /// When [`advance`](Self::advance) is to be called if no answer comes before.
@@ -200,17 +234,31 @@ impl Producer {
             Identity::Failed(at) => Some(at),
             _ => None,
         };
-        self.queues.values().flat_map(|queue| [ready(queue), expiry(queue)]).flatten().chain(identity).min()
+        let transactions = self.transactions.as_ref().and_then(|transactions| transactions.poll_timeout(now));
+        let queues = self.queues.values().flat_map(|queue| [ready(queue), expiry(queue)]).flatten();
+        queues.chain(identity).chain(transactions).min()
     }
 
     /// Sends what is due by `now`, and gives up what is too old.
     pub fn advance(&mut self, now: Monotonic, client: &mut Client) {
         self.expire(now, client);
+        self.advance_transactions(now, client);
         let Some(sending) = self.obtain_identity(now, client) else { return };
         let mut blocked: BTreeSet<PartitionKey> = BTreeSet::new();
         while let Some(node) = self.next_node(now, client, sending, &mut blocked) {
             self.send_to(now, client, node, sending);
         }
+    }
+
+    /// Asks the coordinator what is to be asked of it.
+    fn advance_transactions(&mut self, now: Monotonic, client: &mut Client) {
+        let (is_idle, linger_ms) = (self.is_idle(), self.linger_ms());
+        let Some(transactions) = &mut self.transactions else { return };
+        let unknown = self.queues.iter().filter(|(key, queue)| {
+            !transactions.may_send(key) && queue.ready_at(linger_ms).is_some_and(|at| at <= now)
+        });
+        let unknown = unknown.map(|(key, _)| key.clone()).collect();
+        transactions.advance(now, client, unknown, is_idle);
     }
 
     fn expire(&mut self, now: Monotonic, client: &Client) {
@@ -226,7 +274,7 @@ impl Producer {
                 let last = self.last_error.clone().or_else(|| client.metadata_failure().map(ToString::to_string));
                 self.deliver(&key, batch, Err(DeliveryError::TimedOut(last)));
             }
-            if is_numbered {
+            if is_numbered && self.transactions.is_none() {
                 // A batch that was sent once may leave a gap in the sequences.
                 self.identity = Identity::Wanted;
             }
@@ -239,6 +287,8 @@ impl Producer {
             Identity::Unneeded => return Some(Sending::All(None)),
             Identity::Known(identity) => return Some(Sending::All(Some(identity))),
             Identity::Asked(_) => return None,
+            // The coordinator gives it.
+            _ if self.transactions.is_some() => return None,
             Identity::Failed(at) if at > now => return None,
             Identity::Failed(_) | Identity::Wanted => {}
         }
@@ -267,7 +317,8 @@ impl Producer {
     ) -> Option<NodeId> {
         for (key, queue) in &self.queues {
             let is_ready = sending.admits(queue) && queue.ready_at(self.linger_ms()).is_some_and(|at| at <= now);
-            if !is_ready || queue.in_flight() >= self.partition_in_flight_max() || blocked.contains(key) {
+            let may_send = self.transactions.as_ref().is_none_or(|transactions| transactions.may_send(key));
+            if !is_ready || !may_send || queue.in_flight() >= self.partition_in_flight_max() || blocked.contains(key) {
                 continue;
             }
             match client.cluster().leader(&key.0, key.1) {
@@ -300,14 +351,16 @@ impl Producer {
         let mut has_ids = true;
         for (key, queue) in &mut self.queues {
             let is_ready = queue.ready_at(linger_ms).is_some_and(|at| at <= now) && queue.in_flight() < in_flight_max;
-            if !is_ready || !sending.admits(queue) || client.cluster().leader(&key.0, key.1) != Some(node) {
+            let may_send = self.transactions.as_ref().is_none_or(|transactions| transactions.may_send(key));
+            if !is_ready || !may_send || !sending.admits(queue) || client.cluster().leader(&key.0, key.1) != Some(node)
+            {
                 continue;
             }
             if !partitions.is_empty() && queue.first_size_bytes() > left_bytes {
                 continue;
             }
             left_bytes = left_bytes.saturating_sub(queue.first_size_bytes());
-            let batch = match queue.take(sending.identity()) {
+            let batch = match queue.take(sending.identity(), self.transactions.is_some()) {
                 Some(Ok(batch)) => batch,
                 Some(Err((batch, _))) => {
                     unfit.push((key.clone(), batch));
@@ -336,14 +389,19 @@ impl Producer {
         if partitions.is_empty() {
             return;
         }
+        if let Some(transactions) = &mut self.transactions {
+            transactions.sent(&partitions);
+        }
+        let transactions = self.transactions.as_ref();
         let request = ProduceRequest {
-            transactional_id: None,
+            transactional_id: transactions.map(Transactions::transactional_id),
             acks: self.options.acks.number(),
             timeout_ms: self.options.request_timeout_ms,
             topic_data: topics,
         };
         let options = SendOptions {
-            version_max: if has_ids { i16::MAX } else { PRODUCE_BY_NAME_VERSION_MAX },
+            version_max: if has_ids { i16::MAX } else { PRODUCE_BY_NAME_VERSION_MAX }
+                .min(transactions.map_or(i16::MAX, Transactions::produce_version_max)),
             is_answered: self.options.acks != Acks::None,
             timeout_ms: None,
         };
@@ -367,6 +425,39 @@ impl Producer {
             self.handle_identity(now, client, result);
             return Ok(());
         }
+        let result = match &mut self.transactions {
+            None => result,
+            Some(transactions) => match transactions.handle_answer(now, client, id, result) {
+                Err(result) => result,
+                Ok(learned) => {
+                    self.learn(learned);
+                    return Ok(());
+                }
+            },
+        };
+        self.handle_produced(now, client, id, result)
+    }
+
+    fn learn(&mut self, learned: Learned) {
+        match learned {
+            Learned::Nothing => {}
+            Learned::Identity(identity) => {
+                for queue in self.queues.values_mut() {
+                    queue.renumber(identity);
+                }
+                self.identity = Identity::Known(identity);
+            }
+            Learned::Fatal(error) => self.give_up(&error),
+        }
+    }
+
+    fn handle_produced(
+        &mut self,
+        now: Monotonic,
+        client: &mut Client,
+        id: RequestId,
+        result: Result<Answer, RequestError>,
+    ) -> Result<(), Result<Answer, RequestError>> {
         let Some(sent) = self.sent.remove(&id) else { return Err(result) };
         if let Some(in_flight) = self.in_flight.get_mut(&sent.node) {
             *in_flight = in_flight.saturating_sub(1);
@@ -512,7 +603,7 @@ impl Producer {
             self.last_error = Some(code.to_string());
             return self.repeat(now, client, key, batch, !is_behind);
         }
-        if is_idempotent {
+        if is_idempotent && self.transactions.is_none() {
             // The broker has not counted this batch, so the sequences behind it are wrong: number anew.
             self.identity = Identity::Wanted;
         }

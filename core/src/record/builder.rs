@@ -128,6 +128,11 @@ impl BatchBuilder {
         self.options.base_sequence = base_sequence;
     }
 
+    /// Says whether the records belong to a transaction of the producer.
+    pub fn set_transactional(&mut self, is_transactional: bool) {
+        self.options.transactional = is_transactional;
+    }
+
     /// Records so far.
     #[must_use]
     pub fn record_count(&self) -> i32 {

@@ -4,19 +4,22 @@ use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
-use corelane_core::client::ProducerOptions;
-use corelane_perf::producer::{self, LoadError, Produced, ProducerLoad};
+use corelane_core::client::{Acks, ProducerOptions};
+use corelane_perf::producer::{self, LoadError, Produced, ProducerLoad, TransactionLoad};
 use corelane_perf::report::{Report, wall_clock};
 use corelane_perf::run_file::{Run, Settings};
 use corelane_perf::slo::Measured;
 
 use super::outcome::{HgrmArguments, JsonReport, OutcomeArguments, print_metrics};
-use super::properties::{PropertyArguments, no_transactions};
+use super::properties::{Properties, PropertyArguments};
 use super::sending::{
     PlacementArguments, Rate, RecordArguments, SendingArguments, parse_rate, parse_threads, producer_settings, setting,
 };
 use crate::arguments::ClusterArguments;
 use crate::failure::Failure;
+
+/// Time of a transaction if none is given; Kafka's tool has the same.
+const TRANSACTION_DURATION_MS: u64 = 3_000;
 
 /// Arguments of `corelane perf producer`.
 #[derive(Args, Debug)]
@@ -59,11 +62,12 @@ pub(crate) struct ProducerArguments {
     /// Print the result, of the steady state if there is a warm-up, as a JSON object; latencies in milliseconds.
     #[arg(long, short = 'J')]
     json: bool,
-    // Known, so that they are refused for what they are.
-    #[arg(long, hide = true)]
+    /// Write in transactions, under this transactional id; with several producers each has its number behind.
+    #[arg(long, value_name = "ID")]
     transactional_id: Option<String>,
-    #[arg(long, hide = true)]
-    transaction_duration_ms: Option<String>,
+    /// Milliseconds from the first record of a transaction to its commit (3000 where there are transactions).
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    transaction_duration_ms: Option<u64>,
 }
 
 impl ProducerArguments {
@@ -122,15 +126,8 @@ impl ProducerArguments {
             return Err(Failure::new(format!("--warmup-records {}: no record is left to report", self.warmup_records))
                 .remedy("Use fewer than --num-records."));
         }
-        for (name, value) in [
-            ("--transactional-id", &self.transactional_id),
-            ("--transaction-duration-ms", &self.transaction_duration_ms),
-        ] {
-            if value.is_some() {
-                return Err(no_transactions(name));
-            }
-        }
         let mut properties = self.properties.read()?;
+        let transactions = self.transactions(&mut properties)?;
         let load = ProducerLoad {
             cluster: properties.cluster(&self.cluster, true)?,
             topics: self.topic.clone(),
@@ -143,9 +140,29 @@ impl ProducerArguments {
             rate: self.throughput.0,
             unacknowledged_max: self.unacknowledged.map(|count| usize::try_from(count).unwrap_or(usize::MAX)),
             options: self.sending.options(&mut properties, ProducerOptions::default())?,
+            transactions,
         };
+        if load.transactions.is_some() && load.options.acks != Acks::All {
+            return Err(Failure::new("acks: a transaction needs the acknowledgement of all replicas")
+                .remedy("Leave acks out, or set it to all."));
+        }
         properties.finish()?;
         Ok(load)
+    }
+
+    fn transactions(&self, properties: &mut Properties) -> Result<Option<TransactionLoad>, Failure> {
+        let (of_properties, timeout_ms) = properties.transactions()?;
+        let transactional_id = self.transactional_id.clone().or(of_properties);
+        let duration_ms = self.transaction_duration_ms;
+        if transactional_id.is_none() && duration_ms.is_none() {
+            return Ok(None);
+        }
+        let anonymous = || format!("performance-producer-{}-{}", std::process::id(), wall_clock().0);
+        Ok(Some(TransactionLoad {
+            transactional_id: transactional_id.unwrap_or_else(anonymous),
+            duration: Duration::from_millis(duration_ms.unwrap_or(TRANSACTION_DURATION_MS)),
+            timeout_ms,
+        }))
     }
 
     fn settings(&self, load: &ProducerLoad) -> Settings {
@@ -157,6 +174,9 @@ impl ProducerArguments {
             setting("producers", self.producers),
         ];
         settings.extend(self.unacknowledged.map(|count| setting("unacknowledged", count)));
+        if let Some(transactions) = &load.transactions {
+            settings.push(setting("transaction-duration-ms", transactions.duration.as_millis()));
+        }
         settings.extend(self.records.settings());
         settings.extend(producer_settings(&load.options));
         settings

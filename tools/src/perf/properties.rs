@@ -145,10 +145,6 @@ impl Properties {
         self.number("buffer.memory", 1, &mut options.buffer_bytes_max)?;
         self.number("max.in.flight.requests.per.connection", 1, &mut options.in_flight_max)?;
         self.number("delivery.timeout.ms", 0, &mut options.delivery_timeout_ms)?;
-        self.known.push("transactional.id");
-        if self.given.contains_key("transactional.id") {
-            return Err(no_transactions("transactional.id"));
-        }
         let bytes_only = |text: &str| match text.ends_with("ByteArraySerializer") {
             true => Ok(()),
             false => Err("records are bytes: only ByteArraySerializer is there".to_owned()),
@@ -156,6 +152,17 @@ impl Properties {
         self.take("key.serializer", bytes_only)?;
         self.take("value.serializer", bytes_only)?;
         Ok(())
+    }
+
+    /// The transactional id, if there is one, and how long a transaction may be open.
+    pub(super) fn transactions(&mut self) -> Result<(Option<String>, i32), Failure> {
+        let mut timeout_ms = 60_000;
+        self.number("transaction.timeout.ms", 1, &mut timeout_ms)?;
+        let transactional_id = self.take("transactional.id", |text| match text {
+            "" => Err("it is not empty".to_owned()),
+            text => Ok(text.to_owned()),
+        })?;
+        Ok((transactional_id, timeout_ms))
     }
 
     /// How records are fetched.
@@ -206,11 +213,6 @@ impl Properties {
             }
         }
     }
-}
-
-/// What stands in the way of `name`.
-pub(super) fn no_transactions(name: &str) -> Failure {
-    Failure::new(format!("{name}: this producer has no transactions yet")).remedy("Leave it out.")
 }
 
 #[cfg(test)]
@@ -269,7 +271,6 @@ mod tests {
             ("acks=2", "0, 1 and all"),
             ("linger.ms=-1", "from 0 on"),
             ("compression.type=brotli", "zstd"),
-            ("transactional.id=t", "no transactions"),
             ("key.serializer=StringSerializer", "ByteArraySerializer"),
         ] {
             let said = text(properties(&[pair]).producer(&mut ProducerOptions::default()).unwrap_err());
