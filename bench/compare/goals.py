@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from results import Results
-from suites import cold, connections, consume, latency, partitions, produce, restart, strict
+from suites import cold, connections, consume, latency, partitions, produce, restart, strict, transactions
 
 
 @dataclass
@@ -58,6 +58,11 @@ def goals(sizes_partitions: tuple[int, ...], connection_count: int) -> list[Goal
     for count in strict.PARTITIONS:
         name = f"strict topics, one record a request, {strict.row(count)}: records/s"
         found.append(Goal(name, "strict", strict.row(count), "records", "kafka", 5, True))
+    for interval_ms in transactions.INTERVALS_MS:
+        name = f"transactions committed every {interval_ms:,} ms"
+        found.append(Goal(f"{name}: records/s", "transactions", transactions.row(interval_ms), "records", "kafka", 1, True))
+        at_rate = transactions.row_at_rate(interval_ms)
+        found.append(Goal(f"{name}, {transactions.RATE:,}/s: p99", "transactions", at_rate, "p99", "kafka", 1))
     found += [
         Goal("end to end p99 at 2,000/s beside a cold consumer of 5 GiB", "cold", cold.BESIDE_COLD, "p99", "alone", 2, versus_row=cold.ALONE),
         Goal("VmHWM under the produce load", "produce", produce.BASE, "memory", "kafka", 1 / 10),

@@ -14,6 +14,7 @@ PLOTTED = {
     "produce": ["throughput", "cpu"],
     "consume": ["throughput", "cpu"],
     "strict": ["records"],
+    "transactions": ["records"],
     "partitions": ["start", "memory", "throughput"],
     "restart": ["start"],
     "connections": ["memory"],

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from loads import Figures, Loads
 
-from . import cold, connections, consume, latency, partitions, produce, restart, strict
+from . import cold, connections, consume, latency, partitions, produce, restart, strict, transactions
 
 Rows = Iterator[tuple[str, Figures]]
 
@@ -24,6 +24,7 @@ SUITES = {
     "consume": Suite("reading what lies in the page cache, and following producers", consume.measure, "memory", True),
     "latency": Suite("time from the producer to the consumer", latency.measure, "memory", True),
     "strict": Suite("records that are on the device before they are acknowledged", strict.measure, None, True),
+    "transactions": Suite("producing in transactions", transactions.measure, None, True),
     "cold": Suite("new records, while somebody reads old ones that are in no memory", cold.measure, None, True),
     "connections": Suite("connections that do nothing", connections.measure, "discard", False),
     "partitions": Suite("thousands of partitions", partitions.measure, None, False),
