@@ -301,6 +301,7 @@ def kafka_features(t):
     shape = [(r"Epoch: \d+", "Epoch: EPOCH")]
     t("kafka-features", "describe", shape=shape)
     t("kafka-features", "upgrade", "--feature", "group.version=1", "--dry-run", shape=shape)
+    t("kafka-features", "downgrade", "--feature", "transaction.version=1", "--dry-run", shape=shape)
     t("kafka-features", "version-mapping", "--release-version", "4.0", option="")
 
 
