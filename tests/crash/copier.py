@@ -21,6 +21,10 @@ class Copier:
         self.producer = confluent_kafka.Producer({
             "bootstrap.servers": broker, "transactional.id": NAME, "transaction.timeout.ms": 10_000, "log_level": 0,
             "linger.ms": 0,
+            # Otherwise librdkafka goes on to wait for the group's coordinator at the handle it had of a broker that was
+            # down, which it has given up: send_offsets_to_transaction may hang for as long as it is allowed to
+            # (confluentinc/librdkafka#5511).
+            "metadata.recovery.strategy": "none",
         })
         self.consumer = confluent_kafka.Consumer({
             "bootstrap.servers": broker, "group.id": NAME, "isolation.level": "read_committed",

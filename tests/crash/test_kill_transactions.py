@@ -10,6 +10,7 @@ import time
 import confluent_kafka
 import pytest
 from harness.advertised import TRANSACTIONS, needs
+from harness.broker import Corelane
 from harness.paths import TESTS
 from harness.topics import create_topic
 
@@ -55,19 +56,32 @@ class Writer:
 class Copying:
     """The program under test, as often as it is started."""
 
-    def __init__(self, broker):
+    def __init__(self, broker, directory):
         self.broker = broker
+        self.output_path = directory / "copier.output"
         self.process = None
 
     def start(self) -> None:
         command = [sys.executable, "-m", "crash.copier", self.broker.address, "source", "target"]
-        self.process = subprocess.Popen(command, cwd=TESTS, stderr=subprocess.DEVNULL)
+        with open(self.output_path, "ab") as output:
+            self.process = subprocess.Popen(command, cwd=TESTS, stderr=output)
 
     def kill(self) -> None:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+    def story(self) -> str:
+        """What the program said last, and what the broker knows of its group and its transactions."""
+        about = [("transactions", "list"), ("transactions", "describe", "copier"), ("transactions", "producers", "target"),
+                 ("groups", "describe", "copier"), ("groups", "describe", "copier", "--members"), ("offsets", "target")]
+        told = [self.output_path.read_text(errors="replace")[-2_000:]]
+        for arguments in about:
+            command = [str(Corelane.binary), *arguments, "-b", self.broker.address]
+            ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            told.append(f"{' '.join(arguments)}\n{ran.stdout}{ran.stderr}")
+        return "\n".join(told)
 
 
 class Reader:
@@ -89,16 +103,14 @@ class Reader:
 
 
 @pytest.fixture
-def copying():
+def copying(tmp_path):
     made = []
-    yield lambda broker: made.append(Copying(broker)) or made[-1]
+    yield lambda broker: made.append(Copying(broker, tmp_path)) or made[-1]
     for each in made:
         each.kill()
 
 
 def test_kills_with_transactions(brokers, broker_kind, copying, full, capsys):
-    if not full:
-        pytest.skip("only with --full: the program can stand still for longer than this waits, and why is not known yet")
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
     print(f"seed {seed}")
@@ -112,9 +124,11 @@ def test_kills_with_transactions(brokers, broker_kind, copying, full, capsys):
         # The reference needs some ten seconds for each start after a kill.
         cycles = CYCLES_FULL if full and not broker.is_reference else CYCLES_DEFAULT
         for cycle in range(cycles):
-            before, deadline = reader.count(), time.monotonic() + DELIVERY_SECONDS_MAX
+            before, begun = reader.count(), time.monotonic()
+            deadline = begun + DELIVERY_SECONDS_MAX
             while reader.count() <= before:
-                assert time.monotonic() < deadline, f"nothing is copied any more in cycle {cycle}"
+                assert time.monotonic() < deadline, f"nothing is copied any more in cycle {cycle}\n{copier.story()}"
+            print(f"cycle {cycle}: went on after {time.monotonic() - begun:.1f} s")
             time.sleep(chance.uniform(0, 0.3))
             what = chance.choice(("broker", "program", "both"))
             if what != "program":
@@ -130,7 +144,7 @@ def test_kills_with_transactions(brokers, broker_kind, copying, full, capsys):
     writer.stop()
     deadline = time.monotonic() + DELIVERY_SECONDS_MAX
     while reader.count() < writer.count:
-        assert time.monotonic() < deadline, f"{reader.count()} of {writer.count} were copied"
+        assert time.monotonic() < deadline, f"{reader.count()} of {writer.count} were copied\n{copier.story()}"
     # Nothing comes behind that either.
     time.sleep(1)
     reader.count()
