@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from harness.connection import Connection
-from harness.drivers import Confluent
+from harness.drivers import Confluent, Round
 from harness.records import numbered
 from harness.toolbox import Transcript
 from harness.topics import create_topic
@@ -378,3 +378,36 @@ def fetch_as_the_verifier(t):
         partition = answer.topics[0].partitions[0]
         t.lines.append(f"error {partition.error}, high watermark {partition.high_watermark}, "
                        f"{len(partition.records)} bytes")
+
+
+# Producers, epochs, offsets, times and durations.
+TRANSACTION_FIGURES = [(r"(?<![\w.-])-?\d+(?![\w.-])", "FIGURE"), (r"(FIGURE\s+)(?:FIGURE|None)(?=\s*$)", r"\1FIGURE")]
+
+
+@scenario
+def kafka_transactions(t):
+    create_topic(t.broker, "transactions", partitions=2)
+    records = numbered(8, 2, START_MS)
+    writer = Confluent()
+    writer.transact(t.broker.address, "transactions", "tools-done", [Round(records[:4]), Round(records[4:6], commit=False)])
+    writer.transact(t.broker.address, "transactions", "tools-open", [Round(records[6:], commit=None)])
+
+    def transactions(*arguments, **how):
+        return t("kafka-transactions", *arguments, **how)
+
+    listed = {"only": "Transactional|tools-", "sort": True}
+    transactions("list", until="CompleteAbort", shape=[(r"(?m)\t\d+ ", "\tID ")], **listed)
+    transactions("list", "--duration-filter", 3_600_000, **listed)
+    transactions("list", "--transactional-id-pattern", "tools-o.*", shape=TRANSACTION_FIGURES, **listed)
+    transactions("list", "--transactional-id-pattern", "tools-(", only="rror|xception")
+    transactions("describe", "--transactional-id", "tools-open", shape=TRANSACTION_FIGURES)
+    transactions("describe", "--transactional-id", "tools-done", shape=TRANSACTION_FIGURES)
+    transactions("describe", "--transactional-id", "tools-none")
+    partition = ("--topic", "transactions", "--partition", 0)
+    transactions("describe-producers", *partition, shape=TRANSACTION_FIGURES, sort=True)
+    transactions("find-hanging", "--topic", "transactions", "--broker-id", 1)
+    transactions("abort", *partition, "--start-offset", 6, shape=TRANSACTION_FIGURES)
+    transactions("abort", *partition, "--start-offset", 1, shape=TRANSACTION_FIGURES)
+    transactions("describe-producers", *partition, shape=TRANSACTION_FIGURES, sort=True)
+    transactions("forceTerminateTransaction", "--transactionalId", "tools-open")
+    transactions("list", "--transactional-id-pattern", "tools-o.*", until="Complete", shape=TRANSACTION_FIGURES, **listed)
