@@ -151,8 +151,9 @@ class Application:
         return self.output_path.read_text(errors="replace").splitlines()
 
     def story(self) -> str:
-        """The same failure may have come with every thread that it replaced."""
-        return "\n".join([*dict.fromkeys(self.failures()), "…", *self.lines()[-20:]])
+        """Each failure once, though it came with every thread that was replaced, and the last lines without stacks."""
+        told = [line for line in self.lines() if not line.startswith("\t")]
+        return "\n".join([*dict.fromkeys(self.failures()), "…", *told[-20:]])
 
 
 class Output:
