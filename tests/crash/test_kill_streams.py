@@ -29,15 +29,14 @@ DISORDER_MS = 5_000
 DELIVERY_SECONDS_MAX = 120
 # Apache Kafka that is started after a kill is fenced when the session of the killed one ends, 9 s after the controller
 # came up. If that falls between the load of a transaction that is to be ended and its markers, it finds no leader for
-# them, takes the partitions for deleted, writes none, and calls the transaction complete: it hangs, and with it all that
-# reads committed records. With shorter sessions this is over before the coordinator loads anything.
+# them, takes the partitions for deleted, writes none, and calls the transaction complete: it hangs, and with it all
+# that reads committed records. With shorter sessions this is over before the coordinator loads anything.
 REFERENCE_SETTINGS = {"broker.session.timeout.ms": 3_000, "broker.heartbeat.interval.ms": 500}
-# Streams makes them with cleanup.policy=compact or without retention, which this broker refuses as long as it does not act
-# on it; it takes them as they are where they are there.
+# Streams makes them with cleanup.policy=compact, which this broker refuses as long as it does not act on it; it takes
+# them as they are where they are there.
 OWN_TOPICS = (
     "clicks-application-KSTREAM-AGGREGATE-STATE-STORE-0000000007-changelog",
     "clicks-application-users-STATE-STORE-0000000001-changelog",
-    "clicks-application-by-user-repartition",
 )
 # A start after a kill waits for the session of the killed one, and may wait for its transactions, ten seconds each; the
 # reference takes ten more to start.
