@@ -206,6 +206,9 @@ pub const TRANSACTION_LOAD_FACTOR: usize = 4;
 /// Changes of transactional ids of one coordinator that are on their way; more are put off while there are so many.
 pub const TRANSACTION_APPENDS_MAX: usize = 4 * 1024;
 
+/// Partitions that wait at one coordinator until their transactions can begin; more are told to come again.
+pub const TRANSACTION_CLAIMS_MAX: usize = 16 * 1024;
+
 /// Bytes of a batch of `__transaction_state`, whatever its `max.message.bytes` says.
 pub const TRANSACTION_BATCH_BYTES_MAX: usize = OFFSETS_BATCH_BYTES_MAX;
 

@@ -5,18 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use corelane_core::base::{LeaderEpoch, Monotonic, PartitionIndex, ProducerId, ShardId, TopicId};
-use corelane_core::coordinator::{Claim, coordinator_partition};
+use corelane_core::base::{LeaderEpoch, PartitionIndex, ProducerId, ShardId, TopicId};
+use corelane_core::coordinator::coordinator_partition;
 use corelane_core::group::{self, GroupCoordinator, OFFSETS_TOPIC_NAME};
 use corelane_core::limits::LOGS_AT_ONCE_MAX;
 use corelane_core::metadata::ProducerIdBlock;
-use corelane_core::protocol::messages::list_transactions_response;
 use corelane_core::protocol::{ErrorCode, KafkaString};
 use corelane_core::session::SessionCache;
-use corelane_core::transaction::{
-    self, ListFilter, ProducerIdAndEpoch, TRANSACTION_TOPIC_NAME, TopicPartition, TransactionCoordinator,
-    TransactionVersion,
-};
+use corelane_core::transaction::{TRANSACTION_TOPIC_NAME, TransactionCoordinator};
 
 use crate::answers::Answers;
 use crate::budget::Budget;
@@ -28,7 +24,7 @@ use crate::local::{GroupCommit, Signal, Slot, Turn, all_of};
 use crate::remedy::WithRemedy;
 use crate::settings::Settings;
 use crate::stages::{StageTimes, Stages};
-use crate::storage::append::{AppendError, AppendItem, AppendResult, MarkerItem};
+use crate::storage::append::{AppendError, AppendItem, AppendResult};
 use crate::storage::claims::AskCoordinator;
 use crate::storage::gather::Gathering;
 use crate::storage::open::{self, OpenOptions};
@@ -150,7 +146,7 @@ impl<S: Sys> Shard<S> {
     }
 
     /// A partition of this shard, or the error that requests for it are answered with.
-    fn served_partition(&self, key: PartitionKey) -> Result<Rc<PartitionLog<S>>, ErrorCode> {
+    pub(crate) fn served_partition(&self, key: PartitionKey) -> Result<Rc<PartitionLog<S>>, ErrorCode> {
         self.partition(key).ok_or_else(|| match self.unopened.borrow().contains(&key) {
             true => ErrorCode::KAFKA_STORAGE_ERROR,
             false => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
@@ -290,101 +286,13 @@ impl<S: Sys> Shard<S> {
         all_of(appends.collect()).await
     }
 
-    /// Ends transactions in partitions. Committed offsets count before this is answered.
-    async fn write_markers(&self, items: Vec<MarkerItem>) -> Vec<Result<(), ErrorCode>> {
-        let now = self.sys.wall();
-        let written = items.into_iter().map(|item| {
-            let log = self.served_partition(item.partition);
-            let appended = log.and_then(|log| match item.incoming(now) {
-                Ok(incoming) => Ok((log.append(incoming), log.topic == OFFSETS_TOPIC_NAME)),
-                Err(_) => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
-            });
-            async move {
-                let (appended, is_of_groups) = appended?;
-                let appended = appended.await.map_err(|error| error.code)?;
-                if let Some(coordinator) = self.groups.get(item.partition.index).filter(|_| is_of_groups) {
-                    coordinator.transaction_ended(item.producer, item.marker.committed, appended.base_offset);
-                }
-                Ok(())
-            }
-        });
-        all_of(written.collect()).await
-    }
-
-    async fn list_transactions(
-        &self,
-        filter: ListFilter,
-    ) -> Result<Vec<list_transactions_response::TransactionState>, ErrorCode> {
-        let mut listed = Vec::new();
-        for coordinator in self.transactions.all() {
-            match coordinator.ask(&(), transaction::Request::List(filter.clone())).await {
-                transaction::Answer::List(found) => listed.extend(found?),
-                _ => unreachable!("an answer has the name of its request"),
-            }
-        }
-        Ok(listed)
-    }
-
-    /// Asks the coordinator of a transactional id, wherever it is.
-    pub(crate) async fn ask_transaction(
-        self: &Rc<Self>,
-        transactional_id: &str,
-        request: transaction::Request,
-    ) -> transaction::Answer {
-        let Some((partition, owner)) = self.transaction_coordinator(transactional_id) else {
-            return request.refuse(ErrorCode::COORDINATOR_NOT_AVAILABLE);
-        };
-        let call = Call::Transaction(Box::new(TransactionCall { partition, request }));
-        let Reply::Transaction(answer) = Box::pin(self.ask(owner, call)).await else {
-            unreachable!("a reply has the name of its call")
-        };
-        *answer
-    }
-
-    /// The partition that a transactional id maps to, and the shard that coordinates it; none before somebody has asked for
-    /// a coordinator.
-    pub(crate) fn transaction_coordinator(&self, transactional_id: &str) -> Option<(PartitionIndex, ShardId)> {
-        self.coordinator_of(TRANSACTION_TOPIC_NAME, transactional_id)
-    }
-
-    /// The same for what partitions of another internal topic coordinate.
+    /// The partition of an internal topic that coordinates an id, and the shard that owns it; none while the topic is not there.
     pub(crate) fn coordinator_of(&self, topic: &str, id: &str) -> Option<(PartitionIndex, ShardId)> {
         let catalog = self.catalog();
         let topic = catalog.topic_by_name(topic)?;
         let partitions = i32::try_from(topic.image.partition_count()).unwrap_or(i32::MAX);
         let index = coordinator_partition(id, partitions);
         Some((index, self.owner_of(PartitionKey { topic: topic.image.id, index })))
-    }
-
-    /// Whether a partition takes part in a transaction, or, if the client leaves that to us, has it take part. While the
-    /// transaction before is still being ended it is asked again for some time, as clients begin the next one at once.
-    async fn check_claim(self: Rc<Self>, claim: Claim, partition: PartitionKey) -> Result<(), ErrorCode> {
-        let Claim { transactional_id, producer, epoch, adds } = claim;
-        let catalog = self.catalog();
-        let topic = catalog.topic_by_id(partition.topic).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        let partition = TopicPartition { topic: topic.image.name.to_string().into(), index: partition.index };
-        let producer = ProducerIdAndEpoch { id: producer, epoch };
-        let request = if adds {
-            let (partitions, version) = (BTreeSet::from([partition]), TransactionVersion::V2);
-            let transactional_id = transactional_id.clone();
-            transaction::Request::AddPartitions { transactional_id, producer, partitions, version }
-        } else {
-            let transactional_id = transactional_id.clone();
-            transaction::Request::VerifyPartition { transactional_id, producer, partition }
-        };
-        let retries = catalog.broker.claim_retries();
-        let give_up = self.sys.now().plus_ms(retries.duration_ms);
-        loop {
-            let answer = match self.ask_transaction(&transactional_id, request.clone()).await {
-                transaction::Answer::AddPartitions(answer) | transaction::Answer::VerifyPartition(answer) => answer,
-                _ => unreachable!("an answer has the name of its request"),
-            };
-            let again: Monotonic = self.sys.now().plus_ms(retries.interval_ms);
-            if answer != Err(ErrorCode::CONCURRENT_TRANSACTIONS) || !adds || again > give_up {
-                return answer;
-            }
-            self.sys.sleep_until(again).await;
-        }
     }
 
     /// A producer id that nobody has.

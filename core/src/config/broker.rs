@@ -52,15 +52,6 @@ impl fmt::Display for Notice {
     }
 }
 
-/// How often and for how long a partition asks whether it takes part in a transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClaimRetries {
-    /// Between two questions (`add.partitions.to.txn.retry.backoff.ms`).
-    pub interval_ms: u64,
-    /// In all (`add.partitions.to.txn.retry.backoff.max.ms`).
-    pub duration_ms: u64,
-}
-
 /// The settings of one broker. The default is that of an empty file.
 #[derive(Clone, Debug)]
 pub struct BrokerConfig {
@@ -210,14 +201,11 @@ impl BrokerConfig {
         if reader.errors.is_empty() { Ok((config, reader.notices)) } else { Err(reader.errors) }
     }
 
-    /// How long a partition goes on asking whether it takes part in a transaction, while the one before is being ended.
+    /// For how long a partition may wait to take part in a transaction, while the one before is being ended.
     #[must_use]
-    pub fn claim_retries(&self) -> ClaimRetries {
-        let ms = |name: &str| self.value(name).and_then(|text| text.parse().ok()).unwrap_or_default();
-        ClaimRetries {
-            interval_ms: ms("add.partitions.to.txn.retry.backoff.ms"),
-            duration_ms: ms("add.partitions.to.txn.retry.backoff.max.ms"),
-        }
+    pub fn claim_patience_ms(&self) -> u64 {
+        let value = self.value("add.partitions.to.txn.retry.backoff.max.ms");
+        value.and_then(|text| text.parse().ok()).unwrap_or_default()
     }
 
     /// Whether each shard is a broker of its own for the clients of a listener, which is named by its place in `listeners`.

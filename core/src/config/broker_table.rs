@@ -9,6 +9,8 @@ const GROUPS: &str = "groups of the newer protocols (consumer, share, streams) a
 const OFFSETS: &str = "what coordinators keep is stored as it comes, uncompressed, and loaded in parts of a fixed size";
 const SINGLE_NODE: &str = "a single node has no other brokers or controllers to talk to";
 const PURGATORY: &str = "waiting requests are not kept in a purgatory";
+const NO_RETRY: &str =
+    "a partition waits at the transaction coordinator until it can take part, nothing is asked again";
 const METRICS: &str = "there are no JMX metrics and no client telemetry";
 const QUOTAS: &str = "quotas are not there yet";
 const RETENTION: &str = "retention and compaction are not there yet; nothing is deleted";
@@ -17,7 +19,7 @@ const CHECKPOINTS: &str = "checkpoints and the metadata log follow what happens,
 /// Every broker configuration, sorted by name.
 pub static BROKER: &[Definition] = &[
     int("add.partitions.to.txn.retry.backoff.max.ms").default("100").at_least(0).acts(),
-    int("add.partitions.to.txn.retry.backoff.ms").default("20").at_least(1).acts(),
+    int("add.partitions.to.txn.retry.backoff.ms").default("20").at_least(1).idle(NO_RETRY),
     list("advertised.listeners").acts(),
     class("alter.config.policy.class.name"),
     int("alter.log.dirs.replication.quota.window.num").default("11").at_least(1).idle(SINGLE_NODE),

@@ -17,7 +17,7 @@ mod properties;
 mod topic;
 mod topic_table;
 
-pub use broker::{AppendEngine, BrokerConfig, CORE_DIRECT_NODE_ID_MAX, ClaimRetries, ConfigError, FetchPath, Notice};
+pub use broker::{AppendEngine, BrokerConfig, CORE_DIRECT_NODE_ID_MAX, ConfigError, FetchPath, Notice};
 pub use broker_table::BROKER;
 pub use definition::{Allowed, ConfigType, Definition, Dynamic, Effect, elements as list_elements, find, normalize};
 pub use describe::{

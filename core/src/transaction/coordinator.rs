@@ -5,6 +5,8 @@
 //! on it is done: an answer, or the markers of an end that is decided. When all partitions of an ended transaction have
 //! their markers, that is a change, too. If a record cannot be written nothing has changed: a client asks again, and an end
 //! that was decided is recorded as told as soon as that works.
+//!
+//! Partitions that are written to for the first time wait here while their id changes, and then become one change together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +22,8 @@ use super::state::{Ending, Refused, Transaction, TransactionState};
 use crate::base::{Monotonic, Offset, ProducerId, Timestamp};
 use crate::coordinator::{Append, AppendId, Appends, LogRecord, Now, RequestId, append_error, is_too_long};
 use crate::limits::{
-    TRANSACTION_APPENDS_MAX, TRANSACTION_RETRY_MS, TRANSACTION_STATE_BYTES_MAX, TRANSACTIONAL_IDS_MAX,
+    TRANSACTION_APPENDS_MAX, TRANSACTION_CLAIMS_MAX, TRANSACTION_RETRY_MS, TRANSACTION_STATE_BYTES_MAX,
+    TRANSACTIONAL_IDS_MAX,
 };
 use crate::protocol::messages::describe_transactions_response::{self, TopicData};
 use crate::protocol::wire::EncodeError;
@@ -38,9 +41,24 @@ struct Entry {
     unmarked: BTreeSet<TopicPartition>,
     /// Of those, the ones that could not take theirs and are to be tried again.
     put_off: BTreeSet<TopicPartition>,
+    /// Partitions that wait to take part.
+    claims: Vec<Claim>,
+}
+
+/// A partition that somebody writes to, which waits until it can take part.
+#[derive(Debug)]
+struct Claim {
+    request: RequestId,
+    producer: ProducerIdAndEpoch,
+    partition: TopicPartition,
+    give_up: Monotonic,
 }
 
 impl Entry {
+    fn new(settled: Option<Transaction>) -> Self {
+        Self { settled, is_changing: false, unmarked: BTreeSet::new(), put_off: BTreeSet::new(), claims: Vec::new() }
+    }
+
     fn bytes(&self, id: &KafkaString) -> usize {
         id.len() + 128 + self.settled.as_ref().map_or(0, Transaction::bytes)
     }
@@ -62,6 +80,8 @@ enum Then {
     Initialized(RequestId),
     /// Who asked is told that its partitions take part.
     Added(RequestId),
+    /// The owners of partitions that were waiting are told that these take part.
+    Claimed(Vec<RequestId>),
     /// Who ended the transaction is told who it is from now on, and the partitions are told the end.
     Ended(RequestId),
     /// The partitions are told, and the successor of the fenced producer, if one has come, that it is to ask again.
@@ -71,13 +91,14 @@ enum Then {
 }
 
 impl Then {
-    /// The answer that says that it has failed, if anybody waits.
-    fn refusal(&self, code: ErrorCode) -> Option<(RequestId, Answer)> {
+    /// The answers that say that it has failed, to who waits.
+    fn refusals(self, code: ErrorCode) -> Vec<(RequestId, Answer)> {
         match self {
-            Self::Initialized(id) | Self::Fenced(Some(id)) => Some((*id, Answer::InitProducerId(Err(code)))),
-            Self::Added(id) => Some((*id, Answer::AddPartitions(Err(code)))),
-            Self::Ended(id) => Some((*id, Answer::EndTxn(Err(code)))),
-            Self::Fenced(None) | Self::Completed => None,
+            Self::Initialized(id) | Self::Fenced(Some(id)) => vec![(id, Answer::InitProducerId(Err(code)))],
+            Self::Added(id) => vec![(id, Answer::AddPartitions(Err(code)))],
+            Self::Claimed(ids) => ids.into_iter().map(|id| (id, Answer::ClaimPartition(Err(code)))).collect(),
+            Self::Ended(id) => vec![(id, Answer::EndTxn(Err(code)))],
+            Self::Fenced(None) | Self::Completed => Vec::new(),
         }
     }
 }
@@ -93,6 +114,8 @@ pub struct TransactionCoordinator {
     bytes: usize,
 
     appends: Appends<Change>,
+    /// The claims of all ids, by when they give up.
+    claims: BTreeMap<(Monotonic, RequestId), KafkaString>,
 
     /// When to look for transactions that take too long, and for ids that nobody uses.
     timeout_check_at: Monotonic,
@@ -111,6 +134,7 @@ impl TransactionCoordinator {
             entries: BTreeMap::new(),
             bytes: 0,
             appends: Appends::default(),
+            claims: BTreeMap::new(),
             timeout_check_at: Monotonic(0),
             expiration_check_at: Monotonic(0),
             retry_at: None,
@@ -125,13 +149,8 @@ impl TransactionCoordinator {
 
     pub(super) fn replay(&mut self, id: KafkaString, transaction: Option<Transaction>) {
         self.forget(&id);
-        if let Some(settled) = transaction {
-            let entry = Entry {
-                settled: Some(settled),
-                is_changing: false,
-                unmarked: BTreeSet::new(),
-                put_off: BTreeSet::new(),
-            };
+        if transaction.is_some() {
+            let entry = Entry::new(transaction);
             self.bytes += entry.bytes(&id);
             self.entries.insert(id, entry);
         }
@@ -159,6 +178,11 @@ impl TransactionCoordinator {
             Request::InitProducerId(asked) => self.init_producer_id(now, id, asked, ids),
             Request::AddPartitions { transactional_id, producer, partitions, version } => {
                 self.add_partitions(now, id, (transactional_id, *producer), partitions, *version);
+            }
+            Request::ClaimPartition { transactional_id, producer, partition, patience_ms } => {
+                let partition = TopicPartition { topic: KafkaString::copied(&partition.topic), ..*partition };
+                let give_up = now.monotonic.plus_ms(*patience_ms);
+                self.claim(now, transactional_id, Claim { request: id, producer: *producer, partition, give_up });
             }
             Request::VerifyPartition { transactional_id, producer, partition } => {
                 let verified = self.verify(transactional_id, *producer, partition);
@@ -217,12 +241,21 @@ impl TransactionCoordinator {
     /// The instant at which [`on_time`](Self::on_time) is due; it may be now.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Monotonic> {
+        let claims = self.claims.keys().next().map(|(give_up, _)| *give_up);
         let checks = self.timeout_check_at.min(self.expiration_check_at);
-        Some(self.retry_at.map_or(checks, |retry| retry.min(checks)))
+        [self.retry_at, claims].into_iter().flatten().chain([checks]).min()
     }
 
-    /// Does what is due: transactions that took too long, ids that nobody uses, what could not be done before.
+    /// Does what is due: transactions that took too long, ids that nobody uses, what could not be done before, claims that
+    /// have waited long enough.
     pub fn on_time(&mut self, now: Now, ids: FreshIds<'_>) -> Vec<Effect> {
+        while let Some(first) = self.claims.first_entry().filter(|first| first.key().0 <= now.monotonic) {
+            let ((_, request), id) = first.remove_entry();
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.claims.retain(|claim| claim.request != request);
+            }
+            self.answer(request, Answer::ClaimPartition(Err(ErrorCode::CONCURRENT_TRANSACTIONS)));
+        }
         if self.retry_at.is_some_and(|at| at <= now.monotonic) {
             self.retry_at = None;
             self.retry(now);
@@ -241,11 +274,14 @@ impl TransactionCoordinator {
     /// Ends all open requests, with NOT_COORDINATOR: somebody else answers them from now on.
     #[must_use]
     pub fn resign(self) -> Vec<Effect> {
-        let refused = self.appends.into_changes().filter_map(|change| match change {
-            Change::To(_, _, then) => then.refusal(ErrorCode::NOT_COORDINATOR),
-            Change::Forget(_) => None,
+        let code = ErrorCode::NOT_COORDINATOR;
+        let refused = self.appends.into_changes().flat_map(|change| match change {
+            Change::To(_, _, then) => then.refusals(code),
+            Change::Forget(_) => Vec::new(),
         });
-        self.effects.into_iter().chain(refused.map(|(id, answer)| Effect::Answer(id, answer))).collect()
+        let claims = self.claims.into_keys().map(|(_, request)| (request, Answer::ClaimPartition(Err(code))));
+        let answers = refused.chain(claims).map(|(id, answer)| Effect::Answer(id, answer));
+        self.effects.into_iter().chain(answers).collect()
     }
 
     /// Bytes that the transactional ids take, by estimate.
@@ -350,6 +386,50 @@ impl TransactionCoordinator {
         };
         if let Err(code) = begun {
             self.answer(id, Answer::AddPartitions(Err(code)));
+        }
+    }
+
+    fn claim(&mut self, now: Now, key: &KafkaString, claim: Claim) {
+        let refused = match self.entries.get_mut(key) {
+            _ if key.is_empty() => ErrorCode::INVALID_REQUEST,
+            _ if self.claims.len() >= TRANSACTION_CLAIMS_MAX => ErrorCode::CONCURRENT_TRANSACTIONS,
+            Some(entry) if entry.settled.is_some() => {
+                let key = KafkaString::copied(key);
+                self.claims.insert((claim.give_up, claim.request), key.clone());
+                entry.claims.push(claim);
+                return self.settle_claims(now, &key);
+            }
+            _ => ErrorCode::INVALID_PRODUCER_ID_MAPPING,
+        };
+        self.answer(claim.request, Answer::ClaimPartition(Err(refused)));
+    }
+
+    /// Unless an id is changing or its transaction is being ended, the partitions that wait take part: all in one change.
+    fn settle_claims(&mut self, now: Now, key: &KafkaString) {
+        let Some(entry) = self.entries.get_mut(key).filter(|entry| !entry.is_changing) else { return };
+        let Some(current) = entry.settled.as_ref().filter(|settled| settled.state.decided().is_none()) else { return };
+        let (mut added, mut requests, mut answers) = (BTreeSet::new(), Vec::new(), Vec::new());
+        for Claim { request, producer, partition, give_up } in std::mem::take(&mut entry.claims) {
+            self.claims.remove(&(give_up, request));
+            match current.check(producer) {
+                Ok(()) if current.state == TransactionState::Ongoing && current.partitions.contains(&partition) => {
+                    answers.push((request, Ok(())));
+                }
+                Ok(()) => {
+                    added.insert(partition);
+                    requests.push(request);
+                }
+                Err(code) => answers.push((request, Err(code))),
+            }
+        }
+        let next = current.with_partitions(&added, TransactionVersion::V2, now.wall);
+        if !requests.is_empty()
+            && let Err(code) = self.change(now, key, next, Then::Claimed(requests.clone()))
+        {
+            answers.extend(requests.into_iter().map(|request| (request, Err(code))));
+        }
+        for (request, answer) in answers {
+            self.answer(request, Answer::ClaimPartition(answer));
         }
     }
 
@@ -467,7 +547,7 @@ impl TransactionCoordinator {
         let records = self.fitting(record.map(|record| vec![record]))?;
         let entry = self.entries.entry(id.clone()).or_insert_with_key(|id| {
             self.bytes += id.len() + 128;
-            Entry { settled: None, is_changing: false, unmarked: BTreeSet::new(), put_off: BTreeSet::new() }
+            Entry::new(None)
         });
         assert!(!entry.is_changing, "one change of an id is on its way at a time");
         entry.is_changing = true;
@@ -489,8 +569,11 @@ impl TransactionCoordinator {
 
     /// The fate of a change is known, and of all before it.
     fn settle(&mut self, now: Now, change: Change, result: Result<(), ErrorCode>) {
-        let (id, next, then) = match change {
-            Change::To(id, next, then) => (id, next, then),
+        match change {
+            Change::To(id, next, then) => {
+                self.settle_one(now, &id, *next, then, result);
+                self.settle_claims(now, &id);
+            }
             Change::Forget(ids) => {
                 for id in ids {
                     if let Some(entry) = self.entries.get_mut(&id) {
@@ -499,43 +582,49 @@ impl TransactionCoordinator {
                             self.forget(&id);
                         }
                     }
+                    self.settle_claims(now, &id);
                 }
-                return;
             }
-        };
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+        }
+    }
+
+    fn settle_one(&mut self, now: Now, id: &KafkaString, next: Transaction, then: Then, result: Result<(), ErrorCode>) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
         entry.is_changing = false;
         if let Err(code) = result {
             if entry.settled.is_none() {
-                self.forget(&id);
+                self.forget(id);
             }
             if matches!(then, Then::Completed) {
                 self.retry_later(now);
             }
-            if let Some((request, answer)) = then.refusal(code) {
+            for (request, answer) in then.refusals(code) {
                 self.answer(request, answer);
             }
             return;
         }
-        let before = entry.bytes(&id);
+        let before = entry.bytes(id);
         let identity = next.identity();
         // Who is told an end is told its identity after it, which counts when the partitions have been told.
         let identity_after =
             if next.state.decided().is_some() { next.completed(now.wall).identity() } else { identity };
-        entry.settled = Some(*next);
-        self.bytes = self.bytes - before + entry.bytes(&id);
+        entry.settled = Some(next);
+        self.bytes = self.bytes - before + entry.bytes(id);
         match then {
             Then::Initialized(request) => self.answer(request, Answer::InitProducerId(Ok(identity))),
             Then::Added(request) => self.answer(request, Answer::AddPartitions(Ok(()))),
+            Then::Claimed(requests) => {
+                requests.into_iter().for_each(|request| self.answer(request, Answer::ClaimPartition(Ok(()))));
+            }
             Then::Ended(request) => {
                 self.answer(request, Answer::EndTxn(Ok(identity_after)));
-                self.tell_partitions(now, &id);
+                self.tell_partitions(now, id);
             }
             Then::Fenced(request) => {
                 if let Some(request) = request {
                     self.answer(request, Answer::InitProducerId(Err(ErrorCode::CONCURRENT_TRANSACTIONS)));
                 }
-                self.tell_partitions(now, &id);
+                self.tell_partitions(now, id);
             }
             Then::Completed => {}
         }
@@ -663,8 +752,11 @@ impl TransactionCoordinator {
     }
 
     fn forget(&mut self, id: &KafkaString) {
-        if let Some(entry) = self.entries.remove(id) {
-            self.bytes -= entry.bytes(id);
+        let Some(entry) = self.entries.remove(id) else { return };
+        self.bytes -= entry.bytes(id);
+        for claim in entry.claims {
+            self.claims.remove(&(claim.give_up, claim.request));
+            self.answer(claim.request, Answer::ClaimPartition(Err(ErrorCode::INVALID_PRODUCER_ID_MAPPING)));
         }
     }
 }
@@ -696,7 +788,14 @@ impl TransactionCoordinator {
             })
             .sum();
         assert_eq!(changing, changed, "one change of an id is on its way at a time");
+        let claims = self
+            .entries
+            .iter()
+            .flat_map(|(id, entry)| entry.claims.iter().map(move |claim| ((claim.give_up, claim.request), id.clone())));
+        assert_eq!(claims.collect::<BTreeMap<_, _>>(), self.claims);
         for entry in self.entries.values() {
+            let is_ending = entry.settled.as_ref().is_some_and(|settled| settled.state.decided().is_some());
+            assert!(entry.claims.is_empty() || entry.is_changing || is_ending, "nothing else is waited for");
             assert!(entry.put_off.is_subset(&entry.unmarked));
             let settled = entry.settled.as_ref();
             assert!(settled.is_some() || entry.is_changing, "an id of which nothing is known is nothing");

@@ -113,8 +113,7 @@ pub struct ListFilter {
 pub enum Request {
     /// Key 22.
     InitProducerId(InitProducerId),
-    /// Keys 24 and 25, and what a partition's leader asks for a producer of version 2: partitions take part in the
-    /// transaction from now on.
+    /// Keys 24 and 25: partitions take part in the transaction from now on.
     AddPartitions {
         /// The transactional id.
         transactional_id: KafkaString,
@@ -124,6 +123,18 @@ pub enum Request {
         partitions: BTreeSet<TopicPartition>,
         /// How the client does transactions.
         version: TransactionVersion,
+    },
+    /// What a partition's leader asks for a producer of version 2: it takes part in the transaction from now on. Waits
+    /// while the id is changing or the transaction before is being ended, as clients begin the next one at once.
+    ClaimPartition {
+        /// The transactional id.
+        transactional_id: KafkaString,
+        /// Who writes.
+        producer: ProducerIdAndEpoch,
+        /// Which.
+        partition: TopicPartition,
+        /// For how long it may wait.
+        patience_ms: u64,
     },
     /// Key 24, from a partition's leader: does it take part?
     VerifyPartition {
@@ -149,6 +160,8 @@ pub enum Answer {
     InitProducerId(Result<ProducerIdAndEpoch, ErrorCode>),
     /// Whether they take part.
     AddPartitions(Result<(), ErrorCode>),
+    /// Whether it takes part; CONCURRENT_TRANSACTIONS if its patience is over.
+    ClaimPartition(Result<(), ErrorCode>),
     /// Whether it does; TRANSACTION_ABORTABLE if not.
     VerifyPartition(Result<(), ErrorCode>),
     /// Who the producer is from now on.
@@ -166,6 +179,7 @@ impl Request {
         match self {
             Self::InitProducerId(_) => Answer::InitProducerId(Err(code)),
             Self::AddPartitions { .. } => Answer::AddPartitions(Err(code)),
+            Self::ClaimPartition { .. } => Answer::ClaimPartition(Err(code)),
             Self::VerifyPartition { .. } => Answer::VerifyPartition(Err(code)),
             Self::EndTxn(_) => Answer::EndTxn(Err(code)),
             Self::Describe(id) => Answer::Describe(describe_transactions_response::TransactionState {

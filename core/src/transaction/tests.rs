@@ -235,6 +235,10 @@ fn add(id: &'static str, producer: ProducerIdAndEpoch, indexes: &[i32], version:
     Request::AddPartitions { transactional_id: id.into(), producer, partitions, version }
 }
 
+fn claim(id: &'static str, producer: ProducerIdAndEpoch, index: i32) -> Request {
+    Request::ClaimPartition { transactional_id: id.into(), producer, partition: partition(index), patience_ms: 100 }
+}
+
 fn end(id: &'static str, producer: ProducerIdAndEpoch, commit: bool, version: TransactionVersion) -> Request {
     Request::EndTxn(EndTxn { transactional_id: id.into(), producer, commit, version })
 }
@@ -359,6 +363,77 @@ fn one_change_at_a_time() {
     assert_eq!(world.answers.remove(&ending), Some(Answer::EndTxn(Ok(producer))));
 }
 
+/// The answers to claims, which there must be.
+fn claimed(world: &mut World, claims: &[RequestId]) -> Vec<Result<(), ErrorCode>> {
+    let answers = claims.iter().map(|id| match world.answers.remove(id) {
+        Some(Answer::ClaimPartition(result)) => result,
+        other => panic!("{other:?}"),
+    });
+    answers.collect()
+}
+
+#[test]
+fn claims_wait_for_the_end_of_the_transaction_before_and_become_one_change() {
+    let mut world = World::new(TransactionSettings::default());
+    let first = world.init("a", None).unwrap();
+    let opening = [0, 1, 1].map(|index| world.ask(&claim("a", first, index)));
+    assert_eq!(world.appends.len(), 1, "the others wait for the first");
+    world.acknowledge(Ok(()));
+    assert_eq!(claimed(&mut world, &opening[..1]), [Ok(())]);
+    assert_eq!(world.appends.len(), 1, "and then come together");
+    world.acknowledge(Ok(()));
+    assert_eq!(claimed(&mut world, &opening[1..]), [Ok(()), Ok(())]);
+    let again = world.ask(&claim("a", first, 1));
+    assert_eq!(claimed(&mut world, &[again]), [Ok(())], "it takes part already");
+
+    let ending = world.ask(&end("a", first, true, V2));
+    world.acknowledge(Ok(()));
+    assert_eq!(world.answers.remove(&ending), Some(Answer::EndTxn(Ok(next_epoch(first)))));
+    let second = next_epoch(first);
+    let waiting = [claim("a", second, 0), claim("a", second, 2), claim("a", first, 0)].map(|asked| world.ask(&asked));
+    world.mark(0, Marked::Written);
+    world.mark(0, Marked::Written);
+    assert!(!world.answers.contains_key(&waiting[0]), "the end is not recorded as told yet");
+    world.acknowledge(Ok(()));
+    assert_eq!(claimed(&mut world, &waiting[2..]), [Err(ErrorCode::PRODUCER_FENCED)]);
+    assert_eq!(world.appends.len(), 1);
+    world.acknowledge(Ok(()));
+    assert_eq!(claimed(&mut world, &waiting[..2]), [Ok(()), Ok(())]);
+    let known = world.coordinator.transaction("a").unwrap();
+    assert_eq!(known.partitions, BTreeSet::from([partition(0), partition(2)]));
+
+    // Patience has an end, and so has a coordinator.
+    world.ask(&end("a", second, true, V2));
+    let impatient = world.ask(&claim("a", second, 0));
+    world.pass(99);
+    assert!(!world.answers.contains_key(&impatient));
+    world.pass(1);
+    assert_eq!(claimed(&mut world, &[impatient]), [Err(ErrorCode::CONCURRENT_TRANSACTIONS)]);
+    let late = world.ask(&claim("a", second, 0));
+    let coordinator = TransactionLoader::new(TransactionSettings::default(), 1).finish(world.now).0;
+    let effects = std::mem::replace(&mut world.coordinator, coordinator).resign();
+    world.perform(effects);
+    assert_eq!(claimed(&mut world, &[late]), [Err(ErrorCode::NOT_COORDINATOR)]);
+}
+
+#[test]
+fn claims_of_what_cannot_be_recorded_or_is_forgotten_are_refused() {
+    let mut world = World::new(TransactionSettings::default());
+    let producer = world.init("a", None).unwrap();
+    let claims = [0, 1].map(|index| world.ask(&claim("a", producer, index)));
+    world.acknowledge(Err(ErrorCode::NOT_ENOUGH_REPLICAS));
+    world.acknowledge(Ok(()));
+    assert_eq!(claimed(&mut world, &claims), [Err(ErrorCode::COORDINATOR_NOT_AVAILABLE), Ok(())]);
+    world.end("a", producer, true, V2).unwrap();
+    world.pass(7 * 24 * 3_600_000 + 3_600_000);
+    let late = world.ask(&claim("a", next_epoch(producer), 0));
+    world.acknowledge(Ok(()));
+    assert_eq!(claimed(&mut world, &[late]), [Err(ErrorCode::INVALID_PRODUCER_ID_MAPPING)]);
+    for nobody in ["", "b"] {
+        assert!(matches!(world.answer(&claim(nobody, producer, 0)), Answer::ClaimPartition(Err(_))));
+    }
+}
+
 #[test]
 fn a_transaction_that_takes_too_long_is_aborted() {
     let mut world = World::new(TransactionSettings::default());
@@ -473,7 +548,11 @@ fn hear(client: &mut Client, answer: Answer, promises: &mut Promises) {
             client.ending = None;
         }
         (Answer::EndTxn(Err(ErrorCode::CONCURRENT_TRANSACTIONS | ErrorCode::NOT_COORDINATOR)), _)
-        | (Answer::AddPartitions(Ok(()) | Err(ErrorCode::CONCURRENT_TRANSACTIONS)), _) => {}
+        | (
+            Answer::AddPartitions(Ok(()) | Err(ErrorCode::CONCURRENT_TRANSACTIONS))
+            | Answer::ClaimPartition(Ok(()) | Err(ErrorCode::CONCURRENT_TRANSACTIONS)),
+            _,
+        ) => {}
         // Fenced, or it does not know how it stands: it begins anew.
         _ => *client = Client::new(client.id, client.version),
     }
@@ -514,7 +593,10 @@ fn act(client: &mut Client, world: &mut World, random: &mut Random, next_transac
             client.ending = Some(!random.once_in(3));
         }
     } else {
-        let request = add(client.id, producer, &[index], client.version);
+        let request = match client.version.raises_epoch() {
+            true => claim(client.id, producer, index),
+            false => add(client.id, producer, &[index], client.version),
+        };
         client.waits = Some((world.ask(&request), request));
     }
 }

@@ -4,19 +4,21 @@ use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 
-use corelane_core::base::{LeaderEpoch, Monotonic, Offset, ProducerId, ShardId};
-use corelane_core::coordinator::{AppendId, Now, RequestId};
+use corelane_core::base::{LeaderEpoch, Monotonic, Offset, PartitionIndex, ProducerId, ShardId};
+use corelane_core::coordinator::{AppendId, Claim, Now, RequestId};
+use corelane_core::group::OFFSETS_TOPIC_NAME;
 use corelane_core::metadata::TRANSACTION_VERSION;
 use corelane_core::protocol::ErrorCode;
+use corelane_core::protocol::messages::list_transactions_response;
 use corelane_core::record::{Batch, EndMarker};
 use corelane_core::transaction::{
-    Answer, Effect, Mark, Marked, Request, TopicPartition, TransactionCoordinator, TransactionLoadReport,
-    TransactionLoader, TransactionSettings, TransactionVersion,
+    Answer, Effect, ListFilter, Mark, Marked, ProducerIdAndEpoch, Request, TRANSACTION_TOPIC_NAME, TopicPartition,
+    TransactionCoordinator, TransactionLoadReport, TransactionLoader, TransactionSettings, TransactionVersion,
 };
 
 use super::{Coordinator, Machine, Step};
 use crate::catalog::Topic;
-use crate::hop::{Call, Reply};
+use crate::hop::{Call, Reply, TransactionCall};
 use crate::local::all_of;
 use crate::shard::Shard;
 use crate::storage::PartitionKey;
@@ -140,6 +142,82 @@ impl<S: Sys> Coordinator<S, TransactionCoordinator> {
         let marked = results.into_iter().flatten().map(|(partition, result)| (partition, marked(result)));
         for (partition, marked) in gone.into_iter().map(|partition| (partition, Marked::Gone)).chain(marked) {
             self.advance(|machine, now| machine.on_marked(now, &transactional_id, &partition, marked));
+        }
+    }
+}
+
+/// What a shard does for transactions.
+impl<S: Sys> Shard<S> {
+    /// Ends transactions in partitions. Committed offsets count before this is answered.
+    pub(crate) async fn write_markers(&self, items: Vec<MarkerItem>) -> Vec<Result<(), ErrorCode>> {
+        let now = self.sys.wall();
+        let written = items.into_iter().map(|item| {
+            let log = self.served_partition(item.partition);
+            let appended = log.and_then(|log| match item.incoming(now) {
+                Ok(incoming) => Ok((log.append(incoming), log.topic == OFFSETS_TOPIC_NAME)),
+                Err(_) => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
+            });
+            async move {
+                let (appended, is_of_groups) = appended?;
+                let appended = appended.await.map_err(|error| error.code)?;
+                if let Some(coordinator) = self.groups.get(item.partition.index).filter(|_| is_of_groups) {
+                    coordinator.transaction_ended(item.producer, item.marker.committed, appended.base_offset);
+                }
+                Ok(())
+            }
+        });
+        all_of(written.collect()).await
+    }
+
+    pub(crate) async fn list_transactions(
+        &self,
+        filter: ListFilter,
+    ) -> Result<Vec<list_transactions_response::TransactionState>, ErrorCode> {
+        let mut listed = Vec::new();
+        for coordinator in self.transactions.all() {
+            match coordinator.ask(&(), Request::List(filter.clone())).await {
+                Answer::List(found) => listed.extend(found?),
+                _ => unreachable!("an answer has the name of its request"),
+            }
+        }
+        Ok(listed)
+    }
+
+    /// Asks the coordinator of a transactional id, wherever it is.
+    pub(crate) async fn ask_transaction(self: &Rc<Self>, transactional_id: &str, request: Request) -> Answer {
+        let Some((partition, owner)) = self.transaction_coordinator(transactional_id) else {
+            return request.refuse(ErrorCode::COORDINATOR_NOT_AVAILABLE);
+        };
+        let call = Call::Transaction(Box::new(TransactionCall { partition, request }));
+        let Reply::Transaction(answer) = Box::pin(self.ask(owner, call)).await else {
+            unreachable!("a reply has the name of its call")
+        };
+        *answer
+    }
+
+    /// The partition that a transactional id maps to, and the shard that coordinates it; none before somebody has asked for
+    /// a coordinator.
+    pub(crate) fn transaction_coordinator(&self, transactional_id: &str) -> Option<(PartitionIndex, ShardId)> {
+        self.coordinator_of(TRANSACTION_TOPIC_NAME, transactional_id)
+    }
+
+    /// Whether a partition takes part in a transaction, or, if the client leaves that to us, has it take part.
+    pub(crate) async fn check_claim(self: Rc<Self>, claim: Claim, partition: PartitionKey) -> Result<(), ErrorCode> {
+        let Claim { transactional_id, producer, epoch, adds } = claim;
+        let catalog = self.catalog();
+        let topic = catalog.topic_by_id(partition.topic).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let partition = TopicPartition { topic: topic.image.name.to_string().into(), index: partition.index };
+        let producer = ProducerIdAndEpoch { id: producer, epoch };
+        let id = transactional_id.clone();
+        let request = if adds {
+            let patience_ms = catalog.broker.claim_patience_ms();
+            Request::ClaimPartition { transactional_id, producer, partition, patience_ms }
+        } else {
+            Request::VerifyPartition { transactional_id, producer, partition }
+        };
+        match self.ask_transaction(&id, request).await {
+            Answer::ClaimPartition(answer) | Answer::VerifyPartition(answer) => answer,
+            _ => unreachable!("an answer has the name of its request"),
         }
     }
 }

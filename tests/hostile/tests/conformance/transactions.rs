@@ -408,6 +408,8 @@ pub(crate) async fn list_transactions(version: i16, link: &mut Link) {
             |pattern: &str| ListTransactionsRequest { transactional_id_pattern: Some(text(pattern)), ..all.clone() };
         assert_eq!(ids(&link.call(version, &like("list-i.*")).await.expect("is answered")), [idle_id]);
         assert!(ids(&link.call(version, &like("list-i")).await.expect("is answered")).is_empty(), "not the whole id");
+        let classes = link.call(version, &like(r"\w+-\w{2,8}-\d+")).await.expect("is answered");
+        assert_eq!((classes.error_code, ids(&classes).len()), (0, 2), "classes of Unicode are no small patterns");
         let broken = link.call(version, &like("list-(")).await.expect("is answered");
         assert_eq!(ErrorCode(broken.error_code), ErrorCode::INVALID_REGULAR_EXPRESSION);
     }
