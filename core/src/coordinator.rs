@@ -184,6 +184,11 @@ impl<T> Appends<T> {
         self.pending.into_iter().map(|(change, _)| change)
     }
 
+    /// What all that have not settled would change, the oldest first.
+    pub(crate) fn changes_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.pending.iter_mut().map(|(change, _)| change)
+    }
+
     #[cfg(test)]
     pub(crate) fn changes(&self) -> impl Iterator<Item = &T> {
         self.pending.iter().map(|(change, _)| change)

@@ -191,6 +191,13 @@ pub const GROUP_STATE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// was admitted within [`GROUP_STATE_BYTES_MAX`], by this or an earlier release, or by Kafka, which has no such bound.
 pub const GROUP_LOAD_FACTOR: usize = 4;
 
+/// Longest part of a client's name or address that a group keeps, in bytes. What is kept must fit into a record and into
+/// the answers to others.
+pub const CLIENT_NAME_BYTES_MAX: usize = 16 * 1024;
+
+/// What a pattern of topics may take when it is compiled, in bytes. A class of Unicode alone, as `\w`, takes some 45 KiB.
+pub const TOPIC_PATTERN_BYTES_MAX: usize = 1024 * 1024;
+
 /// Appends of one coordinator that are on their way; commits are put off while there are so many.
 pub const GROUP_APPENDS_MAX: usize = 4 * 1024;
 

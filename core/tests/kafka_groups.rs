@@ -44,7 +44,9 @@ fn records_of(group: &str) -> Vec<(LogRecord, DecodedRecord)> {
             let decoded = decode_log_record(Some(key.clone()), value.clone()).unwrap();
             let of = match &decoded {
                 DecodedRecord::Offset(key, _) => &key.group,
-                DecodedRecord::Group(id, _) | DecodedRecord::Other { group: id, .. } => id,
+                DecodedRecord::Group(id, _)
+                | DecodedRecord::Consumer(id, _)
+                | DecodedRecord::Other { group: id, .. } => id,
                 DecodedRecord::Unknown(id) => panic!("a record of type {id}"),
             };
             if of.as_str() == group {
@@ -72,14 +74,14 @@ impl Broker {
 
     fn empty() -> Self {
         let settings = GroupSettings { initial_rebalance_delay_ms: 0, ..GroupSettings::default() };
-        Self::new(GroupLoader::new(settings).finish(NOON).0)
+        Self::new(GroupLoader::new(settings, std::sync::Arc::default()).finish(NOON).0)
     }
 
     fn loaded() -> Self {
-        let mut loader = GroupLoader::new(GroupSettings::default());
+        let mut loader = GroupLoader::new(GroupSettings::default(), std::sync::Arc::default());
         batches().iter().for_each(|batch| loader.batch(batch).unwrap());
         let (coordinator, report) = loader.finish(NOON);
-        assert_eq!((report.groups, report.other_groups, report.unknown_records), (6, 1, 0));
+        assert_eq!((report.groups, report.other_groups, report.unknown_records), (6, 0, 0));
         Self::new(coordinator)
     }
 

@@ -424,10 +424,15 @@ impl<S: Sys> Shard<S> {
         }
         let may_have_settings =
             !Arc::ptr_eq(&before.broker, &catalog.broker) || before.image.features != catalog.image.features;
+        let metadata = Arc::clone(&catalog.image);
         *self.catalog.borrow_mut() = catalog;
         self.start_coordinators();
         if may_have_settings {
             self.transactions.refresh();
+            self.groups.refresh();
+        }
+        for coordinator in self.groups.all() {
+            coordinator.metadata_changed(&metadata);
         }
         if !topics_gone.is_empty() {
             let topics: Vec<_> = topics_gone.into_iter().collect();

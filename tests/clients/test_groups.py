@@ -264,15 +264,46 @@ def test_start_at_the_end(play, name):
     play(start_at_the_end)
 
 
+def static_member_leaves_and_comes_back(stage: Stage, **how) -> None:
+    """KIP-848: a static member that ends says that it will be back, and keeps its place until its session is over."""
+    group, writer = stage.group(**how), stage.writer
+    stays, goes = group.join(instance="one"), group.join(instance="two")
+    group.wait("two members share", lambda: group.settled([stays, goes], PARTITIONS))
+    writer.write(300)
+    writer.await_read(group)
+    told, share = len(stays.own("assigned")), goes.assigned()
+    goes.leave()
+    returns = group.join(instance="two")
+    group.wait("the member is back", lambda: returns.assigned())
+    assert returns.assigned() == share
+    writer.write(300)
+    writer.await_read(group)
+    assert len(stays.own("assigned")) == told, f"the other member was disturbed: {stays.own('assigned')}"
+    for member in (stays, returns):
+        member.leave()
+    group.check_story()
+
+
 @pytest.mark.parametrize("name", [name for name, has in ABILITIES.items() if has.consumer_protocol])
 def test_consumer_protocol(name, brokers, broker_kind, clients, topic):
-    """KIP-848: the broker assigns."""
+    """KIP-848: the broker assigns, by each of its assignors, topics by name and by pattern. One story beside the other."""
     broker = brokers.create(broker_kind, **SETTINGS, **CONSUMER_SETTINGS).start()
     needs(broker, CONSUMER_PROTOCOL)
-    assignor = ABILITIES[name].consumer_protocol[0]
-    Stage(broker, clients, name, topic).play(
-        lambda stage: one_leaves_and_one_crashes(stage, protocol="consumer", assignor=assignor)
-    )
+    told = {
+        "uniform": lambda stage: one_leaves_and_one_crashes(stage, protocol="consumer", assignor="uniform"),
+        "range": lambda stage: one_leaves_and_one_crashes(stage, protocol="consumer", assignor="range"),
+        "pattern": lambda stage: one_leaves_and_one_crashes(
+            stage, protocol="consumer", assignor="uniform", pattern=f"{topic}-pat.*n"
+        ),
+    }
+    if ABILITIES[name].says_that_it_will_be_back:
+        told["static"] = lambda stage: static_member_leaves_and_comes_back(stage, protocol="consumer", assignor="uniform")
+    with ThreadPoolExecutor(len(told)) as pool:
+        plays = [
+            pool.submit(Stage(broker, clients, name, f"{topic}-{story}").play, act) for story, act in told.items()
+        ]
+    for play in plays:
+        play.result()
 
 
 def test_the_check_notices_a_skipped_record_and_a_lost_commit():

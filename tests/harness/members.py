@@ -30,6 +30,8 @@ class Abilities:
     static: bool = False
     # Assignors that the broker has, for the protocol of KIP-848.
     consumer_protocol: tuple[str, ...] = ()
+    # A static member of that protocol that ends says that it will be back; franz-go's is silent until its session is over.
+    says_that_it_will_be_back: bool = False
 
 
 class ConfluentProgram(PythonProgram):
@@ -41,9 +43,9 @@ PROGRAMS: dict[str, type[JsonLines]] = {
 } | {"confluent-kafka": ConfluentProgram, "pykafka": PyKafka}
 
 ABILITIES = {
-    "confluent-kafka": Abilities(("range", "roundrobin", "cooperative-sticky"), True, ("uniform", "range")),
-    "java": Abilities(("range", "roundrobin", "sticky", "cooperative-sticky"), True, ("uniform", "range")),
-    "franz-go": Abilities(("range", "roundrobin", "sticky", "cooperative-sticky"), True),
+    "confluent-kafka": Abilities(("range", "roundrobin", "cooperative-sticky"), True, ("uniform", "range"), True),
+    "java": Abilities(("range", "roundrobin", "sticky", "cooperative-sticky"), True, ("uniform", "range"), True),
+    "franz-go": Abilities(("range", "roundrobin", "sticky", "cooperative-sticky"), True, ("uniform", "range")),
     "sarama": Abilities(("range", "roundrobin", "sticky"), True),
     "segmentio/kafka-go": Abilities(("range", "roundrobin")),
     "kafka-python": Abilities(("range", "roundrobin", "sticky", "cooperative-sticky"), True),
@@ -65,6 +67,8 @@ class Group:
     topic: str
     assignor: str = ""
     protocol: str = "classic"
+    # Of the topic's name; empty if members name the topic.
+    pattern: str = ""
     session_ms: int = SESSION_MS
     members: list["Member"] = field(default_factory=list)
     events: list[tuple["Member", dict]] = field(default_factory=list)
@@ -80,7 +84,7 @@ class Group:
         kind = KcatMember if self.client == "kcat" else ProgramMember
         member = kind(self, {
             "operation": "member", "broker": self.broker, "group": self.name, "topic": self.topic,
-            "assignor": self.assignor, "protocol": self.protocol, "session_ms": self.session_ms,
+            "pattern": self.pattern, "assignor": self.assignor, "protocol": self.protocol, "session_ms": self.session_ms,
             "instance": instance, "records_max": records_max, "reset": reset,
         })
         self.members.append(member)

@@ -289,8 +289,10 @@ def test_describe_cluster(session, broker, version):
     assert answer.controller_id == node.node_id
 
 
-# Each version of these is sent by hostile/tests/conformance, in Rust.
-OF_TRANSACTIONS = {24: (0, 3), 25: (0, 4), 26: (0, 5), 27: (1, 2), 28: (0, 5), 65: (0, 0), 66: (0, 2)}
+# Each version of these, of transactions and of groups of the consumer protocol, is sent by hostile/tests/conformance, in Rust.
+SENT_IN_RUST = {
+    24: (0, 3), 25: (0, 4), 26: (0, 5), 27: (1, 2), 28: (0, 5), 65: (0, 0), 66: (0, 2), 68: (0, 1), 69: (0, 1),
+}  # fmt: skip
 
 
 def test_every_advertised_version_is_known_here(session, broker):
@@ -306,4 +308,4 @@ def test_every_advertised_version_is_known_here(session, broker):
         assert (first, last) == (expected, api.versions[-1]), api.name
     if not broker.is_reference:
         listed_only = {key: versions for key, versions in listed.items() if key not in {api.key for api in APIS.values()}}
-        assert listed_only == OF_TRANSACTIONS
+        assert listed_only == SENT_IN_RUST

@@ -54,7 +54,7 @@ fn load(criterion: &mut Criterion) {
             .map(|number| commit_batch(number % offsets / 20, (number % 20) as i32, number as i64))
             .collect();
         let load = || {
-            let mut loader = GroupLoader::new(GroupSettings::default());
+            let mut loader = GroupLoader::new(GroupSettings::default(), std::sync::Arc::default());
             batches.iter().for_each(|batch| loader.batch(batch).expect("whole batches"));
             loader.finish(START)
         };
@@ -78,7 +78,7 @@ fn ask(coordinator: &mut GroupCoordinator, request: Request) -> Answer {
 fn requests(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("group request");
     for groups in [1, 10_000] {
-        let (mut coordinator, _) = GroupLoader::new(GroupSettings::default()).finish(START);
+        let (mut coordinator, _) = GroupLoader::new(GroupSettings::default(), std::sync::Arc::default()).finish(START);
         for number in 0..groups {
             ask(&mut coordinator, commit(number));
         }

@@ -5,7 +5,11 @@ use super::definition::{Definition, boolean, class, double, int, list, long, pas
 const THREADS: &str = "one thread per core does the work of all of Kafka's thread pools and queues (see --cores)";
 const SOCKETS: &str = "the kernel sizes the buffers and the backlog of a socket";
 const CONNECTIONS: &str = "idle connections are kept";
-const GROUPS: &str = "groups of the newer protocols (consumer, share, streams) are not there yet";
+const GROUPS: &str = "groups of the share and streams protocols are not there yet";
+const PATTERNS: &str = "patterns are evaluated whenever the metadata has changed";
+const OFFLOAD: &str = "groups are assigned where they are coordinated";
+const APPENDS: &str = "records of groups go to the log at once";
+const MIGRATION: &str = "groups change their protocol only while nobody is in them";
 const OFFSETS: &str = "what coordinators keep is stored as it comes, uncompressed, and loaded in parts of a fixed size";
 const SINGLE_NODE: &str = "a single node has no other brokers or controllers to talk to";
 const PURGATORY: &str = "waiting requests are not kept in a purgatory";
@@ -82,30 +86,30 @@ pub static BROKER: &[Definition] = &[
     int("fetch.max.bytes").default("57671680").at_least(1024).acts(),
     int("fetch.purgatory.purge.interval.requests").default("1000").idle(PURGATORY),
     boolean("follower.fetch.last.tiered.offset.enable").default("false").cluster_wide(),
-    int("group.consumer.assignment.interval.ms").default("1000").at_least(0).cluster_wide().idle(GROUPS),
-    boolean("group.consumer.assignor.offload.enable").default("true").internal().since_4_4().idle(GROUPS),
-    list("group.consumer.assignors").default("uniform,range").idle(GROUPS),
-    int("group.consumer.heartbeat.interval.ms").default("5000").at_least(1).idle(GROUPS),
-    int("group.consumer.max.assignment.interval.ms").default("15000").at_least(0).idle(GROUPS),
-    int("group.consumer.max.heartbeat.interval.ms").default("15000").at_least(1).idle(GROUPS),
-    int("group.consumer.max.session.timeout.ms").default("60000").at_least(1).idle(GROUPS),
-    int("group.consumer.max.size").default("2147483647").at_least(1).idle(GROUPS),
+    int("group.consumer.assignment.interval.ms").default("1000").at_least(0).cluster_wide().acts(),
+    boolean("group.consumer.assignor.offload.enable").default("true").internal().since_4_4().idle(OFFLOAD),
+    list("group.consumer.assignors").default("uniform,range").one_of(&["uniform", "range"]).acts(),
+    int("group.consumer.heartbeat.interval.ms").default("5000").at_least(1).acts(),
+    int("group.consumer.max.assignment.interval.ms").default("15000").at_least(0).acts(),
+    int("group.consumer.max.heartbeat.interval.ms").default("15000").at_least(1).acts(),
+    int("group.consumer.max.session.timeout.ms").default("60000").at_least(1).acts(),
+    int("group.consumer.max.size").default("2147483647").at_least(1).acts(),
     string("group.consumer.migration.policy")
         .default("bidirectional")
         .one_of_ignoring_case(&["DISABLED", "DOWNGRADE", "UPGRADE", "BIDIRECTIONAL"])
-        .idle(GROUPS),
-    int("group.consumer.min.assignment.interval.ms").default("0").at_least(0).idle(GROUPS),
-    int("group.consumer.min.heartbeat.interval.ms").default("5000").at_least(1).idle(GROUPS),
-    int("group.consumer.min.session.timeout.ms").default("45000").at_least(1).idle(GROUPS),
-    int("group.consumer.regex.refresh.interval.ms").default("600000").at_least(10_000).internal().idle(GROUPS),
-    int("group.consumer.session.timeout.ms").default("45000").at_least(1).idle(GROUPS),
-    int("group.coordinator.append.linger.ms").default("-1").at_least(-1).idle(GROUPS),
+        .idle(MIGRATION),
+    int("group.consumer.min.assignment.interval.ms").default("0").at_least(0).acts(),
+    int("group.consumer.min.heartbeat.interval.ms").default("5000").at_least(1).acts(),
+    int("group.consumer.min.session.timeout.ms").default("45000").at_least(1).acts(),
+    int("group.consumer.regex.refresh.interval.ms").default("600000").at_least(10_000).internal().idle(PATTERNS),
+    int("group.consumer.session.timeout.ms").default("45000").at_least(1).acts(),
+    int("group.coordinator.append.linger.ms").default("-1").at_least(-1).idle(APPENDS),
     int("group.coordinator.background.threads").default("2").at_least(1).idle(THREADS),
-    int("group.coordinator.cached.buffer.max.bytes").default("1048588").at_least(524_288).cluster_wide().idle(GROUPS),
+    int("group.coordinator.cached.buffer.max.bytes").default("1048588").at_least(524_288).cluster_wide().idle(APPENDS),
     list("group.coordinator.rebalance.protocols")
         .default("classic,consumer,streams")
         .one_of(&["consumer", "classic", "share", "streams"])
-        .idle(GROUPS),
+        .acts(),
     int("group.coordinator.threads").default("4").at_least(1).idle(THREADS),
     int("group.initial.rebalance.delay.ms").default("3000").acts(),
     int("group.max.session.timeout.ms").default("1800000").acts(),

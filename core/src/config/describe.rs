@@ -3,7 +3,7 @@
 use super::broker::BrokerConfig;
 use super::broker_table::BROKER;
 use super::definition::{ConfigType, Definition, Dynamic, find};
-use super::group_table::GROUP;
+use super::group_table::{GROUP, GroupOverrides};
 use super::topic::{TopicOverrides, effective};
 use super::topic_table::TOPIC;
 
@@ -128,16 +128,20 @@ pub fn describe_all_brokers(broker: &BrokerConfig, wanted: Option<&[&str]>) -> V
         .collect()
 }
 
-/// Rows of a group, which may not exist: nothing can be set on one yet, so its values are the broker's, whose names are
-/// the same behind `group.`.
+/// Rows of a group, which may not exist. What is not set on it is the broker's, whose names are the same behind `group.`.
 #[must_use]
-pub fn describe_group(broker: &BrokerConfig, wanted: Option<&[&str]>) -> Vec<ConfigRow> {
+pub fn describe_group(broker: &BrokerConfig, overrides: &GroupOverrides, wanted: Option<&[&str]>) -> Vec<ConfigRow> {
     shown(GROUP, wanted)
         .map(|definition| {
             let value = definition.default.map(str::to_owned);
             let own = || vec![ConfigSynonym { name: definition.name, value, source: ConfigSource::Default }];
             let inherits = find(BROKER, &format!("group.{}", definition.name));
-            let synonyms = inherits.map_or_else(own, |inherits| broker_synonyms(broker, &[inherits.name]));
+            let set = overrides.get(definition.name).map(|value| {
+                let value = Some(value.clone());
+                ConfigSynonym { name: definition.name, value, source: ConfigSource::Group }
+            });
+            let inherited = inherits.map_or_else(own, |inherits| broker_synonyms(broker, &[inherits.name]));
+            let synonyms: Vec<_> = set.into_iter().chain(inherited).collect();
             ConfigRow {
                 name: definition.name,
                 value: synonyms.first().and_then(|synonym| synonym.value.clone()),

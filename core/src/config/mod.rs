@@ -24,7 +24,7 @@ pub use describe::{
     ConfigRow, ConfigSource, ConfigSynonym, describe_all_brokers, describe_broker, describe_group, describe_topic,
 };
 pub use dynamic::{InvalidBrokerConfig, validate_broker_config};
-pub use group_table::{CLIENT_METRICS, GROUP};
+pub use group_table::{CLIENT_METRICS, GROUP, GroupOverrides, InvalidGroupConfig, validate_group_configs};
 pub use listener::Listener;
 pub use log_levels::{LogLevel, LogLevelChange, LogLevels, ROOT_LOGGER};
 pub use properties::{Place, Setting, parse_override, parse_properties};

@@ -340,5 +340,8 @@ fn rows_say_where_a_value_comes_from() {
     }
     assert!(by_name("ssl.keystore.password").is_sensitive && !by_name("node.id").is_sensitive);
     assert!(by_name("log.roll.hours").read_only && !by_name("log.roll.ms").read_only);
-    assert_eq!(describe_group(&config, None).len(), GROUP.iter().filter(|row| !row.internal && !row.since_4_4).count());
+    assert_eq!(
+        describe_group(&config, &GroupOverrides::new(), None).len(),
+        GROUP.iter().filter(|row| !row.internal && !row.since_4_4).count()
+    );
 }

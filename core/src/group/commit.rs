@@ -1,13 +1,14 @@
 //! OffsetCommit, TxnOffsetCommit and OffsetFetch.
 
 use super::classic::{ClassicGroup, State};
+use super::consumer::ConsumerGroup;
 use super::coordinator::{GroupCoordinator, Kind};
 use super::log_record::{CommittedOffset, OffsetKey, offset_record};
 use super::message::{Answer, Request, RequestContext, detached_text};
 use super::offsets::is_of_another_topic;
 use super::turn::{Draft, OffsetChange, Then};
 use super::versions::no_offset;
-use crate::base::{LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, Timestamp, Uuid};
+use crate::base::{LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, Timestamp, TopicId, Uuid};
 use crate::coordinator::{LogRecord, Now, RequestId, is_too_long};
 use crate::limits::{GROUP_APPENDS_MAX, GROUP_OFFSETS_MAX, GROUPS_MAX};
 use crate::protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
@@ -27,6 +28,9 @@ use crate::protocol::{ErrorCode, KafkaString};
 /// First version in which a missing group is told by that name.
 const GROUP_NOT_FOUND_FROM: i16 = 9;
 
+/// First version of OffsetCommit that carries a member's epoch.
+const EPOCHS_FROM: i16 = 9;
+
 /// Who commits.
 struct Committer<'a> {
     group_id: &'a KafkaString,
@@ -35,6 +39,8 @@ struct Committer<'a> {
     generation: i32,
     is_transactional: bool,
     version: i16,
+    /// What is committed.
+    places: Vec<(TopicId, PartitionIndex)>,
 }
 
 /// Commits of one request, being gathered.
@@ -56,6 +62,9 @@ impl GroupCoordinator {
             generation: asked.generation_id_or_member_epoch,
             is_transactional: false,
             version: context.version,
+            places: places(asked.topics.iter().flat_map(|topic| {
+                topic.partitions.iter().map(|partition| (Uuid(topic.topic_id), partition.partition_index))
+            })),
         };
         if let Err(code) = self.check_commit(now, &committer) {
             let answer = Request::OffsetCommit(asked).refuse(context.version, code);
@@ -118,6 +127,10 @@ impl GroupCoordinator {
             generation: asked.generation_id,
             is_transactional: true,
             version: context.version,
+            places: places(asked.topics.iter().flat_map(|topic| {
+                let id = self.metadata.topic_id(&topic.name).unwrap_or(Uuid::ZERO);
+                topic.partitions.iter().map(move |partition| (id, partition.partition_index))
+            })),
         };
         let checked = if asked.group_id.is_empty() {
             Err(ErrorCode::INVALID_GROUP_ID)
@@ -185,6 +198,7 @@ impl GroupCoordinator {
                 self.create(now, committer.group_id);
                 Ok(())
             }
+            Some(Kind::Consumer(group)) => check_consumer_commit(group, committer, is_member),
             Some(Kind::Other { members, .. }) if members.is_empty() && !is_member => Ok(()),
             Some(Kind::Other { .. }) => Err(ErrorCode::UNKNOWN_MEMBER_ID),
             Some(Kind::Classic(_)) => self
@@ -256,11 +270,29 @@ impl GroupCoordinator {
     }
 
     pub(super) fn fetch(&mut self, id: RequestId, group: OffsetFetchRequestGroup, require_stable: bool) {
+        if let Err(code) = self.check_fetch(&group) {
+            // Only versions whose answer has a place for it carry an epoch.
+            let refused = Request::OffsetFetch { group, require_stable }.refuse(i16::MAX, code);
+            return self.answer(id, refused);
+        }
         let waiting = if require_stable { self.wait_for_appends(id, group) } else { Err(group) };
         if let Err(group) = waiting {
             let answer = Answer::OffsetFetch(self.fetched(&group, require_stable));
             self.answer(id, answer);
         }
+    }
+
+    /// A member of a group of the consumer protocol says who it is; others need not.
+    fn check_fetch(&self, asked: &OffsetFetchRequestGroup) -> Result<(), ErrorCode> {
+        let Some(Kind::Consumer(group)) = self.groups.get(&asked.group_id).map(|group| &group.kind) else {
+            return Ok(());
+        };
+        if asked.member_epoch < 0 && asked.member_id.is_none() {
+            return Ok(());
+        }
+        let member =
+            group.member(asked.member_id.as_deref().unwrap_or_default()).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
+        if member.epoch() == asked.member_epoch { Ok(()) } else { Err(ErrorCode::STALE_MEMBER_EPOCH) }
     }
 
     /// What is committed now.
@@ -314,6 +346,32 @@ impl GroupCoordinator {
         };
         offsets.committed().map(topic).collect()
     }
+}
+
+fn places(all: impl Iterator<Item = (TopicId, i32)>) -> Vec<(TopicId, PartitionIndex)> {
+    all.map(|(topic, index)| (topic, PartitionIndex(index))).collect()
+}
+
+/// The rules of a group of the consumer protocol. Whoever is no member may commit only while nobody is there, except in
+/// transactions of old clients, who do not say who they are.
+fn check_consumer_commit(group: &ConsumerGroup, committer: &Committer<'_>, is_member: bool) -> Result<(), ErrorCode> {
+    if group.is_dead {
+        return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE);
+    }
+    if committer.generation < 0 && group.is_empty() || committer.is_transactional && !is_member {
+        return Ok(());
+    }
+    let member = group.member(committer.member_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
+    if !committer.is_transactional && committer.version < EPOCHS_FROM {
+        return Err(ErrorCode::UNSUPPORTED_VERSION);
+    }
+    let is_its = |(topic, index): &(TopicId, PartitionIndex)| member.may_commit(committer.generation, *topic, *index);
+    let is_current = committer.generation == member.epoch();
+    if is_current || committer.generation < member.epoch() && committer.places.iter().all(is_its) {
+        return Ok(());
+    }
+    // Answers of transactions have no code for it.
+    Err(if committer.is_transactional { ErrorCode::ILLEGAL_GENERATION } else { ErrorCode::STALE_MEMBER_EPOCH })
 }
 
 /// The rules of a classic group. Transactions may commit in any state of it; with old clients, who do not say which

@@ -5,18 +5,22 @@
 //! must not lose, their assignment, leaves only when it is there.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::classic::{ClassicGroup, Join, Protocol, State};
+use super::consumer::{ConsumerGroup, refused_heartbeat};
 use super::log_record::OtherKind;
 use super::message::{Answer, Effect, Request, RequestContext, detached_text};
 use super::offsets::{Offsets, Stored};
 use super::settings::GroupSettings;
 use super::turn::{Draft, OffsetChange, Step, Then, Turn, Wishes};
 use crate::base::{Monotonic, Offset, ProducerId};
-use crate::coordinator::{Append, AppendId, Appends, Now, RequestId, append_error, is_too_long};
+use crate::coordinator::{Append, AppendId, Appends, LogRecord, Now, RequestId, append_error, is_too_long};
 use crate::limits::GROUPS_MAX;
+use crate::metadata::MetadataImage;
 use crate::protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
-use crate::protocol::messages::{HeartbeatResponse, JoinGroupRequest};
+use crate::protocol::messages::{ConsumerGroupHeartbeatResponse, HeartbeatResponse, JoinGroupRequest};
+use crate::protocol::wire::EncodeError;
 use crate::protocol::{ErrorCode, KafkaString};
 use crate::record::header::HEADER_BYTES;
 
@@ -25,6 +29,8 @@ use crate::record::header::HEADER_BYTES;
 pub(super) enum Kind {
     /// A group of the classic protocol, or one that only has offsets.
     Classic(Box<ClassicGroup>),
+    /// A group of the consumer protocol.
+    Consumer(Box<ConsumerGroup>),
     /// A group of a protocol that this broker does not speak, found in the log. It is left as it is: its offsets can
     /// be fetched, and nobody can join, commit as a member or delete it.
     Other {
@@ -32,6 +38,33 @@ pub(super) enum Kind {
         /// Its members in the log; while there are some, only they may commit.
         members: BTreeSet<KafkaString>,
     },
+}
+
+impl Kind {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Classic(group) => group.bytes(),
+            Self::Consumer(group) => group.bytes(),
+            Self::Other { members, .. } => 512 + members.iter().map(|id| 64 + id.len()).sum::<usize>(),
+        }
+    }
+
+    fn wake(&self) -> Option<Monotonic> {
+        match self {
+            Self::Classic(group) => group.wake(),
+            Self::Consumer(group) => group.wake(),
+            Self::Other { .. } => None,
+        }
+    }
+
+    /// Whether it is being deleted: its tombstones are on their way.
+    pub(super) fn is_dead(&self) -> bool {
+        match self {
+            Self::Classic(group) => group.state == State::Dead,
+            Self::Consumer(group) => group.is_dead,
+            Self::Other { .. } => false,
+        }
+    }
 }
 
 /// A group and its offsets.
@@ -61,33 +94,31 @@ impl Group {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let kind = match &self.kind {
-            Kind::Classic(group) => group.bytes(),
-            Kind::Other { members, .. } => 512 + members.iter().map(|id| 64 + id.len()).sum::<usize>(),
-        };
-        kind + self.offsets.bytes()
+        self.kind.bytes() + self.offsets.bytes()
     }
 
     /// Whether there is nothing left of it, in memory or in the log.
     fn is_nothing(&self) -> bool {
-        let Kind::Classic(group) = &self.kind else { return false };
-        group.state == State::Empty
-            && group.pending.is_empty()
-            && !self.is_recorded
-            && self.in_flight == 0
-            && self.offsets.is_empty()
+        let is_empty = match &self.kind {
+            Kind::Classic(group) => group.state == State::Empty && group.pending.is_empty(),
+            Kind::Consumer(group) => group.is_empty(),
+            Kind::Other { .. } => false,
+        };
+        is_empty && !self.is_recorded && self.in_flight == 0 && self.offsets.is_empty()
     }
 }
 
 /// An append on its way.
 #[derive(Debug)]
-struct Pending {
-    group: KafkaString,
+pub(super) struct Pending {
+    pub(super) group: KafkaString,
     producer: Option<ProducerId>,
     changes: Vec<OffsetChange>,
     then: Then,
     /// Fetches that wait for it: they want to see what is on its way.
     fetches: Vec<(RequestId, OffsetFetchRequestGroup)>,
+    /// Heartbeats that wait for it: what they are told must not be lost.
+    pub(super) heartbeats: Vec<(RequestId, Box<ConsumerGroupHeartbeatResponse>)>,
 }
 
 /// The end of a transaction, as its marker has it.
@@ -105,6 +136,8 @@ struct End {
 #[derive(Debug)]
 pub struct GroupCoordinator {
     pub(super) settings: GroupSettings,
+    /// The topics that there are, and what is set for groups.
+    pub(super) metadata: Arc<MetadataImage>,
     pub(super) groups: BTreeMap<KafkaString, Group>,
     /// Groups by the time at which something of them may be due.
     timers: BTreeSet<(Monotonic, KafkaString)>,
@@ -116,7 +149,7 @@ pub struct GroupCoordinator {
     pub(super) bytes: usize,
     pub(super) offset_count: usize,
 
-    appends: Appends<Pending>,
+    pub(super) appends: Appends<Pending>,
 
     /// When to look for expired offsets, and behind which group to go on.
     pub(super) expiry_at: Monotonic,
@@ -129,6 +162,7 @@ impl GroupCoordinator {
     pub(super) fn new(settings: GroupSettings, expiry_at: Monotonic) -> Self {
         Self {
             settings,
+            metadata: Arc::default(),
             groups: BTreeMap::new(),
             timers: BTreeSet::new(),
             transactions: BTreeMap::new(),
@@ -140,6 +174,16 @@ impl GroupCoordinator {
             expiry_from: None,
             effects: Vec::new(),
         }
+    }
+
+    /// Takes over another state of the metadata. Groups look at it with their next heartbeat.
+    pub fn set_metadata(&mut self, metadata: Arc<MetadataImage>) {
+        self.metadata = metadata;
+    }
+
+    /// Takes over changed settings.
+    pub fn set_settings(&mut self, settings: GroupSettings) {
+        self.settings = settings;
     }
 
     /// Handles a request. Its answer is among the effects of this or of a later call.
@@ -156,6 +200,8 @@ impl GroupCoordinator {
             Request::DescribeGroup(group_id) => self.describe(id, context, group_id),
             Request::ListGroups { states, types } => self.list(id, &states, &types),
             Request::DeleteGroup(group_id) => self.delete(now, id, context, group_id),
+            Request::ConsumerGroupHeartbeat(asked) => self.consumer_heartbeat(now, id, context, &asked),
+            Request::DescribeConsumerGroup(group_id) => self.describe_consumer(now, id, group_id),
         }
         std::mem::take(&mut self.effects)
     }
@@ -184,7 +230,11 @@ impl GroupCoordinator {
     /// Does what is due: sessions and rebalances that took too long, offsets that expired.
     pub fn on_time(&mut self, now: Now) -> Vec<Effect> {
         while let Some((_, id)) = self.timers.first().filter(|(at, _)| *at <= now.monotonic).cloned() {
-            let known = self.with_classic(now, &id, |group, turn| group.on_time(turn));
+            let known = self.with_group(now, &id, |kind, turn| match kind {
+                Kind::Classic(group) => group.on_time(turn),
+                Kind::Consumer(group) => group.on_time(turn),
+                Kind::Other { .. } => {}
+            });
             assert!(known.is_some(), "a group that is gone has no timer");
         }
         if self.expiry_at <= now.monotonic {
@@ -203,6 +253,10 @@ impl GroupCoordinator {
                 // Every version that asks for stable offsets has a place for the error.
                 self.effects.push(Effect::Answer(id, request.refuse(i16::MAX, code)));
             }
+            for (id, _) in pending.heartbeats {
+                let refused = ConsumerGroupHeartbeatResponse { error_code: code.0, ..Default::default() };
+                self.effects.push(Effect::Answer(id, Answer::ConsumerGroupHeartbeat(refused)));
+            }
             match pending.then {
                 Then::Answer { id, request, version, .. } => {
                     self.effects.push(Effect::Answer(id, request.refuse(version, code)));
@@ -216,10 +270,11 @@ impl GroupCoordinator {
                 | Then::Created
                 | Then::Assigned { .. }
                 | Then::Replaced(_)
+                | Then::Written(_)
                 | Then::Deleted { request: None } => {}
             }
         }
-        let mut turn = Turn::new(now, &self.settings);
+        let mut turn = Turn::new(now, &self.settings, &self.metadata);
         for group in self.groups.values_mut() {
             if let Kind::Classic(group) = &mut group.kind {
                 group.disband(&mut turn, code);
@@ -227,7 +282,7 @@ impl GroupCoordinator {
         }
         let answers = turn.steps.into_iter().filter_map(|step| match step {
             Step::Answer(id, answer) => Some(Effect::Answer(id, answer)),
-            Step::Append(_) => None,
+            Step::AnswerWhenWritten(..) | Step::Append(_) => None,
         });
         self.effects.into_iter().chain(answers).collect()
     }
@@ -269,9 +324,17 @@ impl GroupCoordinator {
         let protocols = Protocol::copied(&asked.protocols);
         let wishes = Wishes { protocols, session_timeout_ms: asked.session_timeout_ms, rebalance_timeout_ms };
         let group_id = &asked.group_id;
-        let is_new = !self.groups.contains_key(group_id);
+        let is_new = self.groups.get(group_id).is_none_or(|group| matches!(group.kind, Kind::Consumer(_)));
         match self.groups.get(group_id).map(|group| &group.kind) {
-            Some(Kind::Other { .. }) => return self.answer(id, refusal(ErrorCode::INCONSISTENT_GROUP_PROTOCOL)),
+            Some(Kind::Consumer(group)) if group.is_empty() && !group.is_dead && asked.member_id.is_empty() => {
+                let tombstones = group.tombstones();
+                self.become_another(now, group_id, tombstones.into_iter().collect(), |id, now| {
+                    Kind::Classic(Box::new(ClassicGroup::new(id, now.wall)))
+                });
+            }
+            Some(Kind::Consumer(_) | Kind::Other { .. }) => {
+                return self.answer(id, refusal(ErrorCode::INCONSISTENT_GROUP_PROTOCOL));
+            }
             Some(Kind::Classic(_)) => {}
             None if !asked.member_id.is_empty() => return self.answer(id, refusal(ErrorCode::UNKNOWN_MEMBER_ID)),
             None if asked.protocol_type.is_empty() || wishes.protocols.is_empty() => {
@@ -362,6 +425,31 @@ impl GroupCoordinator {
         }
     }
 
+    /// A group without members becomes one of another kind; its offsets stay. `tombstones` take the old one out of the log.
+    pub(super) fn become_another(
+        &mut self,
+        now: Now,
+        id: &KafkaString,
+        tombstones: Vec<Result<LogRecord, EncodeError>>,
+        kind: impl FnOnce(KafkaString, Now) -> Kind,
+    ) {
+        if !tombstones.is_empty() {
+            let records = tombstones.into_iter().collect();
+            self.begin_append(now, id, Draft { records, producer: None, changes: Vec::new(), then: Then::Removed });
+        }
+        self.set_kind(id, kind(detached_text(id), now));
+    }
+
+    /// The group is of another kind from now on, without a record of its own.
+    pub(super) fn set_kind(&mut self, id: &KafkaString, kind: Kind) {
+        let Some(group) = self.groups.get_mut(id) else { return };
+        let before = group.bytes();
+        group.kind = kind;
+        group.is_recorded = false;
+        self.bytes = self.bytes - before + group.bytes();
+        self.arm(id);
+    }
+
     /// Lets a classic group handle something, and does what it wants done. `None` if there is no such group.
     pub(super) fn with_classic<R>(
         &mut self,
@@ -369,32 +457,64 @@ impl GroupCoordinator {
         id: &KafkaString,
         handle: impl FnOnce(&mut ClassicGroup, &mut Turn<'_>) -> R,
     ) -> Option<R> {
+        self.with_group(now, id, |kind, turn| match kind {
+            Kind::Classic(group) => Some(handle(group, turn)),
+            Kind::Consumer(_) | Kind::Other { .. } => None,
+        })?
+    }
+
+    /// The same for a group of the consumer protocol.
+    pub(super) fn with_consumer<R>(
+        &mut self,
+        now: Now,
+        id: &KafkaString,
+        handle: impl FnOnce(&mut ConsumerGroup, &mut Turn<'_>) -> R,
+    ) -> Option<R> {
+        self.with_group(now, id, |kind, turn| match kind {
+            Kind::Consumer(group) => Some(handle(group, turn)),
+            Kind::Classic(_) | Kind::Other { .. } => None,
+        })?
+    }
+
+    pub(super) fn with_group<R>(
+        &mut self,
+        now: Now,
+        id: &KafkaString,
+        handle: impl FnOnce(&mut Kind, &mut Turn<'_>) -> R,
+    ) -> Option<R> {
+        let metadata = Arc::clone(&self.metadata);
         let group = self.groups.get_mut(id)?;
-        let Kind::Classic(classic) = &mut group.kind else { return None };
-        let mut turn = Turn::new(now, &self.settings);
-        let before = classic.bytes();
-        let result = handle(classic, &mut turn);
-        self.bytes = self.bytes - before + classic.bytes();
-        let wake = classic.wake();
-        if wake != group.armed {
-            if let Some(armed) = group.armed {
-                self.timers.remove(&(armed, id.clone()));
-            }
-            if let Some(wake) = wake {
-                let id = classic.id.clone();
-                self.timers.insert((wake, id));
-            }
-            group.armed = wake;
-        }
+        let mut turn = Turn::new(now, &self.settings, &metadata);
+        let before = group.kind.bytes();
+        let result = handle(&mut group.kind, &mut turn);
+        self.bytes = self.bytes - before + group.kind.bytes();
         let steps = turn.steps;
+        self.arm(id);
         for step in steps {
             match step {
                 Step::Answer(request, answer) => self.answer(request, answer),
                 Step::Append(draft) => self.begin_append(now, id, draft),
+                Step::AnswerWhenWritten(request, response) => self.answer_when_written(id, request, response),
             }
         }
         self.forget_if_nothing(id);
         Some(result)
+    }
+
+    /// Sets the timer of a group to when it wants to be woken.
+    fn arm(&mut self, id: &KafkaString) {
+        let Some(group) = self.groups.get_mut(id) else { return };
+        let wake = group.kind.wake();
+        if wake == group.armed {
+            return;
+        }
+        if let Some(armed) = group.armed {
+            self.timers.remove(&(armed, id.clone()));
+        }
+        group.armed = wake;
+        if let Some(wake) = wake {
+            self.timers.insert((wake, detached_text(id)));
+        }
     }
 
     /// Lets a group's offsets change, and keeps the totals right.
@@ -419,6 +539,7 @@ impl GroupCoordinator {
         };
         let group_id = match &group.kind {
             Kind::Classic(group) => group.id.clone(),
+            Kind::Consumer(group) => group.id.clone(),
             Kind::Other { .. } => detached_text(group_id),
         };
         let pending = Pending {
@@ -427,6 +548,7 @@ impl GroupCoordinator {
             changes,
             then,
             fetches: Vec::new(),
+            heartbeats: Vec::new(),
         };
         group.in_flight += 1;
         self.with_offsets(&group_id, |offsets| {
@@ -467,7 +589,7 @@ impl GroupCoordinator {
 
     /// The fate of an append is known, and of all before it.
     fn settle(&mut self, now: Now, pending: Pending, result: Result<Offset, ErrorCode>) {
-        let Pending { group: id, producer, changes, then, fetches } = pending;
+        let Pending { group: id, producer, changes, then, fetches, heartbeats } = pending;
         if let Some(group) = self.groups.get_mut(&id) {
             group.in_flight -= 1;
         }
@@ -506,6 +628,22 @@ impl GroupCoordinator {
                 self.answer(request, answer);
             }
             Then::Deleted { request } => self.deleted(now, &id, request, result),
+            Then::Written(keys) => {
+                self.has_recorded(&id, result);
+                if result.is_err() {
+                    self.with_consumer(now, &id, |group, _| group.was_not_written(keys));
+                }
+            }
+        }
+        for (request, response) in heartbeats {
+            let response = match result {
+                Ok(()) => *response,
+                Err(code) => refused_heartbeat(code),
+            };
+            self.answer(request, Answer::ConsumerGroupHeartbeat(response));
+        }
+        if let Err(code) = result {
+            self.refuse_heartbeats(&id, code);
         }
         for (request, fetch) in fetches {
             let answer = self.fetched(&fetch, true);
@@ -608,10 +746,12 @@ impl GroupCoordinator {
             count += group.offsets.count();
             in_flight += group.in_flight;
             group.offsets.assert_consistent();
-            if let Kind::Classic(classic) = &group.kind {
-                classic.assert_consistent();
-                assert_eq!(classic.wake(), group.armed);
+            match &group.kind {
+                Kind::Classic(group) => group.assert_consistent(),
+                Kind::Consumer(group) => group.assert_consistent(),
+                Kind::Other { .. } => {}
             }
+            assert_eq!(group.kind.wake(), group.armed);
             assert!(group.armed.is_none_or(|armed| self.timers.contains(&(armed, id.clone()))));
         }
         assert_eq!((bytes, count, in_flight), (self.bytes, self.offset_count, self.appends.len()));

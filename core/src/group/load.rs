@@ -4,12 +4,15 @@
 //! amount to, not the records: memory is bounded by [`GROUP_LOAD_FACTOR`] times what a coordinator may hold, and one batch, whatever the log's length;
 //! the time is that of reading the log.
 //!
-//! Records of groups of other protocols (KIP-848, KIP-932, KIP-1071) stay in the log untouched. Of these groups is known
+//! Records of groups of other protocols (KIP-932, KIP-1071) stay in the log untouched. Of these groups is known
 //! that they exist and who is a member; their offsets are served, and whatever would need to know more is refused.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::classic::ClassicGroup;
+use super::consumer::{ConsumerGroup, Part};
 use super::coordinator::{Group, GroupCoordinator, Kind};
 use super::log_record::{
     CommittedOffset, DecodedRecord, LogRecordError, OffsetKey, OtherKind, OtherPart, decode_log_record,
@@ -20,6 +23,7 @@ use super::settings::GroupSettings;
 use crate::base::{Monotonic, Offset, ProducerId, Timestamp};
 use crate::coordinator::{self, Now};
 use crate::limits::GROUP_LOAD_FACTOR;
+use crate::metadata::MetadataImage;
 use crate::protocol::KafkaString;
 use crate::protocol::records::GroupMetadataValue;
 use crate::record::{Batch, EndMarker};
@@ -56,8 +60,10 @@ pub struct GroupLoader {
 impl GroupLoader {
     /// Nothing read yet.
     #[must_use]
-    pub fn new(settings: GroupSettings) -> Self {
-        Self { coordinator: GroupCoordinator::new(settings, Monotonic(0)), report: LoadReport::default() }
+    pub fn new(settings: GroupSettings, metadata: Arc<MetadataImage>) -> Self {
+        let mut coordinator = GroupCoordinator::new(settings, Monotonic(0));
+        coordinator.set_metadata(metadata);
+        Self { coordinator, report: LoadReport::default() }
     }
 
     /// Takes the next batch of the partition, in the order of the log, up to the high watermark. Nothing of its bytes
@@ -90,6 +96,7 @@ impl GroupLoader {
         match decode_log_record(key, value).map_err(|error| LoadError::Record(offset, error))? {
             DecodedRecord::Offset(key, committed) => self.coordinator.replay_offset(offset, producer, &key, committed),
             DecodedRecord::Group(id, value) => self.coordinator.replay_group(&id, value.as_ref()),
+            DecodedRecord::Consumer(id, part) => self.coordinator.replay_consumer(&id, part),
             DecodedRecord::Other { kind, group, part, exists } => {
                 self.coordinator.replay_other(kind, &group, part, exists);
             }
@@ -188,6 +195,26 @@ impl GroupCoordinator {
         }
     }
 
+    fn replay_consumer(&mut self, id: &KafkaString, part: Part) {
+        let is_it = |kind: &Kind| matches!(kind, Kind::Consumer(_));
+        if part == Part::Group(None) {
+            return self.replay_end(id, is_it);
+        }
+        if !self.groups.get(id).is_some_and(|group| is_it(&group.kind)) {
+            if part.is_gone() {
+                // What is left of a group that is gone, or has become another.
+                return;
+            }
+            let group = ConsumerGroup::new(detached_text(id));
+            self.replay_kind(id, Kind::Consumer(Box::new(group)), true);
+        }
+        let Some(group) = self.groups.get_mut(id) else { return };
+        let Kind::Consumer(consumer) = &mut group.kind else { return };
+        let before = consumer.bytes();
+        consumer.replay(part);
+        self.bytes = self.bytes - before + consumer.bytes();
+    }
+
     fn replay_other(&mut self, other: OtherKind, id: &KafkaString, part: OtherPart, exists: bool) {
         let is_it = |kind: &Kind| matches!(kind, Kind::Other { kind, .. } if *kind == other);
         if exists && !self.groups.get(id).is_some_and(|group| is_it(&group.kind)) {
@@ -218,12 +245,16 @@ impl GroupCoordinator {
         self.expiry_at = now.monotonic.plus_ms(self.settings.retention_check_interval_ms);
         let ids: Vec<_> = self.groups.keys().cloned().collect();
         for id in ids {
-            self.with_classic(now, &id, |group, turn| {
-                group.resume(turn.now);
-                if group.members.len() > turn.settings.group_size_max {
-                    // `group.max.size` is lower than it was: everybody joins again, and the last ones are refused.
-                    group.prepare_rebalance(turn);
+            self.with_group(now, &id, |kind, turn| match kind {
+                Kind::Classic(group) => {
+                    group.resume(turn.now);
+                    if group.members.len() > turn.settings.group_size_max {
+                        // `group.max.size` is lower than it was: everybody joins again, and the last ones are refused.
+                        group.prepare_rebalance(turn);
+                    }
                 }
+                Kind::Consumer(group) => group.resume(turn),
+                Kind::Other { .. } => {}
             });
         }
         assert_eq!(self.append_count(), 0, "members that were just loaded have not joined again");

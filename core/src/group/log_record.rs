@@ -7,6 +7,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::consumer::Part;
 use crate::base::{LeaderEpoch, Offset, PartitionIndex, Timestamp, Uuid};
 use crate::coordinator::{LogRecord, record_bytes};
 use crate::protocol::records::{
@@ -54,8 +55,6 @@ pub struct CommittedOffset {
 /// Kinds of groups whose records this broker reads past.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OtherKind {
-    /// The consumer protocol of KIP-848.
-    Consumer,
     /// KIP-932.
     Share,
     /// KIP-1071.
@@ -80,6 +79,8 @@ pub enum DecodedRecord {
     Offset(OffsetKey, Option<CommittedOffset>),
     /// A classic group is in this state, or is no more.
     Group(KafkaString, Option<GroupMetadataValue>),
+    /// Something about a group of the consumer protocol (KIP-848).
+    Consumer(KafkaString, Part),
     /// Something about a group of another kind.
     Other {
         /// Its kind.
@@ -145,13 +146,7 @@ pub fn decode_log_record(key: Option<Bytes>, value: Option<Bytes>) -> Result<Dec
             let GroupMetadataKey { group } = read_key(keys)?;
             Ok(DecodedRecord::Group(group, value.map(read_value::<GroupMetadataValue>).transpose()?))
         }
-        schema::ConsumerGroupMetadataKey::ID => {
-            other(OtherKind::Consumer, read_key::<schema::ConsumerGroupMetadataKey>(keys)?.group_id, OtherPart::Group)
-        }
-        schema::ConsumerGroupMemberMetadataKey::ID => {
-            let schema::ConsumerGroupMemberMetadataKey { group_id, member_id } = read_key(keys)?;
-            other(OtherKind::Consumer, group_id, OtherPart::Member(member_id))
-        }
+        3..=8 | 16 => consumer_part(id, keys, value),
         schema::ShareGroupMetadataKey::ID => {
             other(OtherKind::Share, read_key::<schema::ShareGroupMetadataKey>(keys)?.group_id, OtherPart::Group)
         }
@@ -167,11 +162,41 @@ pub fn decode_log_record(key: Option<Bytes>, value: Option<Bytes>) -> Result<Dec
             other(OtherKind::Streams, group_id, OtherPart::Member(member_id))
         }
         // The keys of all other records of a group begin with its id.
-        4 | 6..=8 | 16 => other(OtherKind::Consumer, group_id(keys)?, OtherPart::Detail),
         12..=15 => other(OtherKind::Share, group_id(keys)?, OtherPart::Detail),
         20..=23 => other(OtherKind::Streams, group_id(keys)?, OtherPart::Detail),
         unknown => Ok(DecodedRecord::Unknown(unknown)),
     }
+}
+
+fn consumer_part(id: i16, keys: &mut Reader, value: Option<Bytes>) -> Result<DecodedRecord, LogRecordError> {
+    let (group, part) = match id {
+        schema::ConsumerGroupMetadataKey::ID => {
+            let schema::ConsumerGroupMetadataKey { group_id } = read_key(keys)?;
+            (group_id, Part::Group(value.map(read_value).transpose()?))
+        }
+        schema::ConsumerGroupMemberMetadataKey::ID => {
+            let schema::ConsumerGroupMemberMetadataKey { group_id, member_id } = read_key(keys)?;
+            (group_id, Part::Member(member_id, value.map(read_value).transpose()?.map(Box::new)))
+        }
+        schema::ConsumerGroupTargetAssignmentMetadataKey::ID => {
+            let schema::ConsumerGroupTargetAssignmentMetadataKey { group_id } = read_key(keys)?;
+            (group_id, Part::TargetMetadata(value.map(read_value).transpose()?))
+        }
+        schema::ConsumerGroupTargetAssignmentMemberKey::ID => {
+            let schema::ConsumerGroupTargetAssignmentMemberKey { group_id, member_id } = read_key(keys)?;
+            (group_id, Part::Target(member_id, value.map(read_value).transpose()?))
+        }
+        schema::ConsumerGroupCurrentMemberAssignmentKey::ID => {
+            let schema::ConsumerGroupCurrentMemberAssignmentKey { group_id, member_id } = read_key(keys)?;
+            (group_id, Part::Current(member_id, value.map(read_value).transpose()?))
+        }
+        schema::ConsumerGroupRegularExpressionKey::ID => {
+            let schema::ConsumerGroupRegularExpressionKey { group_id, regular_expression } = read_key(keys)?;
+            (group_id, Part::Pattern(regular_expression, value.map(read_value).transpose()?))
+        }
+        _ => (group_id(keys)?, Part::Obsolete),
+    };
+    Ok(DecodedRecord::Consumer(group, part))
 }
 
 fn read_key<K: Record>(reader: &mut Reader) -> Result<K, LogRecordError> {
@@ -359,9 +384,15 @@ mod tests {
             |key: &'static [u8]| decode_log_record(Some(Bytes::from_static(key)), Some(Bytes::from_static(b"?")));
         let other = |kind, part| DecodedRecord::Other { kind, group: "g".into(), part, exists: true };
         let member = OtherPart::Member("m".into());
-        assert_eq!(decode(&[0, 3, 0, 1, b'g']), Ok(other(OtherKind::Consumer, OtherPart::Group)));
-        assert_eq!(decode(&[0, 5, 0, 1, b'g', 0, 1, b'm']), Ok(other(OtherKind::Consumer, member.clone())));
-        assert_eq!(decode(&[0, 8, 0, 1, b'g', 0, 1, b'm']), Ok(other(OtherKind::Consumer, OtherPart::Detail)));
+        assert_eq!(decode(&[0, 4, 0, 1, b'g']), Ok(DecodedRecord::Consumer("g".into(), Part::Obsolete)));
+        let gone = |key: &'static [u8]| decode_log_record(Some(Bytes::from_static(key)), None);
+        let consumer = |part| Ok(DecodedRecord::Consumer("g".into(), part));
+        assert_eq!(gone(&[0, 3, 0, 1, b'g']), consumer(Part::Group(None)));
+        assert_eq!(gone(&[0, 5, 0, 1, b'g', 0, 1, b'm']), consumer(Part::Member("m".into(), None)));
+        assert_eq!(gone(&[0, 6, 0, 1, b'g']), consumer(Part::TargetMetadata(None)));
+        assert_eq!(gone(&[0, 7, 0, 1, b'g', 0, 1, b'm']), consumer(Part::Target("m".into(), None)));
+        assert_eq!(gone(&[0, 8, 0, 1, b'g', 0, 1, b'm']), consumer(Part::Current("m".into(), None)));
+        assert_eq!(gone(&[0, 16, 0, 1, b'g', 0, 1, b'p']), consumer(Part::Pattern("p".into(), None)));
         assert_eq!(decode(&[0, 11, 0, 1, b'g']), Ok(other(OtherKind::Share, OtherPart::Group)));
         assert_eq!(decode(&[0, 19, 0, 1, b'g', 0, 1, b'm']), Ok(other(OtherKind::Streams, member)));
         assert_eq!(decode(&[0, 23, 0, 1, b'g']), Ok(other(OtherKind::Streams, OtherPart::Detail)));

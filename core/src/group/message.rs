@@ -4,14 +4,16 @@ use bytes::Bytes;
 
 use crate::coordinator::{Append, RequestId};
 use crate::protocol::KafkaString;
+use crate::protocol::messages::consumer_group_describe_response;
 use crate::protocol::messages::delete_groups_response::DeletableGroupResult;
 use crate::protocol::messages::describe_groups_response::DescribedGroup;
 use crate::protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use crate::protocol::messages::offset_fetch_response::OffsetFetchResponseGroup;
 use crate::protocol::messages::{
-    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
-    ListGroupsResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse,
-    SyncGroupRequest, SyncGroupResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, HeartbeatRequest, HeartbeatResponse,
+    JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, ListGroupsResponse,
+    OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, SyncGroupRequest,
+    SyncGroupResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
 
 /// Who asks, and in which version.
@@ -69,6 +71,10 @@ pub enum Request {
     },
     /// Key 42, one group of it.
     DeleteGroup(KafkaString),
+    /// Key 68.
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatRequest),
+    /// Key 69, one group of it.
+    DescribeConsumerGroup(KafkaString),
 }
 
 /// The answer to the [`Request`] of the same name.
@@ -97,6 +103,10 @@ pub enum Answer {
     ListGroups(ListGroupsResponse),
     /// Key 42, one group of it.
     DeleteGroup(DeletableGroupResult),
+    /// Key 68.
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatResponse),
+    /// Key 69, one group of it, without authorized operations.
+    DescribeConsumerGroup(consumer_group_describe_response::DescribedGroup),
 }
 
 /// What the caller has to do, in this order.

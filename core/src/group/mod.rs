@@ -14,26 +14,27 @@
 //! | [`on_append`](GroupCoordinator::on_append) | the high watermark passed an append, or it failed |
 //! | [`on_time`](GroupCoordinator::on_time) | [`next_deadline`](GroupCoordinator::next_deadline) is over |
 //! | [`on_end_marker`](GroupCoordinator::on_end_marker) | the end of a transaction was written to the partition |
+//! | [`set_metadata`](GroupCoordinator::set_metadata) | there is another state of the metadata |
 //! | [`on_topics_deleted`](GroupCoordinator::on_topics_deleted) | topics are gone |
 //! | [`resign`](GroupCoordinator::resign) | the partition is led elsewhere, or its log is fenced |
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::cast_possible_truncation)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::cast_possible_truncation))]
 
-pub mod assignor;
 mod classic;
 mod commit;
+mod consumer;
 mod coordinator;
 mod load;
 mod log_record;
 mod message;
 mod offsets;
-pub mod reconciliation;
 mod removal;
 mod settings;
 mod turn;
 mod versions;
 
+pub use consumer::{Assignor, Part as ConsumerGroupPart};
 pub use coordinator::GroupCoordinator;
 pub use load::{GroupLoader, LoadError, LoadReport};
 pub use log_record::{
@@ -41,7 +42,7 @@ pub use log_record::{
     group_tombstone, offset_record, offset_tombstone,
 };
 pub use message::{Answer, Effect, Request, RequestContext};
-pub use settings::GroupSettings;
+pub use settings::{ConsumerSettings, ConsumerTiming, GroupSettings};
 pub use versions::{offset_fetch_groups, offset_fetch_response};
 
 /// Name of the topic that holds what coordinators must remember.

@@ -1,10 +1,10 @@
 //! What goes: OffsetDelete, DeleteGroups, offsets that expired, topics that were deleted. And what operators look at:
 //! ListGroups and DescribeGroups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use super::classic::{ClassicGroup, State, Subscription};
+use super::classic::{ClassicGroup, State};
 use super::coordinator::{GroupCoordinator, Kind};
 use super::log_record::{CommittedOffset, OffsetKey, OtherKind, group_tombstone, offset_tombstone};
 use super::message::{Answer, Effect, Request, RequestContext};
@@ -26,6 +26,9 @@ const EXPIRY_PAUSE_MS: u64 = 10;
 /// First version in which a missing group is told by that name.
 const GROUP_NOT_FOUND_FROM: i16 = 6;
 
+/// Whether a group reads a topic.
+type Reads<'a> = Box<dyn Fn(&str) -> bool + 'a>;
+
 /// An offset of a group.
 type Place = (KafkaString, PartitionIndex);
 
@@ -37,8 +40,8 @@ impl GroupCoordinator {
         context: &RequestContext,
         asked: OffsetDeleteRequest,
     ) {
-        let subscription = match self.check_offset_delete(&asked.group_id) {
-            Ok(subscription) => subscription,
+        let read = match self.topics_that_are_read(&asked) {
+            Ok(read) => read,
             Err(code) => {
                 let answer = Request::OffsetDelete(asked).refuse(context.version, code);
                 return self.answer(id, answer);
@@ -48,7 +51,7 @@ impl GroupCoordinator {
         let mut gone = Vec::new();
         let mut response = OffsetDeleteResponse::default();
         for topic in &asked.topics {
-            let is_read = subscription.as_ref().is_some_and(|subscription| subscription.has(&topic.name));
+            let is_read = read.contains(&topic.name);
             let code = if is_read { ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC } else { ErrorCode::NONE };
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for partition in &topic.partitions {
@@ -74,19 +77,29 @@ impl GroupCoordinator {
         self.append_tombstones(now, &group_id, gone, then, false);
     }
 
-    fn check_offset_delete(&self, group_id: &str) -> Result<Option<Subscription>, ErrorCode> {
+    /// The topics of a request that the group reads.
+    fn topics_that_are_read(&self, asked: &OffsetDeleteRequest) -> Result<BTreeSet<KafkaString>, ErrorCode> {
+        let reads = self.check_offset_delete(&asked.group_id)?;
+        Ok(asked.topics.iter().map(|topic| &topic.name).filter(|name| reads(name)).cloned().collect())
+    }
+
+    fn check_offset_delete(&self, group_id: &str) -> Result<Reads<'_>, ErrorCode> {
         if group_id.is_empty() {
             return Err(ErrorCode::INVALID_GROUP_ID);
         }
         match self.groups.get(group_id).map(|group| &group.kind) {
             None => Err(ErrorCode::GROUP_ID_NOT_FOUND),
-            Some(Kind::Other { members, .. }) if members.is_empty() => Ok(None),
+            Some(Kind::Consumer(group)) if group.is_dead => Err(ErrorCode::GROUP_ID_NOT_FOUND),
+            Some(Kind::Consumer(group)) => Ok(Box::new(|topic| group.reads(topic))),
+            Some(Kind::Other { members, .. }) if members.is_empty() => Ok(Box::new(|_| false)),
             // What its members read is not known here.
             Some(Kind::Other { .. }) => Err(ErrorCode::NON_EMPTY_GROUP),
             Some(Kind::Classic(group)) => match group.state {
                 State::Dead => Err(ErrorCode::GROUP_ID_NOT_FOUND),
-                State::Empty => Ok(Some(group.subscription())),
-                _ if group.is_consumer_group() => Ok(Some(group.subscription())),
+                _ if group.state == State::Empty || group.is_consumer_group() => {
+                    let subscription = group.subscription();
+                    Ok(Box::new(move |topic| subscription.has(topic)))
+                }
                 _ => Err(ErrorCode::NON_EMPTY_GROUP),
             },
         }
@@ -95,6 +108,9 @@ impl GroupCoordinator {
     pub(super) fn delete(&mut self, now: Now, id: RequestId, context: &RequestContext, group_id: KafkaString) {
         let code = match self.groups.get(&group_id).map(|group| &group.kind) {
             None => ErrorCode::GROUP_ID_NOT_FOUND,
+            Some(Kind::Consumer(group)) if group.is_dead => ErrorCode::GROUP_ID_NOT_FOUND,
+            Some(Kind::Consumer(group)) if group.is_empty() => ErrorCode::NONE,
+            Some(Kind::Consumer(_)) => ErrorCode::NON_EMPTY_GROUP,
             Some(Kind::Other { members, .. }) if !members.is_empty() => ErrorCode::NON_EMPTY_GROUP,
             Some(Kind::Other { .. }) => ErrorCode::GROUP_DELETION_FAILED,
             Some(Kind::Classic(group)) => match group.state {
@@ -118,7 +134,11 @@ impl GroupCoordinator {
             .topics()
             .flat_map(|topic| offsets.partitions(topic).into_iter().map(|partition| (topic.clone(), partition)))
             .collect();
-        self.with_classic(now, group_id, |group, _| group.begin_deletion());
+        self.with_group(now, group_id, |kind, _| match kind {
+            Kind::Classic(group) => group.begin_deletion(),
+            Kind::Consumer(group) => group.begin_deletion(),
+            Kind::Other { .. } => {}
+        });
         self.append_tombstones(now, group_id, all, Then::Deleted { request }, true);
     }
 
@@ -131,7 +151,12 @@ impl GroupCoordinator {
             let key = OffsetKey { group: group_id.clone(), topic: topic.clone(), partition };
             (offset_tombstone(&key), Some(OffsetChange { topic, partition, committed: None }))
         });
-        let group = and_group.then(|| (group_tombstone(group_id), None));
+        let tombstones = match self.groups.get(group_id).map(|group| &group.kind).filter(|_| and_group) {
+            Some(Kind::Consumer(group)) => group.tombstones().into_iter().collect(),
+            Some(_) => vec![group_tombstone(group_id)],
+            None => Vec::new(),
+        };
+        let group = tombstones.into_iter().map(|record| (record, None));
         for (record, change) in offsets.chain(group) {
             let size = record.as_ref().map_or(0, |record| record.size_bytes_max());
             if bytes + size > self.settings.batch_bytes_max && bytes > HEADER_BYTES {
@@ -168,17 +193,17 @@ impl GroupCoordinator {
             Ok(()) => {
                 // Of several batches an earlier one may have failed.
                 let is_empty = self.groups.get(id).is_none_or(|group| group.offsets.is_empty());
-                if let Some(group) = self.groups.get_mut(id) {
-                    group.is_recorded = false;
-                }
                 // A group without anything, which is dropped as soon as nothing of it is on its way.
-                self.with_classic(now, id, |group, turn| {
-                    *group = ClassicGroup::new(group.id.clone(), turn.now.wall);
-                });
+                let nothing = ClassicGroup::new(super::message::detached_text(id), now.wall);
+                self.set_kind(id, Kind::Classic(Box::new(nothing)));
                 if is_empty { ErrorCode::NONE } else { ErrorCode::COORDINATOR_NOT_AVAILABLE }
             }
             Err(code) => {
-                self.with_classic(now, id, |group, _| group.end_deletion());
+                self.with_group(now, id, |kind, _| match kind {
+                    Kind::Classic(group) => group.end_deletion(),
+                    Kind::Consumer(group) => group.end_deletion(),
+                    Kind::Other { .. } => {}
+                });
                 code
             }
         };
@@ -216,13 +241,24 @@ impl GroupCoordinator {
 
     fn expire_group(&mut self, now: Now, id: &KafkaString) {
         let Some(group) = self.groups.get(id) else { return };
-        let Kind::Classic(classic) = &group.kind else { return };
-        if classic.state == State::Dead {
+        if group.kind.is_dead() {
             return;
         }
+        let (rule, is_empty) = match &group.kind {
+            Kind::Classic(classic) => (
+                ExpiryRule::of(classic, self.settings.offsets_retention_ms),
+                classic.state == State::Empty && classic.pending.is_empty(),
+            ),
+            // Counted from each commit: a member commits what it reads, and what nobody reads is of no use for long.
+            Kind::Consumer(consumer) => (
+                Some(ExpiryRule { retention_ms: self.settings.offsets_retention_ms, since: None }),
+                consumer.is_empty(),
+            ),
+            Kind::Other { .. } => return,
+        };
         let mut gone = Vec::new();
         let mut is_all = group.in_flight == 0 && !group.offsets.has_open_transactions();
-        match ExpiryRule::of(classic, self.settings.offsets_retention_ms) {
+        match rule {
             None => is_all &= group.offsets.is_empty(),
             Some(rule) => {
                 for (topic, partitions) in group.offsets.committed() {
@@ -242,11 +278,17 @@ impl GroupCoordinator {
         if !gone.is_empty() {
             // Looked at last: reading what all members subscribe to is long, and offsets that are in use are young.
             let before = gone.len();
-            let subscription = classic.subscription();
-            gone.retain(|(topic, _)| !subscription.has(topic));
+            match &group.kind {
+                Kind::Classic(classic) => {
+                    let subscription = classic.subscription();
+                    gone.retain(|(topic, _)| !subscription.has(topic));
+                }
+                Kind::Consumer(consumer) => gone.retain(|(topic, _)| !consumer.reads(topic)),
+                Kind::Other { .. } => {}
+            }
             is_all &= gone.len() == before;
         }
-        if is_all && classic.state == State::Empty && classic.pending.is_empty() {
+        if is_all && is_empty {
             self.begin_deletion(now, id, None);
         } else if !gone.is_empty() {
             self.append_tombstones(now, id, gone, Then::Removed, false);
@@ -259,7 +301,7 @@ impl GroupCoordinator {
         let ids: Vec<_> = self.groups.keys().cloned().collect();
         for id in ids {
             let Some(group) = self.groups.get(&id) else { continue };
-            if matches!(&group.kind, Kind::Classic(group) if group.state == State::Dead) {
+            if group.kind.is_dead() {
                 // It has its tombstones already.
                 continue;
             }
@@ -302,6 +344,7 @@ impl GroupCoordinator {
         };
         let listed = self.groups.iter().map(|(group_id, group)| match &group.kind {
             Kind::Classic(group) => group.list(),
+            Kind::Consumer(group) => group.list(),
             Kind::Other { kind, members } => list_other(group_id, *kind, members.is_empty()),
         });
         let groups =
@@ -313,7 +356,6 @@ impl GroupCoordinator {
 /// A group of another protocol. What its members are doing is not known here.
 fn list_other(group_id: &KafkaString, kind: OtherKind, is_empty: bool) -> ListedGroup {
     let name = match kind {
-        OtherKind::Consumer => "consumer",
         OtherKind::Share => "share",
         OtherKind::Streams => "streams",
     };

@@ -1,20 +1,27 @@
 //! What a group wants done: answers and appends, gathered while it handles one fact.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use super::classic::Protocol;
+use super::consumer::RecordKey;
 use super::log_record::CommittedOffset;
 use super::message::{Answer, Request};
 use super::settings::GroupSettings;
 use crate::base::{PartitionIndex, ProducerEpoch, ProducerId};
 use crate::coordinator::{LogRecord, Now, RequestId};
+use crate::metadata::MetadataImage;
 use crate::protocol::KafkaString;
+use crate::protocol::messages::ConsumerGroupHeartbeatResponse;
 use crate::protocol::wire::EncodeError;
+use crate::record::header::HEADER_BYTES;
 
 /// One fact being handled, and what came of it so far.
 pub(super) struct Turn<'a> {
     pub(super) now: Now,
     pub(super) settings: &'a GroupSettings,
+    pub(super) metadata: &'a MetadataImage,
     pub(super) steps: Vec<Step>,
 }
 
@@ -23,6 +30,8 @@ pub(super) struct Turn<'a> {
 pub(super) enum Step {
     Answer(RequestId, Answer),
     Append(Draft),
+    /// A heartbeat is answered when everything of the group that is on its way is in the log.
+    AnswerWhenWritten(RequestId, Box<ConsumerGroupHeartbeatResponse>),
 }
 
 /// An append that is not numbered yet.
@@ -59,6 +68,8 @@ pub(super) enum Then {
     Replaced(Box<Replacement>),
     /// The request is answered; if the append failed, it is refused.
     Answer { id: RequestId, answer: Box<Answer>, request: Box<Request>, version: i16 },
+    /// These parts of the group are in the log.
+    Written(BTreeSet<RecordKey>),
     /// The group is deleted: because it expired, or for this request.
     Deleted { request: Option<RequestId> },
 }
@@ -84,8 +95,8 @@ pub(super) struct Wishes {
 }
 
 impl<'a> Turn<'a> {
-    pub(super) fn new(now: Now, settings: &'a GroupSettings) -> Self {
-        Self { now, settings, steps: Vec::new() }
+    pub(super) fn new(now: Now, settings: &'a GroupSettings, metadata: &'a MetadataImage) -> Self {
+        Self { now, settings, metadata, steps: Vec::new() }
     }
 
     pub(super) fn answer(&mut self, request: RequestId, answer: Answer) {
@@ -95,6 +106,33 @@ impl<'a> Turn<'a> {
     pub(super) fn append(&mut self, record: Result<LogRecord, EncodeError>, then: Then) {
         let records = record.map(|record| vec![record]);
         self.steps.push(Step::Append(Draft { records, producer: None, changes: Vec::new(), then }));
+    }
+
+    pub(super) fn answer_when_written(&mut self, request: RequestId, response: ConsumerGroupHeartbeatResponse) {
+        self.steps.push(Step::AnswerWhenWritten(request, Box::new(response)));
+    }
+
+    /// Appends parts of a group, in as many batches as it takes: whichever of them a crash leaves, the group can go on.
+    pub(super) fn append_parts(&mut self, parts: Vec<(RecordKey, Result<LogRecord, EncodeError>)>) {
+        let mut parts = parts.into_iter().peekable();
+        while parts.peek().is_some() {
+            let (mut bytes, mut keys, mut records) = (HEADER_BYTES, BTreeSet::new(), Ok(Vec::new()));
+            while let Some((_, record)) = parts.peek() {
+                bytes += record.as_ref().map_or(0, LogRecord::size_bytes_max);
+                if bytes > self.settings.batch_bytes_max && !keys.is_empty() {
+                    break;
+                }
+                let Some((key, record)) = parts.next() else { break };
+                keys.insert(key);
+                match (records.as_mut(), record) {
+                    (Ok(records), Ok(record)) => records.push(record),
+                    (Ok(_), Err(error)) => records = Err(error),
+                    (Err(_), _) => {}
+                }
+            }
+            let then = Then::Written(keys);
+            self.steps.push(Step::Append(Draft { records, producer: None, changes: Vec::new(), then }));
+        }
     }
 
     /// Whether anything goes to the log.

@@ -2,6 +2,7 @@
 //! asked for one group before version 8 and for many since.
 
 use super::message::{Answer, Request};
+use crate::protocol::messages::consumer_group_describe_response;
 use crate::protocol::messages::delete_groups_response::DeletableGroupResult;
 use crate::protocol::messages::describe_groups_response::DescribedGroup;
 use crate::protocol::messages::leave_group_response::MemberResponse;
@@ -15,9 +16,9 @@ use crate::protocol::messages::txn_offset_commit_response::{
     TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
 use crate::protocol::messages::{
-    HeartbeatResponse, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, ListGroupsResponse,
-    OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchRequest, OffsetFetchResponse,
-    SyncGroupResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+    ConsumerGroupHeartbeatResponse, HeartbeatResponse, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
+    ListGroupsResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchRequest,
+    OffsetFetchResponse, SyncGroupResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
 use crate::protocol::{ErrorCode, KafkaString};
 
@@ -59,6 +60,17 @@ impl Request {
             }
             Self::DeleteGroup(group_id) => {
                 Answer::DeleteGroup(DeletableGroupResult { group_id: group_id.clone(), error_code: code.0 })
+            }
+            Self::ConsumerGroupHeartbeat(_) => Answer::ConsumerGroupHeartbeat(ConsumerGroupHeartbeatResponse {
+                error_code: code.0,
+                ..Default::default()
+            }),
+            Self::DescribeConsumerGroup(group_id) => {
+                Answer::DescribeConsumerGroup(consumer_group_describe_response::DescribedGroup {
+                    error_code: code.0,
+                    group_id: group_id.clone(),
+                    ..Default::default()
+                })
             }
         }
     }

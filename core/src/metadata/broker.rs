@@ -1,6 +1,8 @@
 //! What a broker changes in the cluster by starting, and the blocks of producer ids that it draws.
 
-use super::features::{TRANSACTION_VERSION, TRANSACTION_VERSION_LEVEL, supported_features};
+use super::features::{
+    GROUP_VERSION, GROUP_VERSION_LEVEL, TRANSACTION_VERSION, TRANSACTION_VERSION_LEVEL, supported_features,
+};
 use super::image::{BrokerEpoch, BrokerRegistration, Endpoint, MetadataImage, Partition, directory};
 use super::records::{BrokerId, MetadataRecord, PartitionChange};
 use crate::base::{NodeId, Offset, PartitionIndex, ProducerId, TopicId, Uuid};
@@ -35,7 +37,11 @@ pub struct StartingBroker {
 #[must_use]
 pub fn bootstrap_records() -> Vec<MetadataRecord> {
     let level = |name: &str, level| MetadataRecord::FeatureLevel { name: name.to_owned(), level };
-    vec![level(METADATA_VERSION, METADATA_VERSION_LEVEL), level(TRANSACTION_VERSION, TRANSACTION_VERSION_LEVEL)]
+    vec![
+        level(METADATA_VERSION, METADATA_VERSION_LEVEL),
+        level(GROUP_VERSION, GROUP_VERSION_LEVEL),
+        level(TRANSACTION_VERSION, TRANSACTION_VERSION_LEVEL),
+    ]
 }
 
 /// The records of a broker's start. `first_offset` is where the first of them will stand: it becomes the broker epoch.

@@ -12,8 +12,8 @@ use super::refusal::{Refusal, RefusalKind};
 use super::topics::{Decision, repeated, too_many_records};
 use crate::base::NodeId;
 use crate::config::{
-    BROKER, BrokerConfig, ConfigType, Definition, TOPIC, find, list_elements, validate_broker_config,
-    validate_topic_config,
+    BROKER, BrokerConfig, ConfigType, Definition, GROUP, TOPIC, find, list_elements, validate_broker_config,
+    validate_group_configs, validate_topic_config,
 };
 use crate::limits::CONFIG_TEXT_BYTES_MAX;
 
@@ -127,6 +127,16 @@ fn alter(
         }
         changes.insert(name, value);
     }
+    if resource.kind == ConfigResourceKind::GROUP {
+        let mut all = present.clone();
+        for (name, value) in &changes {
+            match value {
+                Some(value) => drop(all.insert((*name).to_owned(), value.clone())),
+                None => drop(all.remove(*name)),
+            }
+        }
+        validate_group_configs(broker, &all).map_err(|error| invalid_config(error.to_string()))?;
+    }
     let changed = changes.into_iter().filter(|(name, value)| present.get(*name) != value.as_ref());
     let record = |(name, value): (&str, Option<String>)| MetadataRecord::Config {
         resource: resource.clone(),
@@ -150,7 +160,11 @@ fn check_resource(image: &MetadataImage, resource: &ConfigResource, node: NodeId
         ConfigResourceKind::BROKER_LOGGER => Err(invalid_request(
             "the levels of loggers are changed one by one, with IncrementalAlterConfigs".to_owned(),
         )),
-        kind @ (ConfigResourceKind::CLIENT_METRICS | ConfigResourceKind::GROUP) => {
+        ConfigResourceKind::GROUP if name.is_empty() => {
+            Err(invalid_request("settings belong to one group; name it, there are none for all groups"))
+        }
+        ConfigResourceKind::GROUP => Ok(()),
+        kind @ ConfigResourceKind::CLIENT_METRICS => {
             Err(invalid_request(format!("settings of a {kind:?} cannot be changed in this version of the broker")))
         }
         kind => Err(invalid_request(format!("{kind:?} is unknown"))),
@@ -158,7 +172,12 @@ fn check_resource(image: &MetadataImage, resource: &ConfigResource, node: NodeId
 }
 
 fn definition(kind: ConfigResourceKind, name: &str) -> Option<&'static Definition> {
-    find(if kind == ConfigResourceKind::TOPIC { TOPIC } else { BROKER }, name)
+    let table = match kind {
+        ConfigResourceKind::TOPIC => TOPIC,
+        ConfigResourceKind::GROUP => GROUP,
+        _ => BROKER,
+    };
+    find(table, name)
 }
 
 /// The value that an operation results in; `None` is the default.
@@ -185,7 +204,7 @@ fn new_value(
     })?;
     // What a list has that nobody has changed: the broker's own, or the default.
     let inherited = || list.inherits.iter().find_map(|name| broker.set(name)).or(list.default);
-    let own = if kind == ConfigResourceKind::TOPIC { inherited() } else { broker.value(name) };
+    let own = if kind == ConfigResourceKind::BROKER { broker.value(name) } else { inherited() };
     let mut result: Vec<&str> = list_elements(old.or(own).unwrap_or_default()).collect();
     match operation {
         ConfigOperation::Append(_) => {
@@ -208,11 +227,16 @@ fn check(resource: &ConfigResource, name: &str, value: &str) -> Result<(), Refus
     if name.len().max(value.len()) > CONFIG_TEXT_BYTES_MAX {
         return Err(invalid_config(format!("a setting is longer than {CONFIG_TEXT_BYTES_MAX} bytes")));
     }
-    if resource.kind == ConfigResourceKind::TOPIC {
-        validate_topic_config(name, value).map_err(|error| invalid_config(error.to_string()))
-    } else {
-        let for_all = resource.name.is_empty();
-        validate_broker_config(name, value, for_all).map_err(|error| invalid_request(error.to_string()))
+    match resource.kind {
+        ConfigResourceKind::TOPIC => {
+            validate_topic_config(name, value).map_err(|error| invalid_config(error.to_string()))
+        }
+        // Together, when all of them are known.
+        ConfigResourceKind::GROUP => Ok(()),
+        _ => {
+            let for_all = resource.name.is_empty();
+            validate_broker_config(name, value, for_all).map_err(|error| invalid_request(error.to_string()))
+        }
     }
 }
 

@@ -14,11 +14,18 @@ pub const TRANSACTION_VERSION: &str = "transaction.version";
 /// Its highest level: partitions are added as they are written to, and each end raises the producer's epoch (KIP-890).
 pub const TRANSACTION_VERSION_LEVEL: i16 = 2;
 
+/// Name of the feature that says which protocols groups speak.
+pub const GROUP_VERSION: &str = "group.version";
+
+/// Its highest level: the consumer protocol (KIP-848).
+pub const GROUP_VERSION_LEVEL: i16 = 1;
+
 /// Levels that this software can run.
 #[must_use]
 pub fn supported_features() -> Vec<SupportedFeature> {
     let feature = |name: &str, min_level, max_level| SupportedFeature { name: name.to_owned(), min_level, max_level };
     vec![
+        feature(GROUP_VERSION, 0, GROUP_VERSION_LEVEL),
         feature("kraft.version", 0, 1),
         feature(METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_LEVEL),
         feature(TRANSACTION_VERSION, 0, TRANSACTION_VERSION_LEVEL),
@@ -101,7 +108,7 @@ fn refusal(image: &MetadataImage, update: &FeatureUpdate) -> Option<String> {
     let Some(feature) = supported_features().into_iter().find(|feature| feature.name == *name) else {
         return refused("This broker does not support this feature.".to_owned());
     };
-    let may_change = name == TRANSACTION_VERSION;
+    let may_change = [TRANSACTION_VERSION, GROUP_VERSION].contains(&name.as_str());
     if !may_change || !(feature.min_level..=feature.max_level).contains(level) {
         let (min, max) = (feature.min_level, feature.max_level);
         return refused(format!("This broker supports {min} to {max} and is at {current}."));

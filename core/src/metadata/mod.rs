@@ -34,7 +34,8 @@ pub use chunked::{ChunkedMap, MapChange};
 pub use configs::{ConfigAlteration, ConfigOperation, alter_configs};
 pub use control::{ControlRecord, ControlRecordError, KRAFT_VERSION_DYNAMIC, Voter, VoterEndpoint};
 pub use features::{
-    FeatureUpdate, TRANSACTION_VERSION, TRANSACTION_VERSION_LEVEL, UpgradeType, supported_features, update_features,
+    FeatureUpdate, GROUP_VERSION, GROUP_VERSION_LEVEL, TRANSACTION_VERSION, TRANSACTION_VERSION_LEVEL, UpgradeType,
+    supported_features, update_features,
 };
 pub use image::{
     BrokerEpoch, BrokerRegistration, ConfigOverrides, ConfigResource, ConfigResourceKind, Endpoint, MetadataImage,

@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::claims::Claim;
 use super::log_record;
 use super::message::{
     Answer, Effect, EndTxn, FreshIds, InitProducerId, ListFilter, Mark, Marked, ProducerIdAndEpoch, Request,
@@ -22,8 +23,7 @@ use super::state::{Ending, Refused, Transaction, TransactionState};
 use crate::base::{Monotonic, Offset, ProducerId, Timestamp};
 use crate::coordinator::{Append, AppendId, Appends, LogRecord, Now, RequestId, append_error, is_too_long};
 use crate::limits::{
-    TRANSACTION_APPENDS_MAX, TRANSACTION_CLAIMS_MAX, TRANSACTION_RETRY_MS, TRANSACTION_STATE_BYTES_MAX,
-    TRANSACTIONAL_IDS_MAX,
+    TRANSACTION_APPENDS_MAX, TRANSACTION_RETRY_MS, TRANSACTION_STATE_BYTES_MAX, TRANSACTIONAL_IDS_MAX,
 };
 use crate::protocol::messages::describe_transactions_response::{self, TopicData};
 use crate::protocol::wire::EncodeError;
@@ -32,26 +32,17 @@ use crate::record::header::HEADER_BYTES;
 
 /// What is known of a transactional id.
 #[derive(Debug)]
-struct Entry {
+pub(super) struct Entry {
     /// What the log says; `None` until it says anything.
-    settled: Option<Transaction>,
+    pub(super) settled: Option<Transaction>,
     /// A change is on its way to the log.
-    is_changing: bool,
+    pub(super) is_changing: bool,
     /// Of an end that is decided, the partitions that have no marker yet.
     unmarked: BTreeSet<TopicPartition>,
     /// Of those, the ones that could not take theirs and are to be tried again.
     put_off: BTreeSet<TopicPartition>,
     /// Partitions that wait to take part.
-    claims: Vec<Claim>,
-}
-
-/// A partition that somebody writes to, which waits until it can take part.
-#[derive(Debug)]
-struct Claim {
-    request: RequestId,
-    producer: ProducerIdAndEpoch,
-    partition: TopicPartition,
-    give_up: Monotonic,
+    pub(super) claims: Vec<Claim>,
 }
 
 impl Entry {
@@ -75,7 +66,7 @@ enum Change {
 
 /// What happens when a change counts.
 #[derive(Debug)]
-enum Then {
+pub(super) enum Then {
     /// Who asked for a producer is told who it is.
     Initialized(RequestId),
     /// Who asked is told that its partitions take part.
@@ -109,13 +100,13 @@ pub struct TransactionCoordinator {
     settings: TransactionSettings,
     /// Leader epoch of the partition: what markers are written with.
     epoch: i32,
-    entries: BTreeMap<KafkaString, Entry>,
+    pub(super) entries: BTreeMap<KafkaString, Entry>,
     /// Estimate of what they take in memory.
     bytes: usize,
 
     appends: Appends<Change>,
     /// The claims of all ids, by when they give up.
-    claims: BTreeMap<(Monotonic, RequestId), KafkaString>,
+    pub(super) claims: BTreeMap<(Monotonic, RequestId), KafkaString>,
 
     /// When to look for transactions that take too long, and for ids that nobody uses.
     timeout_check_at: Monotonic,
@@ -296,7 +287,7 @@ impl TransactionCoordinator {
         self.entries.len()
     }
 
-    fn answer(&mut self, id: RequestId, answer: Answer) {
+    pub(super) fn answer(&mut self, id: RequestId, answer: Answer) {
         self.effects.push(Effect::Answer(id, answer));
     }
 
@@ -386,50 +377,6 @@ impl TransactionCoordinator {
         };
         if let Err(code) = begun {
             self.answer(id, Answer::AddPartitions(Err(code)));
-        }
-    }
-
-    fn claim(&mut self, now: Now, key: &KafkaString, claim: Claim) {
-        let refused = match self.entries.get_mut(key) {
-            _ if key.is_empty() => ErrorCode::INVALID_REQUEST,
-            _ if self.claims.len() >= TRANSACTION_CLAIMS_MAX => ErrorCode::CONCURRENT_TRANSACTIONS,
-            Some(entry) if entry.settled.is_some() => {
-                let key = KafkaString::copied(key);
-                self.claims.insert((claim.give_up, claim.request), key.clone());
-                entry.claims.push(claim);
-                return self.settle_claims(now, &key);
-            }
-            _ => ErrorCode::INVALID_PRODUCER_ID_MAPPING,
-        };
-        self.answer(claim.request, Answer::ClaimPartition(Err(refused)));
-    }
-
-    /// Unless an id is changing or its transaction is being ended, the partitions that wait take part: all in one change.
-    fn settle_claims(&mut self, now: Now, key: &KafkaString) {
-        let Some(entry) = self.entries.get_mut(key).filter(|entry| !entry.is_changing) else { return };
-        let Some(current) = entry.settled.as_ref().filter(|settled| settled.state.decided().is_none()) else { return };
-        let (mut added, mut requests, mut answers) = (BTreeSet::new(), Vec::new(), Vec::new());
-        for Claim { request, producer, partition, give_up } in std::mem::take(&mut entry.claims) {
-            self.claims.remove(&(give_up, request));
-            match current.check(producer) {
-                Ok(()) if current.state == TransactionState::Ongoing && current.partitions.contains(&partition) => {
-                    answers.push((request, Ok(())));
-                }
-                Ok(()) => {
-                    added.insert(partition);
-                    requests.push(request);
-                }
-                Err(code) => answers.push((request, Err(code))),
-            }
-        }
-        let next = current.with_partitions(&added, TransactionVersion::V2, now.wall);
-        if !requests.is_empty()
-            && let Err(code) = self.change(now, key, next, Then::Claimed(requests.clone()))
-        {
-            answers.extend(requests.into_iter().map(|request| (request, Err(code))));
-        }
-        for (request, answer) in answers {
-            self.answer(request, Answer::ClaimPartition(answer));
         }
     }
 
@@ -538,7 +485,13 @@ impl TransactionCoordinator {
     }
 
     /// Begins a change of an id that is not changing.
-    fn change(&mut self, now: Now, id: &KafkaString, next: Transaction, then: Then) -> Result<(), ErrorCode> {
+    pub(super) fn change(
+        &mut self,
+        now: Now,
+        id: &KafkaString,
+        next: Transaction,
+        then: Then,
+    ) -> Result<(), ErrorCode> {
         if self.appends.len() >= TRANSACTION_APPENDS_MAX && !matches!(then, Then::Completed) {
             return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE);
         }

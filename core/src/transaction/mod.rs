@@ -30,6 +30,7 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::cast_possible_truncation)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::cast_possible_truncation))]
 
+mod claims;
 mod coordinator;
 mod load;
 mod log_record;

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use corelane_core::base::{PartitionIndex, ShardId, TopicId};
 use corelane_core::group::{Answer, OFFSETS_TOPIC_NAME, Request as GroupRequest, RequestContext};
+use corelane_core::metadata::{GROUP_VERSION, GROUP_VERSION_LEVEL};
 use corelane_core::protocol::ErrorCode;
 
 use super::Request;
@@ -12,6 +13,20 @@ use crate::hop::{Call, GroupCall, Reply};
 use crate::shard::Shard;
 use crate::storage::PartitionKey;
 use crate::sys::Sys;
+
+/// Operations on a group that a broker without an authorizer allows: a bit for each code (KIP-430). Read, delete, describe,
+/// and the same of its settings.
+pub(super) const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
+
+/// Name of the consumer protocol in `group.coordinator.rebalance.protocols`.
+const CONSUMER_PROTOCOL: &str = "consumer";
+
+/// Whether groups may speak the consumer protocol: the level of the feature says so, and the settings do.
+pub(super) fn has_consumer_protocol(catalog: &Catalog) -> bool {
+    let protocols = catalog.broker.value("group.coordinator.rebalance.protocols").unwrap_or_default();
+    catalog.image.feature_level(GROUP_VERSION) >= GROUP_VERSION_LEVEL
+        && protocols.split(',').any(|protocol| protocol.trim() == CONSUMER_PROTOCOL)
+}
 
 /// Who asks.
 pub(super) fn context<S: Sys>(shard: &Shard<S>, request: &Request) -> RequestContext {

@@ -10,9 +10,6 @@ use crate::local::all_of;
 use crate::shard::Shard;
 use crate::sys::Sys;
 
-/// Operations on a group that a broker without an authorizer allows: a bit for each code (KIP-430). Read, delete, describe,
-/// and the same of its settings.
-const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
 /// First version that can ask for them.
 const VERSION_WITH_OPERATIONS: i16 = 3;
 
@@ -28,7 +25,7 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     let mut groups = all_of(described.collect()).await;
     if request.version >= VERSION_WITH_OPERATIONS && asked.include_authorized_operations {
         for group in groups.iter_mut().filter(|group| group.error_code == 0) {
-            group.authorized_operations = GROUP_OPERATIONS;
+            group.authorized_operations = coordinator::GROUP_OPERATIONS;
         }
     }
     request.answer(&DescribeGroupsResponse { groups, ..Default::default() })

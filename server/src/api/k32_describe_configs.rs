@@ -1,10 +1,12 @@
 //! DescribeConfigs: what is set, where it comes from, what it means.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use corelane_core::config::{
     ConfigRow, ConfigSource, describe_all_brokers, describe_broker, describe_group, describe_topic,
 };
+use corelane_core::metadata::{ConfigResource, ConfigResourceKind};
 use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::describe_configs_request::DescribeConfigsResource;
 use corelane_core::protocol::messages::describe_configs_response::{
@@ -111,7 +113,11 @@ fn rows<S: Sys>(
             ),
         )),
         GROUP if name.is_empty() => Err((ErrorCode::INVALID_REQUEST, "the name of a group is not empty".to_owned())),
-        GROUP => Ok(describe_group(broker, keys)),
+        GROUP => {
+            let group = ConfigResource { kind: ConfigResourceKind::GROUP, name: name.to_owned() };
+            let none = Arc::default();
+            Ok(describe_group(broker, catalog.image.config(&group).unwrap_or(&none), keys))
+        }
         other => Err((ErrorCode::INVALID_REQUEST, format!("configurations of resource type {other} are not served"))),
     }
 }

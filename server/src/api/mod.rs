@@ -50,6 +50,8 @@ mod k61_describe_producers;
 mod k64_unregister_broker;
 mod k65_describe_transactions;
 mod k66_list_transactions;
+mod k68_consumer_group_heartbeat;
+mod k69_consumer_group_describe;
 mod k74_list_config_resources;
 mod k75_describe_topic_partitions;
 mod transactions;
@@ -115,6 +117,8 @@ pub const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
     (ApiKey::UnregisterBroker, 0..=0),
     (ApiKey::DescribeTransactions, 0..=0),
     (ApiKey::ListTransactions, 0..=2),
+    (ApiKey::ConsumerGroupHeartbeat, 0..=1),
+    (ApiKey::ConsumerGroupDescribe, 0..=1),
     (ApiKey::ListConfigResources, 0..=1),
     (ApiKey::DescribeTopicPartitions, 0..=0),
 ];
@@ -248,6 +252,8 @@ pub(crate) async fn serve<S: Sys>(shard: Rc<Shard<S>>, request: Request) -> Answ
         ApiKey::UnregisterBroker => k64_unregister_broker::serve(&shard, request),
         ApiKey::DescribeTransactions => k65_describe_transactions::serve(&shard, request).await,
         ApiKey::ListTransactions => k66_list_transactions::serve(&shard, request).await,
+        ApiKey::ConsumerGroupHeartbeat => k68_consumer_group_heartbeat::serve(&shard, request).await,
+        ApiKey::ConsumerGroupDescribe => k69_consumer_group_describe::serve(&shard, request).await,
         ApiKey::ListConfigResources => k74_list_config_resources::serve(&shard, request),
         ApiKey::DescribeTopicPartitions => k75_describe_topic_partitions::serve(&shard, request),
         other => unreachable!("{} was refused when its header was read", other.name()),

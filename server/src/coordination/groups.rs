@@ -3,12 +3,14 @@
 use std::convert::Infallible;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use corelane_core::base::{LeaderEpoch, Monotonic, Offset, ProducerEpoch, ProducerId, TopicId};
 use corelane_core::coordinator::{AppendId, Claim, Now, RequestId};
 use corelane_core::group::{
     Answer, Effect, GroupCoordinator, GroupLoader, GroupSettings, LoadReport, Request, RequestContext,
 };
+use corelane_core::metadata::MetadataImage;
 use corelane_core::protocol::{ErrorCode, KafkaString};
 use corelane_core::record::Batch;
 
@@ -19,7 +21,7 @@ use crate::sys::Sys;
 
 impl<S: Sys> Machine<S> for GroupCoordinator {
     const KIND: &'static str = "groups";
-    type Settings = GroupSettings;
+    type Settings = (GroupSettings, Arc<MetadataImage>);
     type Loader = GroupLoader;
     type Report = LoadReport;
     type Context = RequestContext;
@@ -28,12 +30,13 @@ impl<S: Sys> Machine<S> for GroupCoordinator {
     type Effect = Effect;
     type Other = Infallible;
 
-    fn settings(shard: &Shard<S>, topic: &Topic) -> GroupSettings {
-        GroupSettings::of(&shard.settings.config, topic.append.max_message_bytes)
+    fn settings(shard: &Shard<S>, topic: &Topic) -> (GroupSettings, Arc<MetadataImage>) {
+        let catalog = shard.catalog();
+        (GroupSettings::of(&catalog.broker, topic.append.max_message_bytes), Arc::clone(&catalog.image))
     }
 
-    fn loader(settings: GroupSettings, _: LeaderEpoch) -> GroupLoader {
-        GroupLoader::new(settings)
+    fn loader((settings, metadata): (GroupSettings, Arc<MetadataImage>), _: LeaderEpoch) -> GroupLoader {
+        GroupLoader::new(settings, metadata)
     }
 
     fn load(loader: &mut GroupLoader, batch: &Batch) -> io::Result<()> {
@@ -45,8 +48,9 @@ impl<S: Sys> Machine<S> for GroupCoordinator {
         (machine, report, Vec::new())
     }
 
-    fn set_settings(&mut self, _: GroupSettings) {
-        // None of them can be changed while the broker runs.
+    fn set_settings(&mut self, (settings, metadata): (GroupSettings, Arc<MetadataImage>)) {
+        Self::set_settings(self, settings);
+        self.set_metadata(metadata);
     }
 
     fn handle(
@@ -122,6 +126,14 @@ impl<S: Sys> Coordinator<S, GroupCoordinator> {
             }
         }
         self.ask(context, request).await
+    }
+
+    /// Says that there is another state of the metadata.
+    pub(crate) fn metadata_changed(self: &Rc<Self>, metadata: &Arc<MetadataImage>) {
+        self.advance(|machine, _| {
+            machine.set_metadata(Arc::clone(metadata));
+            Vec::new()
+        });
     }
 
     /// Says that topics were deleted: what was committed for them goes too.

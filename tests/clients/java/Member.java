@@ -13,6 +13,7 @@ import org.apache.kafka.clients.consumer.CommitFailedException;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
+import org.apache.kafka.clients.consumer.SubscriptionPattern;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.RebalanceInProgressException;
 import org.apache.kafka.common.errors.RetriableException;
@@ -28,6 +29,8 @@ final class Member {
             "cooperative-sticky", "org.apache.kafka.clients.consumer.CooperativeStickyAssignor");
 
     private final String topic;
+    /** Of the topic's name, for the broker to evaluate; empty if the topic is named. */
+    private final String pattern;
     private final Map<String, Object> settings;
     private final int recordsMax;
     private int recordsRead = 0;
@@ -36,6 +39,7 @@ final class Member {
 
     Member(JsonNode asked, Map<String, Object> settings) {
         topic = asked.get("topic").asText();
+        pattern = asked.get("pattern").asText();
         recordsMax = asked.get("records_max").asInt();
         this.settings = settings;
         settings.put("group.id", asked.get("group").asText());
@@ -69,7 +73,11 @@ final class Member {
         listener.start();
         try (KafkaConsumer<byte[], byte[]> consumer =
                 new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
-            consumer.subscribe(List.of(topic));
+            if (!pattern.isEmpty()) {
+                consumer.subscribe(new SubscriptionPattern(pattern));
+            } else {
+                consumer.subscribe(List.of(topic));
+            }
             while (!leaving && (recordsMax == 0 || recordsRead < recordsMax)) {
                 Iterable<ConsumerRecord<byte[], byte[]>> polled = consumer.poll(Duration.ofMillis(100));
                 tellAssigned(consumer);

@@ -32,7 +32,8 @@ def member(asked):
         }
     consumer = confluent_kafka.Consumer(settings)
     try:
-        consumer.subscribe([member.topic])
+        # What begins so is a pattern, which the broker evaluates in the consumer protocol.
+        consumer.subscribe([f"^{asked['pattern']}" if asked["pattern"] else member.topic])
         while member.goes_on():
             polled = consumer.consume(500, 0.1)
             member.assigned(where.partition for where in consumer.assignment())

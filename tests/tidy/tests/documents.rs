@@ -85,7 +85,9 @@ fn idle(table: &[Definition]) -> String {
             .filter(|row| row.effect == Effect::Idle(reason) && !row.internal)
             .map(|row| format!("`{}`", row.name))
             .collect();
-        let _ = writeln!(text, "| {reason} | {} |", names.join(", "));
+        if !names.is_empty() {
+            let _ = writeln!(text, "| {reason} | {} |", names.join(", "));
+        }
     }
     text
 }

@@ -6,7 +6,7 @@ use super::super::versions::refused_join;
 use super::member::{Member, Parked};
 use super::{ClassicGroup, State};
 use crate::coordinator::RequestId;
-use crate::limits::{GROUP_MEMBERS_MAX, NEW_MEMBER_JOIN_MS_MAX};
+use crate::limits::{CLIENT_NAME_BYTES_MAX, GROUP_MEMBERS_MAX, NEW_MEMBER_JOIN_MS_MAX};
 use crate::protocol::messages::join_group_response::JoinGroupResponseMember;
 use crate::protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 use crate::protocol::{ErrorCode, KafkaString};
@@ -16,10 +16,6 @@ const MEMBER_ID_REQUIRED_FROM: i16 = 4;
 
 /// First version whose leader understands that it need not assign (KIP-814).
 const SKIP_ASSIGNMENT_FROM: i16 = 9;
-
-/// Longest part of a client's name that is kept, in a member id and beside it, in bytes. What is kept must fit into a record
-/// and into the answers to others.
-const ID_PREFIX_BYTES_MAX: usize = 16 * 1024;
 
 /// A JoinGroup request on its way through the group.
 pub(in super::super) struct Join<'a> {
@@ -164,8 +160,8 @@ impl ClassicGroup {
         self.add_member(Member {
             id,
             instance_id: join.asked.group_instance_id.as_deref().map(detached_text),
-            client_id: detached_text(beginning(&join.context.client_id, ID_PREFIX_BYTES_MAX)),
-            client_host: detached_text(beginning(&join.context.client_host, ID_PREFIX_BYTES_MAX)),
+            client_id: detached_text(beginning(&join.context.client_id, CLIENT_NAME_BYTES_MAX)),
+            client_host: detached_text(beginning(&join.context.client_host, CLIENT_NAME_BYTES_MAX)),
             protocol_type: detached_text(&join.asked.protocol_type),
             join: Some(join.parked()),
             wishes: join.wishes,
@@ -292,7 +288,7 @@ impl ClassicGroup {
 
 /// The id of a new member: what the client calls itself, and a random UUID.
 fn member_id(prefix: &str, random: u128) -> KafkaString {
-    let prefix = beginning(prefix, ID_PREFIX_BYTES_MAX);
+    let prefix = beginning(prefix, CLIENT_NAME_BYTES_MAX);
     // Version 4 and variant 1 of RFC 9562.
     let bits = random & !(0xf << 76) & !(0b11 << 62) | (4 << 76) | (0b10 << 62);
     let hex = format!("{bits:032x}");
@@ -315,7 +311,7 @@ mod tests {
     fn a_member_id_is_the_clients_name_and_a_uuid() {
         assert_eq!(member_id("c", 0), "c-00000000-0000-4000-8000-000000000000");
         assert_eq!(member_id("", u128::MAX), "-ffffffff-ffff-4fff-bfff-ffffffffffff");
-        let long = "ä".repeat(ID_PREFIX_BYTES_MAX);
-        assert_eq!(member_id(&long, 0).len(), ID_PREFIX_BYTES_MAX + 37);
+        let long = "ä".repeat(CLIENT_NAME_BYTES_MAX);
+        assert_eq!(member_id(&long, 0).len(), CLIENT_NAME_BYTES_MAX + 37);
     }
 }

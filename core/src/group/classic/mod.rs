@@ -15,7 +15,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) use join::Join;
 pub(super) use member::{Member, Parked, Protocol};
-pub(super) use snapshot::Subscription;
 use timers::JoinTimer;
 
 use super::turn::{Turn, Wishes};

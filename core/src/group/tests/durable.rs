@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::protocol::records::GroupMetadataValue;
+use crate::protocol::records::{ConsumerGroupCurrentMemberAssignmentValue, GroupMetadataValue};
 
 /// What a restart would find.
 #[derive(Default)]
@@ -13,6 +13,8 @@ pub(super) struct Durable {
     /// Offsets that counted at any time.
     ever: BTreeSet<(String, String, i32, i64)>,
     pub(super) groups: BTreeMap<String, GroupMetadataValue>,
+    /// What members of groups of the consumer protocol have, by group and member.
+    current: BTreeMap<(String, String), ConsumerGroupCurrentMemberAssignmentValue>,
     /// Transactions are beyond this model, and batches that it did not see.
     is_partial: bool,
 }
@@ -42,7 +44,14 @@ impl Durable {
                 DecodedRecord::Group(group, None) => {
                     self.groups.remove(group.as_str());
                 }
-                DecodedRecord::Other { .. } | DecodedRecord::Unknown(_) => {}
+                DecodedRecord::Consumer(group, ConsumerGroupPart::Current(member, value)) => {
+                    let key = (group.to_string(), member.to_string());
+                    match value {
+                        Some(value) => self.current.insert(key, value),
+                        None => self.current.remove(&key),
+                    };
+                }
+                DecodedRecord::Consumer(..) | DecodedRecord::Other { .. } | DecodedRecord::Unknown(_) => {}
             }
         }
     }
@@ -84,6 +93,19 @@ impl Durable {
                 let member = group.members.iter().find(|member| member.member_id == asked.member_id);
                 let assignment = &member.expect("a member that is assigned is durable").assignment;
                 assert_eq!(*assignment, answered.assignment, "an assignment is answered when it is durable");
+            }
+            (Request::ConsumerGroupHeartbeat(asked), Answer::ConsumerGroupHeartbeat(answered))
+                if answered.error_code == 0 && asked.member_epoch != -1 =>
+            {
+                let member = answered.member_id.clone().unwrap_or_default().to_string();
+                let current = self.current.get(&(asked.group_id.to_string(), member));
+                let current = current.expect("a member that is answered is durable");
+                assert_eq!(current.member_epoch, answered.member_epoch, "an epoch is told when it is durable");
+                if let Some(assignment) = &answered.assignment {
+                    let durable = current.assigned_partitions.iter().map(|topic| (topic.topic_id, &topic.partitions));
+                    let told = assignment.topic_partitions.iter().map(|topic| (topic.topic_id, &topic.partitions));
+                    assert!(durable.eq(told), "an assignment is told when it is durable");
+                }
             }
             (Request::DeleteGroup(group), Answer::DeleteGroup(answered)) if answered.error_code == 0 => {
                 assert!(!self.groups.contains_key(group.as_str()), "a deleted group is gone for good");

@@ -243,7 +243,7 @@ fn hostile_histories() {
             hostile.happen();
         }
         let Hostile { mut broker, .. } = hostile;
-        let (empty, _) = GroupLoader::new(broker.settings.clone()).finish(broker.now());
+        let (empty, _) = GroupLoader::new(broker.settings.clone(), Arc::default()).finish(broker.now());
         let effects = std::mem::replace(&mut broker.coordinator, empty).resign(broker.now());
         broker.perform(effects);
         assert_eq!(broker.open.len(), 0, "seed {seed}: {:?}", broker.open);

@@ -570,7 +570,7 @@ fn who_resigns_leaves_nobody_waiting() {
         broker.ask(8, fetch_request(Some(&["t"]), true)),
     ];
     let settings = broker.settings.clone();
-    let (empty, _) = GroupLoader::new(settings).finish(broker.now());
+    let (empty, _) = GroupLoader::new(settings, Arc::default()).finish(broker.now());
     let effects = std::mem::replace(&mut broker.coordinator, empty).resign(broker.now());
     broker.perform(effects);
     assert_eq!(broker.joined(open[0]).error_code, ErrorCode::NOT_COORDINATOR.0);

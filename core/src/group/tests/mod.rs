@@ -1,5 +1,6 @@
 //! A coordinator with a log in memory, and clients that ask it one thing at a time.
 
+mod consumer;
 mod durable;
 mod hostile;
 mod members;
@@ -9,6 +10,7 @@ mod offsets;
 mod reload;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use durable::{Durable, Rounds};
@@ -16,6 +18,7 @@ use durable::{Durable, Rounds};
 use super::*;
 use crate::base::{LeaderEpoch, Monotonic, Offset, PartitionIndex, Timestamp};
 use crate::coordinator::{Append, AppendId, LogRecord, Now, RequestId, coordinator_partition};
+use crate::metadata::{MetadataImage, MetadataRecord, apply};
 use crate::protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use crate::protocol::messages::leave_group_request::MemberIdentity;
 use crate::protocol::messages::list_groups_response::ListedGroup;
@@ -47,6 +50,7 @@ const OLD: i16 = 3;
 struct Broker {
     coordinator: GroupCoordinator,
     settings: GroupSettings,
+    metadata: Arc<MetadataImage>,
     now_ms: u64,
     /// All appends in order, and how many of them are told of.
     log: Vec<Append>,
@@ -73,10 +77,11 @@ impl Broker {
 
     fn with(settings: GroupSettings) -> Self {
         let now = Now { monotonic: Monotonic(0), wall: Timestamp(1_000_000) };
-        let (coordinator, _) = GroupLoader::new(settings.clone()).finish(now);
+        let (coordinator, _) = GroupLoader::new(settings.clone(), Arc::default()).finish(now);
         Self {
             coordinator,
             settings,
+            metadata: Arc::default(),
             now_ms: 0,
             log: Vec::new(),
             told: 0,
@@ -152,6 +157,17 @@ impl Broker {
         self.perform(effects);
     }
 
+    /// The metadata goes on.
+    fn metadata_records(&mut self, records: impl IntoIterator<Item = MetadataRecord>) {
+        let mut image = (*self.metadata).clone();
+        for record in records {
+            apply(&mut image, &record).unwrap();
+            image.position.end_offset = image.position.end_offset.plus(1);
+        }
+        self.metadata = Arc::new(image);
+        self.coordinator.set_metadata(Arc::clone(&self.metadata));
+    }
+
     fn ask_as(&mut self, version: i16, client: &str, request: Request) -> u64 {
         self.asked += 1;
         let random = u128::from(self.random.next_u64());
@@ -196,7 +212,7 @@ impl Broker {
     /// The broker crashes: what was acknowledged is in the log, and of what was on its way `tail` appends.
     fn crash(&mut self, tail: usize) -> LoadReport {
         self.log.truncate(self.told + tail);
-        let (mut loader, mut offset) = (GroupLoader::new(self.settings.clone()), Offset(0));
+        let (mut loader, mut offset) = (GroupLoader::new(self.settings.clone(), Arc::clone(&self.metadata)), Offset(0));
         for append in &self.log {
             let batch = append.batch().unwrap().stamped(offset, LeaderEpoch(0));
             offset = batch.header().last_offset().plus(1);
@@ -356,6 +372,10 @@ fn encode(answer: &Answer, version: i16) {
         Answer::ListGroups(response) => response.encode(&mut writer, version),
         Answer::DeleteGroup(result) => {
             DeleteGroupsResponse { results: vec![result], ..Default::default() }.encode(&mut writer, version)
+        }
+        Answer::ConsumerGroupHeartbeat(response) => response.encode(&mut writer, version),
+        Answer::DescribeConsumerGroup(group) => {
+            ConsumerGroupDescribeResponse { groups: vec![group], ..Default::default() }.encode(&mut writer, version)
         }
     };
     result.unwrap_or_else(|error| panic!("version {version}: {error}: {answer:?}"));

@@ -170,7 +170,7 @@ impl World {
         let group = self.broker.coordinator.groups.get("g");
         let has_members = group.is_some_and(|group| match &group.kind {
             super::super::coordinator::Kind::Classic(classic) => !classic.members.is_empty(),
-            super::super::coordinator::Kind::Other { .. } => false,
+            super::super::coordinator::Kind::Consumer(_) | super::super::coordinator::Kind::Other { .. } => false,
         });
         if has_members {
             self.had_members_at_ms = self.broker.now_ms;

@@ -67,7 +67,7 @@ fn batch(options: BatchOptions, records: &[(&[u8], Option<&[u8]>)]) -> crate::re
 }
 
 fn loader() -> GroupLoader {
-    GroupLoader::new(GroupSettings::default())
+    GroupLoader::new(GroupSettings::default(), Arc::default())
 }
 
 fn record<R: Record>(prefix: i16, version: i16, record: &R) -> Vec<u8> {
@@ -157,9 +157,9 @@ fn a_group_that_is_gone_but_has_offsets_keeps_them() {
 #[test]
 fn groups_of_other_protocols_are_left_alone() {
     let LogRecord { key, value } = commit(5);
-    let group = record(3, 0, &schema::ConsumerGroupMetadataKey { group_id: "g".into() });
-    let member = record(5, 0, &schema::ConsumerGroupMemberMetadataKey { group_id: "g".into(), member_id: "m".into() });
-    let epoch = record(0, 0, &schema::ConsumerGroupMetadataValue::default());
+    let group = record(11, 0, &schema::ShareGroupMetadataKey { group_id: "g".into() });
+    let member = record(10, 0, &schema::ShareGroupMemberMetadataKey { group_id: "g".into(), member_id: "m".into() });
+    let epoch = record(0, 0, &schema::ShareGroupMetadataValue::default());
     let value = value.as_deref();
     let first: [(&[u8], Option<&[u8]>); 3] = [(&group, Some(&epoch)), (&member, Some(b"?")), (&key, value)];
     let batches = [batch(BatchOptions::default(), &first)];
@@ -167,7 +167,7 @@ fn groups_of_other_protocols_are_left_alone() {
     assert_eq!((report.groups, report.other_groups), (1, 1));
     assert_eq!(broker.fetch("t"), 5);
     let listed = broker.list().remove(0);
-    assert_eq!((listed.group_type.as_str(), listed.group_state.as_str()), ("consumer", "Unknown"));
+    assert_eq!((listed.group_type.as_str(), listed.group_state.as_str()), ("share", "Unknown"));
     let id = broker.join(NEW, "", None, RANGE);
     assert_eq!(broker.joined(id).error_code, ErrorCode::INCONSISTENT_GROUP_PROTOCOL.0);
     let id = broker.commit(9, -1, "", "t", 6);
@@ -210,7 +210,7 @@ fn what_nobody_knows_is_passed_over_and_damage_is_not() {
 #[test]
 fn loading_holds_the_state_and_not_the_log() {
     let settings = GroupSettings { state_bytes_max: 10_000, ..GroupSettings::default() };
-    let mut many = GroupLoader::new(settings.clone());
+    let mut many = GroupLoader::new(settings.clone(), Arc::default());
     for offset in 0..10_000 {
         let LogRecord { key, value } = commit(offset);
         many.batch(&batch(BatchOptions::default(), &[(&key, value.as_deref())])).unwrap();
@@ -219,7 +219,7 @@ fn loading_holds_the_state_and_not_the_log() {
     assert_eq!((report.records, report.offsets, broker.fetch("t")), (10_000, 1, 9_999));
     assert!(broker.coordinator.state_bytes() < 2_000);
 
-    let mut wide = GroupLoader::new(settings);
+    let mut wide = GroupLoader::new(settings, Arc::default());
     let error = (0..10_000).find_map(|partition| {
         let key = OffsetKey { group: "g".into(), topic: "t".into(), partition: PartitionIndex(partition) };
         let LogRecord { key, .. } = offset_tombstone(&key).unwrap();

@@ -127,7 +127,8 @@ fn what_is_wrong_is_refused_with_kafkas_code() {
         (broker("1"), vec![("no.such", SET("3"))], RefusalKind::InvalidRequest),
         (broker("1"), vec![("num.io.threads", SET("3"))], RefusalKind::InvalidRequest),
         (broker(""), vec![("listeners", SET("PLAINTEXT://:1"))], RefusalKind::InvalidRequest),
-        (resource(ConfigResourceKind::GROUP, "g"), vec![], RefusalKind::InvalidRequest),
+        (resource(ConfigResourceKind::GROUP, ""), vec![], RefusalKind::InvalidRequest),
+        (resource(ConfigResourceKind::GROUP, "g"), vec![("consumer.nothing", SET("1"))], RefusalKind::InvalidConfig),
         (resource(ConfigResourceKind(77), "g"), vec![], RefusalKind::InvalidRequest),
     ] {
         assert_eq!(altered(&resource, true, &operations), Err(kind), "{resource:?} {operations:?}");

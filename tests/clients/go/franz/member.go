@@ -42,10 +42,6 @@ func member(ctx context.Context, asked lines.Request, told *lines.Member) error 
 	options := []kgo.Opt{
 		kgo.SeedBrokers(asked.Broker),
 		kgo.ConsumerGroup(asked.Group),
-		kgo.ConsumeTopics(asked.Topic),
-		kgo.Balancers(balancers[asked.Assignor]),
-		kgo.SessionTimeout(session),
-		kgo.HeartbeatInterval(session / 6),
 		kgo.ConsumeResetOffset(resets[asked.Reset]),
 		kgo.DisableAutoCommit(),
 		kgo.BlockRebalanceOnPoll(),
@@ -60,6 +56,22 @@ func member(ctx context.Context, asked lines.Request, told *lines.Member) error 
 		}),
 		kgo.OnPartitionsRevoked(lost),
 		kgo.OnPartitionsLost(lost),
+	}
+	if asked.Protocol == "consumer" {
+		// Of its own balancers those that stand for the broker's.
+		balancer := map[string]kgo.GroupBalancer{"uniform": kgo.StickyBalancer(), "range": kgo.RangeBalancer()}[asked.Assignor]
+		options = append(options, kgo.ServerSideBalancer(), kgo.Balancers(balancer))
+	} else {
+		options = append(options,
+			kgo.Balancers(balancers[asked.Assignor]),
+			kgo.SessionTimeout(session),
+			kgo.HeartbeatInterval(session/6),
+		)
+	}
+	if asked.Pattern != "" {
+		options = append(options, kgo.ConsumeRegex(), kgo.ConsumeTopics(asked.Pattern))
+	} else {
+		options = append(options, kgo.ConsumeTopics(asked.Topic))
 	}
 	if asked.Instance != "" {
 		options = append(options, kgo.InstanceID(asked.Instance))

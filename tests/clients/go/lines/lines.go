@@ -68,6 +68,7 @@ type Request struct {
 
 	// Of a member of a group.
 	Group      string `json:"group"`
+	Pattern    string `json:"pattern"`
 	Assignor   string `json:"assignor"`
 	Instance   string `json:"instance"`
 	Protocol   string `json:"protocol"`

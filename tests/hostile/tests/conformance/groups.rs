@@ -30,7 +30,7 @@ struct Member {
     generation: i32,
 }
 
-async fn found(link: &mut Link, group: &str) {
+pub(crate) async fn found(link: &mut Link, group: &str) {
     let request = FindCoordinatorRequest { coordinator_keys: vec![text(group)], ..Default::default() };
     let answer = link.call(6, &request).await.expect("is answered");
     assert_eq!(answer.coordinators[0].error_code, 0);

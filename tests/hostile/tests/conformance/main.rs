@@ -2,6 +2,7 @@
 //! and means what Apache Kafka's answer means.
 
 mod administration;
+mod consumer_groups;
 mod groups;
 mod old;
 mod topics;
@@ -114,6 +115,8 @@ async fn ask(clients: &Clients, key: ApiKey, version: i16, mut link: Link) {
         ApiKey::ListGroups => groups::list_groups(version, link).await,
         ApiKey::DeleteGroups => groups::delete_groups(version, link).await,
         ApiKey::OffsetDelete => groups::offset_delete(version, link).await,
+        ApiKey::ConsumerGroupHeartbeat => consumer_groups::heartbeat(version, link).await,
+        ApiKey::ConsumerGroupDescribe => consumer_groups::describe(version, link).await,
         other => panic!("{} is advertised and nothing here asks for it", other.name()),
     }
 }

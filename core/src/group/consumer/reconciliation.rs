@@ -16,7 +16,7 @@ use crate::base::{PartitionIndex, TopicId};
 
 /// How far a member has got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum MemberState {
+pub(in crate::group) enum MemberState {
     /// It has its target.
     #[default]
     Stable,
@@ -30,54 +30,44 @@ impl MemberState {
     const ALL: [(Self, i8); 3] = [(Self::Stable, 0), (Self::UnrevokedPartitions, 1), (Self::UnreleasedPartitions, 2)];
 
     /// Its byte in the log.
-    #[must_use]
-    pub fn byte(self) -> i8 {
+    pub(in crate::group) fn byte(self) -> i8 {
         Self::ALL.into_iter().find_map(|(state, byte)| (state == self).then_some(byte)).unwrap_or_default()
     }
 
     /// The state that a byte of the log stands for.
-    #[must_use]
-    pub fn of_byte(byte: i8) -> Option<Self> {
+    pub(in crate::group) fn of_byte(byte: i8) -> Option<Self> {
         Self::ALL.into_iter().find_map(|(state, its)| (its == byte).then_some(state))
     }
 }
 
 /// What a member has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Holding {
+pub(in crate::group) struct Holding {
     /// Epoch that it works in.
-    pub epoch: i32,
+    pub(in crate::group) epoch: i32,
     /// The one before: an answer that was lost leaves the member there.
-    pub previous_epoch: i32,
+    pub(in crate::group) previous_epoch: i32,
     /// How far it has got.
-    pub state: MemberState,
+    pub(in crate::group) state: MemberState,
     /// What it reads.
-    pub assigned: Partitions,
+    pub(in crate::group) assigned: Partitions,
     /// What it is to give back and may still read.
-    pub revoking: Partitions,
+    pub(in crate::group) revoking: Partitions,
 }
 
 /// What a member is to have.
 #[derive(Clone, Copy, Debug)]
-pub struct Target<'a> {
+pub(in crate::group) struct Target<'a> {
     /// Epoch of the assignment.
-    pub epoch: i32,
+    pub(in crate::group) epoch: i32,
     /// Its partitions.
-    pub partitions: &'a Partitions,
+    pub(in crate::group) partitions: &'a Partitions,
 }
 
 impl Holding {
-    /// Whether it reads a partition, or may still read it.
-    #[must_use]
-    pub fn has(&self, topic: TopicId, index: PartitionIndex) -> bool {
-        let is_in = |partitions: &Partitions| partitions.get(&topic).is_some_and(|its| its.contains(&index));
-        is_in(&self.assigned) || is_in(&self.revoking)
-    }
-
     /// Its next holding; the same one if there is nothing to do. `owned` is what the member says that it reads, if it says;
     /// `is_free` whether no other member has a partition.
-    #[must_use]
-    pub fn reconciled(
+    pub(in crate::group) fn reconciled(
         &self,
         target: Target<'_>,
         owned: Option<&Partitions>,
@@ -142,9 +132,14 @@ mod tests {
 
     use super::*;
     use crate::base::Uuid;
-    use crate::group::assignor::{Assignments, Assignor, Subscriber};
+    use crate::group::consumer::assignor::{Assignments, Assignor, Subscriber};
     use crate::protocol::KafkaString;
     use crate::test_support::Random;
+
+    /// Whether a member reads a partition, or may still read it.
+    fn has(holding: &Holding, topic: TopicId, index: PartitionIndex) -> bool {
+        contains(&holding.assigned, topic, index) || contains(&holding.revoking, topic, index)
+    }
 
     fn partitions(indexes: &[i32]) -> Partitions {
         let its: BTreeSet<PartitionIndex> = indexes.iter().map(|index| PartitionIndex(*index)).collect();
@@ -231,7 +226,7 @@ mod tests {
                 }
                 let owned = (!random.once_in(3)).then(|| reading[&id].clone());
                 let is_free =
-                    |topic, index| holdings.iter().all(|(other, holding)| *other == id || !holding.has(topic, index));
+                    |topic, index| holdings.iter().all(|(other, holding)| *other == id || !has(holding, topic, index));
                 let next = told.reconciled(Target { epoch, partitions: &targets[&id] }, owned.as_ref(), is_free);
                 assert!(next.epoch >= told.epoch);
                 holdings.insert(id, next);

@@ -14,20 +14,20 @@ use crate::base::{PartitionIndex, TopicId};
 use crate::protocol::KafkaString;
 
 /// Partitions by topic.
-pub type Partitions = BTreeMap<TopicId, BTreeSet<PartitionIndex>>;
+pub(in crate::group) type Partitions = BTreeMap<TopicId, BTreeSet<PartitionIndex>>;
 
 /// What each member is to read, by member id.
-pub type Assignments = BTreeMap<KafkaString, Partitions>;
+pub(in crate::group) type Assignments = BTreeMap<KafkaString, Partitions>;
 
 /// A member, as an assignor sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Subscriber {
+pub(in crate::group) struct Subscriber {
     /// Name of a static member.
-    pub instance_id: Option<KafkaString>,
+    pub(in crate::group) instance_id: Option<KafkaString>,
     /// The topics that there are of its subscription.
-    pub topics: BTreeSet<TopicId>,
+    pub(in crate::group) topics: BTreeSet<TopicId>,
     /// What it was given last.
-    pub given: Partitions,
+    pub(in crate::group) given: Partitions,
 }
 
 /// How partitions are given out.
@@ -56,8 +56,11 @@ impl Assignor {
     }
 
     /// Gives the partitions of the topics, of which there are so many of each, to the members.
-    #[must_use]
-    pub fn assign(self, members: &BTreeMap<KafkaString, Subscriber>, counts: &BTreeMap<TopicId, i32>) -> Assignments {
+    pub(in crate::group) fn assign(
+        self,
+        members: &BTreeMap<KafkaString, Subscriber>,
+        counts: &BTreeMap<TopicId, i32>,
+    ) -> Assignments {
         match self {
             Self::Uniform => uniform(members, counts),
             Self::Range => range(members, counts),

@@ -1,0 +1,116 @@
+//! One member of a group of the consumer protocol.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::assignor::{Assignor, Partitions};
+use super::reconciliation::{Holding, MemberState};
+use crate::base::{Monotonic, PartitionIndex, TopicId};
+use crate::coordinator::Now;
+use crate::protocol::KafkaString;
+
+/// Estimates of what a member, a text and a partition take, in bytes.
+const MEMBER_BYTES: usize = 1_024;
+const TEXT_BYTES: usize = 48;
+const TOPIC_BYTES: usize = 128;
+const PARTITION_BYTES: usize = 8;
+
+/// A member.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Member {
+    pub(super) id: KafkaString,
+    /// Name of a static member.
+    pub(super) instance_id: Option<KafkaString>,
+    pub(super) rack_id: Option<KafkaString>,
+    pub(super) client_id: KafkaString,
+    pub(super) client_host: KafkaString,
+    /// Topics that it has named.
+    pub(super) names: BTreeSet<KafkaString>,
+    /// A pattern of names of topics.
+    pub(super) pattern: Option<KafkaString>,
+    /// Milliseconds in which it gives back what others are to get.
+    pub(super) rebalance_timeout_ms: i32,
+    /// How it wants partitions to be assigned.
+    pub(super) assignor: Option<Assignor>,
+
+    /// What it is to have.
+    pub(super) target: Partitions,
+    /// What it has.
+    pub(super) holding: Holding,
+    /// In which epoch it got each partition that it has, or may still have.
+    pub(super) since: BTreeMap<(TopicId, PartitionIndex), i32>,
+
+    pub(super) session_deadline: Option<Monotonic>,
+    /// Until when it has to give back.
+    pub(super) rebalance_deadline: Option<Monotonic>,
+    /// Its own record was read, or is written: parts of a member may come before it when a log is loaded.
+    pub(super) is_known: bool,
+}
+
+impl Member {
+    /// One that has said nothing yet.
+    pub(super) fn new(id: KafkaString) -> Self {
+        Self {
+            id,
+            instance_id: None,
+            rack_id: None,
+            client_id: KafkaString::EMPTY,
+            client_host: KafkaString::EMPTY,
+            names: BTreeSet::new(),
+            pattern: None,
+            rebalance_timeout_ms: -1,
+            assignor: None,
+            target: Partitions::new(),
+            holding: Holding::default(),
+            since: BTreeMap::new(),
+            session_deadline: None,
+            rebalance_deadline: None,
+            is_known: false,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let texts = [&self.id, &self.client_id, &self.client_host];
+        let optional = [&self.instance_id, &self.rack_id, &self.pattern].into_iter().flatten();
+        let partitions = |partitions: &Partitions| -> usize {
+            partitions.values().map(|indexes| TOPIC_BYTES + indexes.len() * PARTITION_BYTES).sum()
+        };
+        MEMBER_BYTES
+            + texts.into_iter().chain(optional).chain(&self.names).map(|text| TEXT_BYTES + text.len()).sum::<usize>()
+            + partitions(&self.target)
+            + partitions(&self.holding.assigned)
+            + partitions(&self.holding.revoking)
+    }
+
+    /// Every partition that it has, or may still have.
+    pub(super) fn places(&self) -> impl Iterator<Item = (TopicId, PartitionIndex)> {
+        let all = self.holding.assigned.iter().chain(&self.holding.revoking);
+        all.flat_map(|(topic, indexes)| indexes.iter().map(|index| (*topic, *index)))
+    }
+
+    /// It has something else from now on.
+    pub(super) fn hold(&mut self, next: Holding, now: Now) {
+        let was_revoking = self.holding.state == MemberState::UnrevokedPartitions;
+        let is_revoking = next.state == MemberState::UnrevokedPartitions;
+        self.holding = next;
+        let epoch = self.holding.epoch;
+        let since = self.places().map(|place| (place, self.since.get(&place).copied().unwrap_or(epoch))).collect();
+        self.since = since;
+        if !is_revoking {
+            self.rebalance_deadline = None;
+        } else if !was_revoking {
+            let timeout_ms = u64::try_from(self.rebalance_timeout_ms).unwrap_or(0);
+            self.rebalance_deadline = Some(now.monotonic.plus_ms(timeout_ms));
+        }
+    }
+
+    /// Whether it may commit an offset that it read in `epoch`: it has the partition since then, or longer.
+    pub(in super::super) fn may_commit(&self, epoch: i32, topic: TopicId, index: PartitionIndex) -> bool {
+        epoch == self.holding.epoch
+            || epoch < self.holding.epoch && self.since.get(&(topic, index)).is_some_and(|since| *since <= epoch)
+    }
+
+    /// The epoch that it works in.
+    pub(in super::super) fn epoch(&self) -> i32 {
+        self.holding.epoch
+    }
+}
