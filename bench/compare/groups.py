@@ -20,6 +20,8 @@ KINDS = ("kafka", "corelane-1", "corelane-2")
 # A group's first rebalance begins at once, so that what is timed is work and not a wait; every member of a group that
 # comes later makes another one.
 SETTINGS = {"group.initial.rebalance.delay.ms": 0}
+HEARTBEATS = ("group.consumer.min.heartbeat.interval.ms", "group.consumer.heartbeat.interval.ms")
+TOPIC = "read-by-groups"
 FIGURES = [
     ("joined", "s"),
     ("rolled", "s"),
@@ -34,13 +36,25 @@ FIGURES = [
 def measure(kind: str, directory: Path, options: argparse.Namespace) -> dict[str, float]:
     started = Life(kind, directory, None, WarmPages(Path(), 0))
     started.broker.settings |= SETTINGS
+    if options.partitions:
+        # In the consumer protocol heartbeats are the broker's to set.
+        started.broker.settings |= dict.fromkeys(HEARTBEATS, options.heartbeat_ms)
     with started as life:
+        if options.partitions:
+            subprocess.run(
+                [str(options.corelane), "topics", "create", TOPIC, "--partitions", str(options.partitions),
+                 "--bootstrap-server", life.address], check=True, stdout=subprocess.DEVNULL,
+            )
 
         def load(groups: int, prefix: str) -> tuple[dict[str, float], float]:
             command = [
                 str(options.corelane), "perf", "groups", "--bootstrap-server", life.address, "--groups", str(groups),
-                "--members", str(options.members), "--prefix", prefix, "--heartbeat-interval", str(options.heartbeat_ms),
+                "--members", str(options.members), "--prefix", prefix,
             ]
+            if options.partitions:
+                command += ["--topic", TOPIC]
+            else:
+                command += ["--heartbeat-interval", str(options.heartbeat_ms)]
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
                 stable = process.stdout.readline()
                 memory = life.peak_memory_mb()
@@ -79,6 +93,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="alternations; medians are taken over them")
     parser.add_argument("--groups", type=int, default=300)
     parser.add_argument("--members", type=int, default=10, help="of each group")
+    parser.add_argument("--partitions", type=int, default=0,
+                        help="of a topic that members read in the consumer protocol; 0 for the classic protocol")
+    parser.add_argument("--name", default="groups", help="of the report, behind the date")
     parser.add_argument("--heartbeat-ms", type=int, default=500, help="the longest until a member hears of a rebalance")
     parser.add_argument("--kinds", default=",".join(KINDS), help="which brokers, separated by commas")
     parser.add_argument("--work", type=Path, default=REPOSITORY / "tests" / ".work" / "compare", help="where data goes")
@@ -93,22 +110,23 @@ def main() -> None:
             print(f"round {round_number + 1} {kind}: {shown}", flush=True)
     today = datetime.date.today().isoformat()
     settings = {"rounds": options.rounds, "groups": options.groups, "members": options.members,
-                "heartbeat ms": options.heartbeat_ms, **SETTINGS}
+                "partitions": options.partitions, "heartbeat ms": options.heartbeat_ms, **SETTINGS}
+    how = f"in the consumer protocol, of a topic of {options.partitions} partitions," if options.partitions else "in the classic protocol"
     options.results.mkdir(parents=True, exist_ok=True)
     raw = {"date": today, "commit": commit(), "machine": machine(), "settings": settings, "runs": runs}
-    (options.results / f"{today}-groups.json").write_text(json.dumps(raw, indent=1) + "\n")
+    (options.results / f"{today}-{options.name}.json").write_text(json.dumps(raw, indent=1) + "\n")
     report = [
         f"# Consumer groups on Corelane and on Apache Kafka 4.3.1, {today}",
         "",
         f"Commit {commit()}. {machine()}. Medians of {options.rounds} alternations (least–most): {options.groups} groups of",
-        f"{options.members} members join, one member of each leaves and comes back, all leave. Members heartbeat every",
+        f"{options.members} members {how} join, one member of each leaves and comes back, all leave. Members heartbeat every",
         f"{options.heartbeat_ms} ms and first rebalances are not delayed; the load runs on the same cores. Kafka has",
-        f"-Xms1G -Xmx1G. Made by `python3 bench/compare/groups.py`; every single figure is in `{today}-groups.json`.",
+        f"-Xms1G -Xmx1G. Made by `python3 bench/compare/groups.py`; every single figure is in `{today}-{options.name}.json`.",
         "",
         table(runs),
         "",
     ]
-    (options.results / f"{today}-groups.md").write_text("\n".join(report))
+    (options.results / f"{today}-{options.name}.md").write_text("\n".join(report))
     print(table(runs))
 
 

@@ -284,6 +284,34 @@ def static_member_leaves_and_comes_back(stage: Stage, **how) -> None:
     group.check_story()
 
 
+def group_changes_over_and_back(stage: Stage, **how) -> None:
+    """KIP-848: members of the consumer protocol come into a classic group that is at work, until nobody speaks the classic
+    one any more, and the other way round. Nothing is passed over, and nothing read twice that was committed."""
+    group, writer = stage.group(**how), stage.writer
+    old = [group.join(), group.join()]
+    group.wait("two classic members share", lambda: group.settled(old, PARTITIONS))
+    writer.write(300)
+    writer.await_read(group)
+    new = group.join(protocol="consumer", assignor="uniform")
+    group.wait("three members of both share", lambda: group.settled([*old, new], PARTITIONS))
+    writer.write(300)
+    writer.await_read(group)
+    for number, member in enumerate(old, 1):
+        member.leave()
+        group.wait("the others share", lambda: group.settled([*old[number:], new], PARTITIONS))
+    writer.write(300)
+    writer.await_read(group)
+    last = group.join()
+    group.wait("two members of both share", lambda: group.settled([last, new], PARTITIONS))
+    new.leave()
+    group.wait("the classic member has all", lambda: group.settled([last], PARTITIONS))
+    writer.write(300)
+    writer.await_read(group)
+    last.leave()
+    group.check_story()
+    assert committed(stage.broker, group.name, stage.topic) == writer.ends()
+
+
 @pytest.mark.parametrize("name", [name for name, has in ABILITIES.items() if has.consumer_protocol])
 def test_consumer_protocol(name, brokers, broker_kind, clients, topic):
     """KIP-848: the broker assigns, by each of its assignors, topics by name and by pattern. One story beside the other."""
@@ -296,6 +324,8 @@ def test_consumer_protocol(name, brokers, broker_kind, clients, topic):
             stage, protocol="consumer", assignor="uniform", pattern=f"{topic}-pat.*n"
         ),
     }
+    for assignor in ("range", "cooperative-sticky"):
+        told[f"from-{assignor}"] = lambda stage, assignor=assignor: group_changes_over_and_back(stage, assignor=assignor)
     if ABILITIES[name].says_that_it_will_be_back:
         told["static"] = lambda stage: static_member_leaves_and_comes_back(stage, protocol="consumer", assignor="uniform")
     with ThreadPoolExecutor(len(told)) as pool:

@@ -24,7 +24,7 @@ NOT_YET = {
     "kafka-broker-api-versions": "names every API, also those that are not built",
     "kafka-configs-alter": "settings that do not act are refused: retention.ms and log.cleaner.threads",
     "kafka-configs-quotas": "AlterClientQuotas (49) is not served",
-    "kafka-features": "group.version, share.version and streams.version are not finalized",
+    "kafka-features": "share.version and streams.version are not finalized",
 }
 
 

@@ -9,6 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import confluent_kafka
+
 from harness.connection import Connection
 from harness.drivers import Confluent, Round
 from harness.records import numbered
@@ -189,6 +191,43 @@ def kafka_consumer_groups_describe(t):
         t(groups, "--describe", "--group", "groups-described", *view)
         t(groups, "--describe", "--group", "groups-none", *view)
     t(groups, "--describe", "--all-groups", only="groups-described")
+
+
+@scenario
+def kafka_consumer_groups_of_the_consumer_protocol(t):
+    """A member of KIP-848 that lives is shown, and what is left of its group when it is gone; settings of a group."""
+    name, groups = "groups-next", "kafka-consumer-groups"
+    written(t, name, partitions=2)
+    consumer = confluent_kafka.Consumer({
+        "bootstrap.servers": t.broker.address, "group.id": name, "group.protocol": "consumer", "client.id": "reader",
+        "auto.offset.reset": "earliest", "enable.auto.commit": False,
+    })  # fmt: skip
+    ids = [(r"(?<= )[\w+/]{22} +(?=HOST|/)", "MEMBER "), (r"/127\.0\.0\.1", "HOST")]
+    consumer.subscribe([name])
+    read, deadline = 0, time.monotonic() + 60
+    while read < 30 and time.monotonic() < deadline:
+        read += len(consumer.consume(30, 0.5))
+    consumer.commit(asynchronous=False)
+    for view in ((), ("--offsets", "--verbose"), ("--members",), ("--members", "--verbose"), ("--state",),
+                 ("--state", "--verbose")):
+        t(groups, "--describe", "--group", name, *view, shape=ids)
+    t(groups, "--list", "--type", only=f"TYPE|{name}")
+    t(groups, "--list", "--type", "consumer", "--state", "stable", only=name)
+    t("kafka-groups", "--list", only=f"GROUP|{name}")
+    t("kafka-groups", "--list", "--consumer", only=f"GROUP|{name}")
+    t(groups, "--delete", "--group", name)
+    t(groups, "--delete-offsets", "--group", name, "--topic", name)
+    t(groups, "--reset-offsets", "--group", name, "--topic", name, "--to-earliest", "--execute")
+    consumer.close()
+    t(groups, "--describe", "--group", name, "--state", shape=ids, until="Empty|has no active")
+    t(groups, "--reset-offsets", "--group", name, "--topic", name, "--to-earliest", "--execute")
+    named = ("--entity-type", "groups", "--entity-name", name)
+    for change in ("consumer.session.timeout.ms=50000", "consumer.session.timeout.ms=1", "no.such.config=1"):
+        t("kafka-configs", "--alter", *named, "--add-config", change)
+        t("kafka-configs", "--describe", *named, sort=True, only="consumer.session")
+    t("kafka-configs", "--alter", *named, "--delete-config", "consumer.session.timeout.ms")
+    t(groups, "--delete", "--group", name)
+    t(groups, "--list", only=name)
 
 
 @scenario

@@ -8,7 +8,7 @@ import confluent_kafka
 import pytest
 from crash.check import read_acknowledged
 from crash.test_kill import Load, create_topics
-from harness.advertised import GROUPS, needs
+from harness.advertised import CONSUMER_PROTOCOL, GROUPS, needs
 from harness.members import Group
 
 CYCLES_DEFAULT = 3
@@ -50,19 +50,30 @@ def committed(broker, group: str, partitions: int) -> dict[int, int]:
         consumer.close()
 
 
-def test_kills_with_groups(brokers, broker_kind, tmp_path, groups, full, capsys):
+# How members of each protocol hear of a rebalance soon; in that of KIP-848 it is the broker that says.
+SETTINGS = {
+    "classic": {"group.min.session.timeout.ms": 1_000, "group.initial.rebalance.delay.ms": 0},
+    "consumer": {
+        "group.consumer.min.session.timeout.ms": 1_000, "group.consumer.session.timeout.ms": SESSION_MS,
+        "group.consumer.min.heartbeat.interval.ms": 500, "group.consumer.heartbeat.interval.ms": 500,
+    },
+}  # fmt: skip
+ASSIGNORS = {"classic": "", "consumer": "uniform"}
+
+
+@pytest.mark.parametrize("protocol", SETTINGS)
+def test_kills_with_groups(brokers, broker_kind, tmp_path, groups, full, capsys, protocol):
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
     print(f"seed {seed}")
-    broker = brokers.create(
-        broker_kind, **{"group.min.session.timeout.ms": 1_000, "group.initial.rebalance.delay.ms": 0}
-    ).start()
-    needs(broker, GROUPS)
+    broker = brokers.create(broker_kind, **SETTINGS[protocol]).start()
+    needs(broker, CONSUMER_PROTOCOL if protocol == "consumer" else GROUPS)
     partitions = create_topics(broker)[TOPIC]
     load = Load(broker, tmp_path, {TOPIC: partitions}, RECORDS_PER_SECOND)
     try:
         for client in CLIENTS:
-            groups.append(Group(broker.address, client, f"of-{client}", TOPIC, session_ms=SESSION_MS))
+            how = {"assignor": ASSIGNORS[protocol], "protocol": protocol, "session_ms": SESSION_MS}
+            groups.append(Group(broker.address, client, f"of-{client}", TOPIC, **how))
             for _ in range(2):
                 groups[-1].join()
         for group in groups:
@@ -105,4 +116,4 @@ def test_kills_with_groups(brokers, broker_kind, tmp_path, groups, full, capsys)
         assert committed(broker, group.name, partitions) == ends
     with capsys.disabled():
         told = ", ".join(f"{group.client} {len(group.events)} events" for group in groups)
-        print(f"\n{broker_kind}: {cycles} kills, {len(values)} records acknowledged, {told}")
+        print(f"\n{broker_kind}, {protocol}: {cycles} kills, {len(values)} records acknowledged, {told}")

@@ -80,12 +80,13 @@ class Group:
     def __post_init__(self):
         self.assignor = self.assignor or ABILITIES[self.client].assignors[0]
 
-    def join(self, instance: str = "", records_max: int = 0, reset: str = "earliest") -> "Member":
+    def join(self, instance: str = "", records_max: int = 0, reset: str = "earliest", **other) -> "Member":
+        """Another member; `protocol` and `assignor` may be others than the group's."""
         kind = KcatMember if self.client == "kcat" else ProgramMember
         member = kind(self, {
             "operation": "member", "broker": self.broker, "group": self.name, "topic": self.topic,
             "pattern": self.pattern, "assignor": self.assignor, "protocol": self.protocol, "session_ms": self.session_ms,
-            "instance": instance, "records_max": records_max, "reset": reset,
+            "instance": instance, "records_max": records_max, "reset": reset, **other,
         })
         self.members.append(member)
         return member

@@ -9,7 +9,6 @@ const GROUPS: &str = "groups of the share and streams protocols are not there ye
 const PATTERNS: &str = "patterns are evaluated whenever the metadata has changed";
 const OFFLOAD: &str = "groups are assigned where they are coordinated";
 const APPENDS: &str = "records of groups go to the log at once";
-const MIGRATION: &str = "groups change their protocol only while nobody is in them";
 const OFFSETS: &str = "what coordinators keep is stored as it comes, uncompressed, and loaded in parts of a fixed size";
 const SINGLE_NODE: &str = "a single node has no other brokers or controllers to talk to";
 const PURGATORY: &str = "waiting requests are not kept in a purgatory";
@@ -97,7 +96,7 @@ pub static BROKER: &[Definition] = &[
     string("group.consumer.migration.policy")
         .default("bidirectional")
         .one_of_ignoring_case(&["DISABLED", "DOWNGRADE", "UPGRADE", "BIDIRECTIONAL"])
-        .idle(MIGRATION),
+        .acts(),
     int("group.consumer.min.assignment.interval.ms").default("0").at_least(0).acts(),
     int("group.consumer.min.heartbeat.interval.ms").default("5000").at_least(1).acts(),
     int("group.consumer.min.session.timeout.ms").default("45000").at_least(1).acts(),

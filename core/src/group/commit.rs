@@ -1,7 +1,7 @@
 //! OffsetCommit, TxnOffsetCommit and OffsetFetch.
 
 use super::classic::{ClassicGroup, State};
-use super::consumer::ConsumerGroup;
+use super::consumer::{ConsumerGroup, Member};
 use super::coordinator::{GroupCoordinator, Kind};
 use super::log_record::{CommittedOffset, OffsetKey, offset_record};
 use super::message::{Answer, Request, RequestContext, detached_text};
@@ -198,7 +198,16 @@ impl GroupCoordinator {
                 self.create(now, committer.group_id);
                 Ok(())
             }
-            Some(Kind::Consumer(group)) => check_consumer_commit(group, committer, is_member),
+            Some(Kind::Consumer(_)) => self
+                .with_consumer(now, committer.group_id, |group, turn| {
+                    check_consumer_commit(group, committer, is_member)?;
+                    if !committer.is_transactional && group.member(committer.member_id).is_some_and(Member::is_classic)
+                    {
+                        group.touch(turn, committer.member_id);
+                    }
+                    Ok(())
+                })
+                .unwrap_or(Err(ErrorCode::UNKNOWN_SERVER_ERROR)),
             Some(Kind::Other { members, .. }) if members.is_empty() && !is_member => Ok(()),
             Some(Kind::Other { .. }) => Err(ErrorCode::UNKNOWN_MEMBER_ID),
             Some(Kind::Classic(_)) => self
@@ -362,6 +371,10 @@ fn check_consumer_commit(group: &ConsumerGroup, committer: &Committer<'_>, is_me
         return Ok(());
     }
     let member = group.member(committer.member_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
+    if member.is_classic() {
+        let is_current = committer.generation == member.epoch();
+        return if is_current { Ok(()) } else { Err(ErrorCode::ILLEGAL_GENERATION) };
+    }
     if !committer.is_transactional && committer.version < EPOCHS_FROM {
         return Err(ErrorCode::UNSUPPORTED_VERSION);
     }

@@ -8,18 +8,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::classic::{ClassicGroup, Join, Protocol, State};
-use super::consumer::{ConsumerGroup, refused_heartbeat};
+use super::consumer::ConsumerGroup;
 use super::log_record::OtherKind;
 use super::message::{Answer, Effect, Request, RequestContext, detached_text};
 use super::offsets::{Offsets, Stored};
 use super::settings::GroupSettings;
-use super::turn::{Draft, OffsetChange, Step, Then, Turn, Wishes};
+use super::turn::{Draft, OffsetChange, Step, Then, Turn, Waiting, Wishes};
 use crate::base::{Monotonic, Offset, ProducerId};
 use crate::coordinator::{Append, AppendId, Appends, LogRecord, Now, RequestId, append_error, is_too_long};
 use crate::limits::GROUPS_MAX;
 use crate::metadata::MetadataImage;
 use crate::protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
-use crate::protocol::messages::{ConsumerGroupHeartbeatResponse, HeartbeatResponse, JoinGroupRequest};
+use crate::protocol::messages::{HeartbeatResponse, JoinGroupRequest};
 use crate::protocol::wire::EncodeError;
 use crate::protocol::{ErrorCode, KafkaString};
 use crate::record::header::HEADER_BYTES;
@@ -117,8 +117,8 @@ pub(super) struct Pending {
     then: Then,
     /// Fetches that wait for it: they want to see what is on its way.
     fetches: Vec<(RequestId, OffsetFetchRequestGroup)>,
-    /// Heartbeats that wait for it: what they are told must not be lost.
-    pub(super) heartbeats: Vec<(RequestId, Box<ConsumerGroupHeartbeatResponse>)>,
+    /// Answers that wait for it.
+    pub(super) waiting: Vec<Waiting>,
 }
 
 /// The end of a transaction, as its marker has it.
@@ -253,9 +253,8 @@ impl GroupCoordinator {
                 // Every version that asks for stable offsets has a place for the error.
                 self.effects.push(Effect::Answer(id, request.refuse(i16::MAX, code)));
             }
-            for (id, _) in pending.heartbeats {
-                let refused = ConsumerGroupHeartbeatResponse { error_code: code.0, ..Default::default() };
-                self.effects.push(Effect::Answer(id, Answer::ConsumerGroupHeartbeat(refused)));
+            for waiting in pending.waiting {
+                self.effects.push(Effect::Answer(waiting.request, waiting.refusal(code)));
             }
             match pending.then {
                 Then::Answer { id, request, version, .. } => {
@@ -282,7 +281,7 @@ impl GroupCoordinator {
         }
         let answers = turn.steps.into_iter().filter_map(|step| match step {
             Step::Answer(id, answer) => Some(Effect::Answer(id, answer)),
-            Step::AnswerWhenWritten(..) | Step::Append(_) => None,
+            Step::AnswerWhenWritten(_) | Step::Append(_) => None,
         });
         self.effects.into_iter().chain(answers).collect()
     }
@@ -332,9 +331,12 @@ impl GroupCoordinator {
                     Kind::Classic(Box::new(ClassicGroup::new(id, now.wall)))
                 });
             }
-            Some(Kind::Consumer(_) | Kind::Other { .. }) => {
-                return self.answer(id, refusal(ErrorCode::INCONSISTENT_GROUP_PROTOCOL));
+            Some(Kind::Consumer(_)) => {
+                let join = Join { request: id, context, asked, wishes };
+                self.with_consumer(now, group_id, |group, turn| group.classic_join(turn, join));
+                return;
             }
+            Some(Kind::Other { .. }) => return self.answer(id, refusal(ErrorCode::INCONSISTENT_GROUP_PROTOCOL)),
             Some(Kind::Classic(_)) => {}
             None if !asked.member_id.is_empty() => return self.answer(id, refusal(ErrorCode::UNKNOWN_MEMBER_ID)),
             None if asked.protocol_type.is_empty() || wishes.protocols.is_empty() => {
@@ -411,16 +413,22 @@ impl GroupCoordinator {
                 return self.answer(id, request.refuse(version, ErrorCode::UNKNOWN_SERVER_ERROR));
             }
         }
-        let known = self.with_classic(now, group_id, |group, turn| match request {
-            Request::SyncGroup(asked) => group.sync(turn, id, context, asked),
-            Request::LeaveGroup(asked) => group.leave(turn, id, context, asked),
-            Request::Heartbeat(asked) => {
-                let error_code = group.heartbeat(turn, asked).0;
-                turn.answer(id, Answer::Heartbeat(HeartbeatResponse { error_code, ..Default::default() }));
+        let known = self.with_group(now, group_id, |kind, turn| {
+            match (kind, request) {
+                (Kind::Classic(group), Request::SyncGroup(asked)) => group.sync(turn, id, context, asked),
+                (Kind::Classic(group), Request::LeaveGroup(asked)) => group.leave(turn, id, context, asked),
+                (Kind::Classic(group), Request::Heartbeat(asked)) => {
+                    let error_code = group.heartbeat(turn, asked).0;
+                    turn.answer(id, Answer::Heartbeat(HeartbeatResponse { error_code, ..Default::default() }));
+                }
+                (Kind::Consumer(group), Request::SyncGroup(asked)) => group.classic_sync(turn, id, context, asked),
+                (Kind::Consumer(group), Request::LeaveGroup(asked)) => group.classic_leave(turn, id, context, asked),
+                (Kind::Consumer(group), Request::Heartbeat(asked)) => group.classic_heartbeat(turn, id, asked),
+                _ => return false,
             }
-            _ => {}
+            true
         });
-        if known.is_none() {
+        if known != Some(true) {
             self.answer(id, request.refuse(version, ErrorCode::UNKNOWN_MEMBER_ID));
         }
     }
@@ -476,7 +484,27 @@ impl GroupCoordinator {
         })?
     }
 
+    /// The same for a group of any kind. One of the consumer protocol in which nobody speaks that any more becomes a classic
+    /// one again.
     pub(super) fn with_group<R>(
+        &mut self,
+        now: Now,
+        id: &KafkaString,
+        handle: impl FnOnce(&mut Kind, &mut Turn<'_>) -> R,
+    ) -> Option<R> {
+        self.with_kind(now, id, |kind, turn| {
+            let result = handle(kind, turn);
+            if let Kind::Consumer(group) = kind
+                && group.is_to_be_classic(turn)
+            {
+                let group = std::mem::replace(&mut **group, ConsumerGroup::new(KafkaString::EMPTY));
+                *kind = Kind::Classic(Box::new(group.into_classic(turn)));
+            }
+            result
+        })
+    }
+
+    pub(super) fn with_kind<R>(
         &mut self,
         now: Now,
         id: &KafkaString,
@@ -494,7 +522,7 @@ impl GroupCoordinator {
             match step {
                 Step::Answer(request, answer) => self.answer(request, answer),
                 Step::Append(draft) => self.begin_append(now, id, draft),
-                Step::AnswerWhenWritten(request, response) => self.answer_when_written(id, request, response),
+                Step::AnswerWhenWritten(waiting) => self.answer_when_written(id, waiting),
             }
         }
         self.forget_if_nothing(id);
@@ -548,7 +576,7 @@ impl GroupCoordinator {
             changes,
             then,
             fetches: Vec::new(),
-            heartbeats: Vec::new(),
+            waiting: Vec::new(),
         };
         group.in_flight += 1;
         self.with_offsets(&group_id, |offsets| {
@@ -589,7 +617,7 @@ impl GroupCoordinator {
 
     /// The fate of an append is known, and of all before it.
     fn settle(&mut self, now: Now, pending: Pending, result: Result<Offset, ErrorCode>) {
-        let Pending { group: id, producer, changes, then, fetches, heartbeats } = pending;
+        let Pending { group: id, producer, changes, then, fetches, waiting } = pending;
         if let Some(group) = self.groups.get_mut(&id) {
             group.in_flight -= 1;
         }
@@ -635,15 +663,15 @@ impl GroupCoordinator {
                 }
             }
         }
-        for (request, response) in heartbeats {
-            let response = match result {
-                Ok(()) => *response,
-                Err(code) => refused_heartbeat(code),
+        for waiting in waiting {
+            let answer = match result {
+                Ok(()) => *waiting.answer,
+                Err(code) => waiting.refusal(code),
             };
-            self.answer(request, Answer::ConsumerGroupHeartbeat(response));
+            self.answer(waiting.request, answer);
         }
         if let Err(code) = result {
-            self.refuse_heartbeats(&id, code);
+            self.refuse_waiting(&id, code);
         }
         for (request, fetch) in fetches {
             let answer = self.fetched(&fetch, true);

@@ -245,7 +245,7 @@ impl GroupCoordinator {
         self.expiry_at = now.monotonic.plus_ms(self.settings.retention_check_interval_ms);
         let ids: Vec<_> = self.groups.keys().cloned().collect();
         for id in ids {
-            self.with_group(now, &id, |kind, turn| match kind {
+            self.with_kind(now, &id, |kind, turn| match kind {
                 Kind::Classic(group) => {
                     group.resume(turn.now);
                     if group.members.len() > turn.settings.group_size_max {

@@ -42,7 +42,7 @@ pub use log_record::{
     group_tombstone, offset_record, offset_tombstone,
 };
 pub use message::{Answer, Effect, Request, RequestContext};
-pub use settings::{ConsumerSettings, ConsumerTiming, GroupSettings};
+pub use settings::{ConsumerSettings, ConsumerTiming, GroupSettings, MigrationPolicy};
 pub use versions::{offset_fetch_groups, offset_fetch_response};
 
 /// Name of the topic that holds what coordinators must remember.

@@ -44,6 +44,26 @@ pub struct ConsumerSettings {
     pub group_size_max: usize,
     /// The assignors that members may ask for; the first one is the default (`group.consumer.assignors`).
     pub assignors: Vec<Assignor>,
+    /// Which way a group may change its protocol while it is at work (`group.consumer.migration.policy`).
+    pub migration: MigrationPolicy,
+}
+
+/// Which way a group may change its protocol while it is at work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MigrationPolicy {
+    /// From the classic to the consumer protocol.
+    pub upgrades: bool,
+    /// Back.
+    pub downgrades: bool,
+}
+
+impl MigrationPolicy {
+    /// By its name, in any case.
+    fn of_name(name: &str) -> Self {
+        let is = |policy: &str| name.trim().eq_ignore_ascii_case(policy);
+        let both = is("BIDIRECTIONAL");
+        Self { upgrades: both || is("UPGRADE"), downgrades: both || is("DOWNGRADE") }
+    }
 }
 
 /// Times of a group of the consumer protocol, in milliseconds.
@@ -101,6 +121,7 @@ impl Default for ConsumerSettings {
             timing_max: timing(60_000, 15_000, 15_000),
             group_size_max: usize::MAX,
             assignors: vec![Assignor::Uniform, Assignor::Range],
+            migration: MigrationPolicy { upgrades: true, downgrades: true },
         }
     }
 }
@@ -134,6 +155,9 @@ impl GroupSettings {
                 timing_max: timing("max."),
                 group_size_max: size("group.consumer.max.size"),
                 assignors,
+                migration: MigrationPolicy::of_name(
+                    broker.value("group.consumer.migration.policy").unwrap_or_default(),
+                ),
             },
             batch_bytes_max: usize::try_from(batch_bytes_max).unwrap_or(usize::MAX).min(OFFSETS_BATCH_BYTES_MAX),
             ..Self::default()

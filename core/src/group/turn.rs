@@ -12,9 +12,8 @@ use super::settings::GroupSettings;
 use crate::base::{PartitionIndex, ProducerEpoch, ProducerId};
 use crate::coordinator::{LogRecord, Now, RequestId};
 use crate::metadata::MetadataImage;
-use crate::protocol::KafkaString;
-use crate::protocol::messages::ConsumerGroupHeartbeatResponse;
 use crate::protocol::wire::EncodeError;
+use crate::protocol::{ErrorCode, KafkaString};
 use crate::record::header::HEADER_BYTES;
 
 /// One fact being handled, and what came of it so far.
@@ -30,8 +29,24 @@ pub(super) struct Turn<'a> {
 pub(super) enum Step {
     Answer(RequestId, Answer),
     Append(Draft),
-    /// A heartbeat is answered when everything of the group that is on its way is in the log.
-    AnswerWhenWritten(RequestId, Box<ConsumerGroupHeartbeatResponse>),
+    /// This is answered when everything of the group that is on its way is in the log.
+    AnswerWhenWritten(Waiting),
+}
+
+/// An answer that must not be lost, as long as what it tells is on its way to the log.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) request: RequestId,
+    pub(super) answer: Box<Answer>,
+    asked: Box<Request>,
+    version: i16,
+}
+
+impl Waiting {
+    /// The answer that refuses it.
+    pub(super) fn refusal(&self, code: ErrorCode) -> Answer {
+        self.asked.refuse(self.version, code)
+    }
 }
 
 /// An append that is not numbered yet.
@@ -108,8 +123,11 @@ impl<'a> Turn<'a> {
         self.steps.push(Step::Append(Draft { records, producer: None, changes: Vec::new(), then }));
     }
 
-    pub(super) fn answer_when_written(&mut self, request: RequestId, response: ConsumerGroupHeartbeatResponse) {
-        self.steps.push(Step::AnswerWhenWritten(request, Box::new(response)));
+    /// Gives an answer when everything of the group that is on its way is in the log. `asked` is what is refused if that
+    /// fails; of it no more need be known than its answer takes.
+    pub(super) fn answer_when_written(&mut self, request: RequestId, answer: Answer, asked: Request, version: i16) {
+        let (answer, asked) = (Box::new(answer), Box::new(asked));
+        self.steps.push(Step::AnswerWhenWritten(Waiting { request, answer, asked, version }));
     }
 
     /// Appends parts of a group, in as many batches as it takes: whichever of them a crash leaves, the group can go on.

@@ -28,9 +28,9 @@ const CLIENT_ID: &str = "corelane-perf";
 /// Bytes of a subscription and of an assignment: about those of a consumer of one topic.
 const METADATA_BYTES: usize = 48;
 /// Wait before a request that the broker could not serve yet is sent again.
-const RETRY: Duration = Duration::from_millis(50);
+pub(super) const RETRY: Duration = Duration::from_millis(50);
 /// Milliseconds that a group gives its members to join again.
-const REBALANCE_TIMEOUT_MS: i32 = 60_000;
+pub(super) const REBALANCE_TIMEOUT_MS: i32 = 60_000;
 
 /// What a member is told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +41,12 @@ pub(super) enum Order {
     Leave,
 }
 
-/// What the others see of a member: the generation that it has its assignment in, or -1.
+/// What the others see of a member: the generation or epoch that it has its assignment in, or -1.
 #[derive(Debug)]
 pub(super) struct Shown {
     pub(super) generation: AtomicI32,
-    /// How many members that generation has; only its leader knows, all others show 0.
+    /// How many members that generation has; only its leader knows, all others show 0. In the consumer protocol, how many
+    /// partitions the member has.
     pub(super) size: AtomicI32,
 }
 
@@ -205,7 +206,7 @@ impl<'a> Member<'a> {
 }
 
 /// A connection to the coordinator of a group.
-fn find_coordinator(load: &GroupLoad, group: &KafkaString, requests: &AtomicU64) -> io::Result<Link> {
+pub(super) fn find_coordinator(load: &GroupLoad, group: &KafkaString, requests: &AtomicU64) -> io::Result<Link> {
     let mut first = Link::open(&load.address, CLIENT_ID)?;
     loop {
         let request = FindCoordinatorRequest { key: group.clone(), ..Default::default() };
@@ -219,6 +220,6 @@ fn find_coordinator(load: &GroupLoad, group: &KafkaString, requests: &AtomicU64)
     }
 }
 
-fn refused(request: &str, error: ErrorCode) -> io::Error {
+pub(super) fn refused(request: &str, error: ErrorCode) -> io::Error {
     io::Error::other(format!("{request} was refused: {error}"))
 }

@@ -1,8 +1,10 @@
-//! Many classic groups at once, at the level of the protocol: members that join, roll and leave, and hold no partitions.
+//! Many groups at once, at the level of the protocol: members that join, roll and leave, and read nothing.
 //!
-//! Each member is a thread with a connection of its own, as a consumer is a process with one. A group is stable when all
-//! its members have an assignment of one and the same generation and that generation has them all.
+//! Each member is a thread with a connection of its own, as a consumer is a process with one. A classic group is stable when
+//! all its members have an assignment of one and the same generation and that generation has them all; one of the consumer
+//! protocol, when all are in the same epoch and have all partitions between them.
 
+mod consumer_member;
 pub(crate) mod link;
 mod member;
 
@@ -13,10 +15,16 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use consumer_member::ConsumerMember;
+use corelane_core::protocol::messages::MetadataRequest;
+use corelane_core::protocol::messages::metadata_request::MetadataRequestTopic;
+use link::Link;
 use member::{Member, Order, Shown};
 
 /// Stack of a member's thread.
 const STACK_BYTES: usize = 128 * 1024;
+const CLIENT_ID: &str = "corelane-perf";
+const METADATA_VERSION: i16 = 9;
 /// How often the groups are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
@@ -35,6 +43,9 @@ pub struct GroupLoad {
     pub session_timeout_ms: i32,
     /// `heartbeat.interval.ms` of the members: the longest that one takes to hear of a rebalance.
     pub heartbeat_interval: Duration,
+    /// Topic that the members read, in the consumer protocol (KIP-848), where the broker sets session and heartbeats;
+    /// without one they speak the classic protocol, and hold no partitions.
+    pub topic: Option<String>,
     /// Time that each phase may take.
     pub patience: Duration,
 }
@@ -60,6 +71,8 @@ pub fn run(load: &GroupLoad, stable: impl FnOnce()) -> io::Result<GroupReport> {
     let names: Vec<String> = (0..load.groups).map(|group| format!("{}{group}", load.prefix)).collect();
     let shown: Vec<Vec<Shown>> =
         names.iter().map(|_| std::iter::repeat_with(Shown::default).take(load.members).collect()).collect();
+    let partitions = load.topic.as_deref().map(|topic| partitions_of(&load.address, topic)).transpose()?;
+    let is_stable = |group: &[Shown]| is_stable(group, partitions);
     let requests = AtomicU64::new(0);
     let failure = Mutex::new(None);
     thread::scope(|scope| {
@@ -67,11 +80,15 @@ pub fn run(load: &GroupLoad, stable: impl FnOnce()) -> io::Result<GroupReport> {
         let begun = Instant::now();
         for (name, shown) in names.iter().zip(&shown) {
             let mut of_group = Vec::new();
-            for shown in shown {
+            for (number, shown) in shown.iter().enumerate() {
                 let (sender, receiver) = channel();
                 let (requests, failure) = (&requests, &failure);
                 let live = move || {
-                    let end = Member::connect(load, name, shown, requests).and_then(|member| member.run(&receiver));
+                    let end = match load.topic.as_deref() {
+                        None => Member::connect(load, name, shown, requests).and_then(|member| member.run(&receiver)),
+                        Some(topic) => ConsumerMember::connect(load, (name, number), topic, shown, requests)
+                            .and_then(|member| member.run(&receiver)),
+                    };
                     if let Err(error) = end {
                         failure.lock().expect("nobody panics with it").get_or_insert(error);
                     }
@@ -132,9 +149,27 @@ fn generation(group: &[Shown]) -> i32 {
     group.first().map_or(-1, |member| member.generation.load(Ordering::Acquire))
 }
 
-fn is_stable(group: &[Shown]) -> bool {
+/// Whether a group is stable; `partitions` are those that its members share in the consumer protocol.
+fn is_stable(group: &[Shown], partitions: Option<usize>) -> bool {
     let first = generation(group);
     let same = group.iter().all(|member| member.generation.load(Ordering::Acquire) == first);
-    let size: i32 = group.iter().map(|member| member.size.load(Ordering::Acquire)).max().unwrap_or(0);
-    first >= 0 && same && usize::try_from(size) == Ok(group.len())
+    let sizes = group.iter().map(|member| usize::try_from(member.size.load(Ordering::Acquire)).unwrap_or(0));
+    let is_whole = match partitions {
+        None => sizes.max() == Some(group.len()),
+        Some(partitions) => sizes.sum::<usize>() == partitions,
+    };
+    first >= 0 && same && is_whole
+}
+
+/// How many partitions a topic has.
+fn partitions_of(address: &str, topic: &str) -> io::Result<usize> {
+    let request = MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic { name: Some(topic.to_owned().into()), ..Default::default() }]),
+        ..Default::default()
+    };
+    let answer = Link::open(address, CLIENT_ID)?.call(METADATA_VERSION, &request)?;
+    match answer.topics.first() {
+        Some(found) if found.error_code == 0 => Ok(found.partitions.len()),
+        _ => Err(io::Error::other(format!("there is no topic {topic}; create it first"))),
+    }
 }

@@ -12,6 +12,7 @@ pub mod disk;
 pub mod executor;
 pub mod machine;
 pub mod mailbox;
+mod member;
 pub mod network;
 pub mod plans;
 mod producer;

@@ -10,6 +10,8 @@ use crate::workload::{Plan, TopicPlan, Way};
 const SHORT_LIMIT_MS: u64 = 20_000;
 /// Virtual time that a long life may take.
 const LONG_LIMIT_MS: u64 = 20 * 60_000;
+/// Virtual time that a life of a group may take.
+const MEMBERS_LIMIT_MS: u64 = 10 * 60_000;
 /// Virtual time that a life of transactions may take.
 const TRANSACTIONS_LIMIT_MS: u64 = 60_000;
 /// Longest pause of a producer in a long life: several together let the checkpoints come round.
@@ -64,6 +66,7 @@ pub fn short_life(seed: u64) -> Case {
         changes: 0,
         transactions: 0,
         transactions_are_new: true,
+        members: 0,
         disk_fails: false,
     };
     Case {
@@ -144,6 +147,36 @@ pub fn long_transactional_life(seed: u64) -> Case {
         case.settings.push(("log.roll.ms", "1"));
     }
     let kill = |random: &mut Random| CrashAt { point: random.between(100, 500), crash: Crash::Kill };
+    case.crashes = (0..random.between(1, 4)).map(|_| kill(&mut random)).collect();
+    case
+}
+
+/// A short life of a group of the consumer protocol, whose members come, go and come back.
+#[must_use]
+pub fn life_of_members(seed: u64) -> Case {
+    let mut case = short_life(seed);
+    case.plan.topics.clear();
+    case.plan.producers.clear();
+    case.plan.members = 3;
+    case.settings = vec![("offsets.topic.num.partitions", "1")];
+    case.limit_ms = MEMBERS_LIMIT_MS;
+    case
+}
+
+/// More or fewer members, with kills wherever they fall; all of it is drawn.
+#[must_use]
+pub fn long_life_of_members(seed: u64) -> Case {
+    let mut random = Random::new(seed, "plan of members");
+    let mut case = life_of_members(seed);
+    case.shards = u16::try_from(random.between(1, 3)).expect("is small");
+    case.plan.members = random.index(5) + 1;
+    if random.chance(500) {
+        case.settings.push(("group.consumer.assignment.interval.ms", "0"));
+    }
+    if random.chance(300) {
+        case.settings.push(("group.consumer.assignors", "range"));
+    }
+    let kill = |random: &mut Random| CrashAt { point: random.between(50, 300), crash: Crash::Kill };
     case.crashes = (0..random.between(1, 4)).map(|_| kill(&mut random)).collect();
     case
 }

@@ -13,6 +13,7 @@ use corelane_core::protocol::wire::KafkaString;
 
 use crate::administrator::Administrator;
 use crate::client::Link;
+use crate::member::{Member, Readers};
 use crate::network::Network;
 use crate::producer::Producer;
 use crate::promises::{Durability, Incarnation, Left, Partition, Promises, Told};
@@ -79,6 +80,8 @@ pub struct Plan {
     pub transactions: i64,
     /// Whether these leave it to the broker to have partitions take part (KIP-890).
     pub transactions_are_new: bool,
+    /// How many members a group of the consumer protocol has, which come and go meanwhile.
+    pub members: usize,
     /// Whether the disk fails on purpose, so that a producer may be refused for it.
     pub disk_fails: bool,
 }
@@ -118,7 +121,7 @@ impl Clients {
             }
         }
         let running = Rc::new(Cell::new(
-            plan.producers.len() + usize::from(plan.changes > 0) + usize::from(plan.transactions > 0),
+            plan.producers.len() + usize::from(plan.changes > 0) + usize::from(plan.transactions > 0) + plan.members,
         ));
         let finished = Signal::default();
         for topic in &plan.topics {
@@ -143,6 +146,24 @@ impl Clients {
             let (plan, running, finished) = (plan.clone(), Rc::clone(&running), finished.clone());
             self.network.executor().spawn_client(format!("producer {number}"), async move {
                 producer.run(&plan).await;
+                running.set(running.get() - 1);
+                if running.get() == 0 {
+                    finished.raise();
+                }
+            });
+        }
+        let readers = Rc::<RefCell<Readers>>::default();
+        for number in 0..plan.members {
+            let member = Member {
+                clients: self.clone(),
+                random: Random::new(seed, &format!("member {number}")),
+                number,
+                count: plan.members,
+                readers: Rc::clone(&readers),
+            };
+            let (running, finished) = (Rc::clone(&running), finished.clone());
+            self.network.executor().spawn_client(format!("member {number}"), async move {
+                member.run().await;
                 running.set(running.get() - 1);
                 if running.get() == 0 {
                     finished.raise();

@@ -32,6 +32,10 @@ pub(super) struct GroupsArguments {
     /// Milliseconds between heartbeats, and so the longest until a member hears of a rebalance.
     #[arg(long, value_name = "MS", default_value_t = 3_000)]
     heartbeat_interval: u64,
+    /// Topic that the members read in the consumer protocol (KIP-848), where the broker sets session and heartbeats; without
+    /// one they speak the classic protocol and read nothing.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["session_timeout", "heartbeat_interval"])]
+    topic: Option<String>,
 }
 
 fn parse_count(text: &str) -> Result<usize, String> {
@@ -48,6 +52,7 @@ impl GroupsArguments {
             prefix: self.prefix.clone(),
             session_timeout_ms: self.session_timeout,
             heartbeat_interval: Duration::from_millis(self.heartbeat_interval),
+            topic: self.topic.clone(),
             patience: PATIENCE,
         };
         let (groups, members) = (self.groups, self.members);

@@ -287,7 +287,7 @@ impl ClassicGroup {
 }
 
 /// The id of a new member: what the client calls itself, and a random UUID.
-fn member_id(prefix: &str, random: u128) -> KafkaString {
+pub(in super::super) fn member_id(prefix: &str, random: u128) -> KafkaString {
     let prefix = beginning(prefix, CLIENT_NAME_BYTES_MAX);
     // Version 4 and variant 1 of RFC 9562.
     let bits = random & !(0xf << 76) & !(0b11 << 62) | (4 << 76) | (0b10 << 62);

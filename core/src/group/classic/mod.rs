@@ -13,7 +13,7 @@ mod timers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) use join::Join;
+pub(super) use join::{Join, member_id};
 pub(super) use member::{Member, Parked, Protocol};
 use timers::JoinTimer;
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::super::log_record::group_record;
 use super::super::message::{detached, detached_text};
-use super::super::turn::Wishes;
+use super::super::turn::{Turn, Wishes};
 use super::{ClassicGroup, Member, Protocol, State};
 use crate::base::Timestamp;
 use crate::coordinator::LogRecord;
@@ -20,7 +20,7 @@ use crate::protocol::wire::{EncodeError, Reader};
 
 impl ClassicGroup {
     /// The group as a record, with these assignments instead of those that are in force.
-    pub(super) fn record(&self, assignments: &[(KafkaString, Bytes)]) -> Result<LogRecord, EncodeError> {
+    pub(in super::super) fn record(&self, assignments: &[(KafkaString, Bytes)]) -> Result<LogRecord, EncodeError> {
         let protocol = self.protocol_name.as_deref().unwrap_or_default();
         let assignment = |id: &KafkaString| {
             let place = assignments.binary_search_by(|(member_id, _)| member_id.cmp(id));
@@ -100,6 +100,17 @@ impl ClassicGroup {
         if let Some(leader) = value.leader.as_deref().filter(|leader| group.members.contains_key(*leader)) {
             group.leader = Some(detached_text(leader));
         }
+        group
+    }
+
+    /// A stable group of consumers.
+    pub(in super::super) fn stable(turn: &Turn<'_>, id: KafkaString, generation: i32, members: Vec<Member>) -> Self {
+        let mut group = Self::new(id, turn.now.wall);
+        members.into_iter().for_each(|member| group.add_member(member));
+        group.generation = generation;
+        group.protocol_name = group.select_protocol();
+        group.state = State::Stable;
+        group.resume(turn.now);
         group
     }
 

@@ -1,21 +1,17 @@
 //! What the coordinator of a partition does for groups of the consumer protocol.
 
+use std::sync::Arc;
+
 use super::{ConsumerGroup, Refusal, check};
 use crate::coordinator::{Now, RequestId};
 use crate::group::classic::State;
 use crate::group::coordinator::{Group, GroupCoordinator, Kind};
 use crate::group::log_record::group_tombstone;
 use crate::group::message::{Answer, RequestContext, detached_text};
+use crate::group::turn::{Step, Turn, Waiting};
 use crate::limits::GROUPS_MAX;
-use crate::protocol::messages::{
-    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, consumer_group_describe_response,
-};
+use crate::protocol::messages::{ConsumerGroupHeartbeatRequest, consumer_group_describe_response};
 use crate::protocol::{ErrorCode, KafkaString};
-
-/// The answer to a heartbeat of a group whose records could not be written.
-pub(in super::super) fn refused_heartbeat(code: ErrorCode) -> ConsumerGroupHeartbeatResponse {
-    Refusal::new(code, "The group could not be written to the log.").answer()
-}
 
 impl GroupCoordinator {
     pub(in super::super) fn consumer_heartbeat(
@@ -47,15 +43,23 @@ impl GroupCoordinator {
         }
         let not_found =
             |what: &str| Err(Refusal::new(ErrorCode::GROUP_ID_NOT_FOUND, format!("Group {group_id} {what}")));
-        match self.groups.get(group_id).map(|group| (&group.kind, group.is_recorded)) {
+        match self.groups.get(group_id).map(|group| (&group.kind, group.is_recorded || group.in_flight > 0)) {
             Some((Kind::Consumer(_), _)) => Ok(()),
-            Some((Kind::Classic(group), is_recorded))
+            Some((Kind::Classic(group), may_be_recorded))
                 if joins && group.state == State::Empty && group.pending.is_empty() =>
             {
-                let tombstone = is_recorded.then(|| group_tombstone(group_id));
+                let tombstone = may_be_recorded.then(|| group_tombstone(group_id));
                 self.become_another(now, group_id, tombstone.into_iter().collect(), |id, _| {
                     Kind::Consumer(Box::new(ConsumerGroup::new(id)))
                 });
+                Ok(())
+            }
+            Some((Kind::Classic(group), may_be_recorded)) if joins => {
+                let turn = Turn::new(now, &self.settings, &self.metadata);
+                let Some(next) = ConsumerGroup::of_classic(&turn, group) else {
+                    return not_found("is not a consumer group.");
+                };
+                self.change_over(now, group_id, may_be_recorded, next);
                 Ok(())
             }
             Some(_) => not_found("is not a consumer group."),
@@ -74,6 +78,24 @@ impl GroupCoordinator {
         }
     }
 
+    /// A classic group becomes one of the consumer protocol. Who waits for its rebalance joins again.
+    fn change_over(&mut self, now: Now, id: &KafkaString, may_be_recorded: bool, next: ConsumerGroup) {
+        let metadata = Arc::clone(&self.metadata);
+        let mut turn = Turn::new(now, &self.settings, &metadata);
+        if let Some(Kind::Classic(group)) = self.groups.get_mut(id).map(|group| &mut group.kind) {
+            let before = group.bytes();
+            group.disband(&mut turn, ErrorCode::REBALANCE_IN_PROGRESS);
+            self.bytes = self.bytes - before + group.bytes();
+        }
+        for step in turn.steps {
+            if let Step::Answer(request, answer) = step {
+                self.answer(request, answer);
+            }
+        }
+        let tombstone = may_be_recorded.then(|| group_tombstone(id));
+        self.become_another(now, id, tombstone.into_iter().collect(), |_, _| Kind::Consumer(Box::new(next)));
+    }
+
     pub(in super::super) fn describe_consumer(&mut self, now: Now, id: RequestId, group_id: KafkaString) {
         let described = self.with_consumer(now, &group_id, |group, turn| group.describe(turn));
         let answer = described.unwrap_or_else(|| {
@@ -89,33 +111,24 @@ impl GroupCoordinator {
     }
 
     /// Gives an answer when everything of the group that is on its way is in the log.
-    pub(in super::super) fn answer_when_written(
-        &mut self,
-        id: &KafkaString,
-        request: RequestId,
-        mut response: Box<ConsumerGroupHeartbeatResponse>,
-    ) {
+    pub(in super::super) fn answer_when_written(&mut self, id: &KafkaString, waiting: Waiting) {
         let group = self.groups.get(id);
         let last = group.filter(|group| group.in_flight > 0).map(|group| group.last_append);
         let is_written = group.is_none_or(|group| !matches!(&group.kind, Kind::Consumer(group) if !group.is_written()));
         match last.and_then(|last| self.appends.get_mut(last)) {
-            Some(pending) => pending.heartbeats.push((request, response)),
-            None => {
-                if !is_written {
-                    // Tried just now, and refused before it came to the log.
-                    *response = refused_heartbeat(ErrorCode::UNKNOWN_SERVER_ERROR);
-                }
-                self.answer(request, Answer::ConsumerGroupHeartbeat(*response));
-            }
+            Some(pending) => pending.waiting.push(waiting),
+            None if is_written => self.answer(waiting.request, *waiting.answer),
+            // Tried just now, and refused before it came to the log.
+            None => self.answer(waiting.request, waiting.refusal(ErrorCode::UNKNOWN_SERVER_ERROR)),
         }
     }
 
-    /// Heartbeats of a group that were to be answered with what is on its way: a part of that is lost.
-    pub(in super::super) fn refuse_heartbeats(&mut self, id: &KafkaString, code: ErrorCode) {
+    /// Refuses what of a group waits for what is on its way: a part of that is lost.
+    pub(in super::super) fn refuse_waiting(&mut self, id: &KafkaString, code: ErrorCode) {
         let of_group = self.appends.changes_mut().filter(|pending| pending.group == *id);
-        let refused: Vec<_> = of_group.flat_map(|pending| pending.heartbeats.drain(..)).collect();
-        for (request, _) in refused {
-            self.answer(request, Answer::ConsumerGroupHeartbeat(refused_heartbeat(code)));
+        let refused: Vec<_> = of_group.flat_map(|pending| pending.waiting.drain(..)).collect();
+        for waiting in refused {
+            self.answer(waiting.request, waiting.refusal(code));
         }
     }
 }

@@ -9,7 +9,8 @@ use crate::protocol::KafkaString;
 use crate::protocol::messages::consumer_group_describe_response::{self as response, DescribedGroup};
 use crate::protocol::messages::list_groups_response::ListedGroup;
 
-/// Kafka's number of members that speak the consumer protocol.
+/// Kafka's numbers of members that speak the classic protocol, and the consumer protocol.
+const MEMBER_TYPE_CLASSIC: i8 = 0;
 const MEMBER_TYPE_CONSUMER: i8 = 1;
 
 /// Kafka's name of the type of such groups.
@@ -51,7 +52,7 @@ impl Member {
             subscribed_topic_regex: self.pattern.clone(),
             assignment: named(&self.holding.assigned, metadata),
             target_assignment: named(&self.target, metadata),
-            member_type: MEMBER_TYPE_CONSUMER,
+            member_type: if self.is_classic() { MEMBER_TYPE_CLASSIC } else { MEMBER_TYPE_CONSUMER },
         }
     }
 }

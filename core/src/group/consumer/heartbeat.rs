@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use regex::Regex;
+
 use super::assignor::{Assignor, Partitions};
 use super::member::Member;
 use super::records::partitions;
-use super::subscription::Pattern;
+use super::subscription::compiled;
 use super::{ConsumerGroup, LEAVES, LEAVES_FOR_A_WHILE, RecordKey};
 use crate::coordinator::{RequestId, is_too_long};
-use crate::group::message::{Answer, RequestContext, beginning, detached_text};
+use crate::group::message::{Answer, Request, RequestContext, beginning, detached_text};
 use crate::group::settings::GroupSettings;
 use crate::group::turn::Turn;
 use crate::limits::{CLIENT_NAME_BYTES_MAX, GROUP_MEMBERS_MAX};
@@ -115,7 +117,10 @@ impl ConsumerGroup {
         let answer = if asked.member_epoch < 0 { self.leave(turn, asked) } else { self.beat(turn, context, asked) };
         self.write(turn);
         match answer {
-            Ok(response) => turn.answer_when_written(id, response),
+            Ok(response) => {
+                let refusal = Request::ConsumerGroupHeartbeat(Default::default());
+                turn.answer_when_written(id, Answer::ConsumerGroupHeartbeat(response), refusal, context.version);
+            }
             Err(refusal) => turn.answer(id, Answer::ConsumerGroupHeartbeat(refusal.answer())),
         }
     }
@@ -151,7 +156,7 @@ impl ConsumerGroup {
         }
         let owned = asked.topic_partitions.as_ref();
         let owned = owned.map(|topics| partitions(topics.iter().map(|its| (its.topic_id, &its.partitions[..]))));
-        let pattern = self.new_pattern(asked)?;
+        let regex = self.new_pattern(asked)?;
         let id = if asked.member_epoch == 0 {
             self.admit(turn, context, asked)?
         } else {
@@ -159,11 +164,7 @@ impl ConsumerGroup {
             self.check_epoch(asked, owned.as_ref())?;
             id
         };
-        let reads_otherwise = self.update(turn, &id, context, asked, pattern);
-        let has_other_topics = self.has_other_topics(turn.metadata, turn.now.wall);
-        if reads_otherwise || has_other_topics {
-            self.bump(turn.metadata);
-        }
+        self.update(turn, &id, context, asked, regex);
         let wait_ms = self.assign(turn);
         let is_changed = self.reconcile(turn, &id, owned.as_ref());
         self.touch(turn, &id);
@@ -187,10 +188,10 @@ impl ConsumerGroup {
     }
 
     /// The pattern that a request brings, if nobody has subscribed to it yet.
-    fn new_pattern(&self, asked: &ConsumerGroupHeartbeatRequest) -> Result<Option<Pattern>, Refusal> {
+    fn new_pattern(&self, asked: &ConsumerGroupHeartbeatRequest) -> Result<Option<Regex>, Refusal> {
         match &asked.subscribed_topic_regex {
             Some(text) if !text.is_empty() && !self.patterns.contains_key(text) => {
-                Pattern::parse(text).map(Some).map_err(|error| {
+                compiled(text).map(Some).map_err(|error| {
                     let message = format!("SubscribedTopicRegex {text} is not a valid regular expression: {error}");
                     Refusal::new(ErrorCode::INVALID_REGULAR_EXPRESSION, message)
                 })
@@ -250,29 +251,19 @@ impl ConsumerGroup {
             id => detached_text(id),
         };
         let namesake = asked.instance_id.as_ref().and_then(|it| self.static_members.get(it)).cloned();
-        if let Some(before) = namesake {
-            let mut member = match self.members.get(&before) {
-                Some(member) if member.holding.epoch == LEAVES_FOR_A_WHILE => member.clone(),
-                _ => {
-                    let message = format!(
-                        "Static member {id} with instance id {} cannot join the group because the instance id is owned by \
-                         {before} member.",
-                        asked.instance_id.as_deref().unwrap_or_default()
-                    );
-                    return Err(Refusal::new(ErrorCode::UNRELEASED_INSTANCE_ID, message));
-                }
-            };
-            // It takes the place of the one before, with all that this one had.
-            let text = member.pattern.take();
-            self.take_member(&before);
-            member.id = id.clone();
-            (member.holding.epoch, member.holding.previous_epoch) = (0, 0);
-            if text.as_ref().is_some_and(|text| self.patterns.contains_key(text)) {
-                member.pattern = text;
+        // One that asks again under its own id has lost an answer.
+        if let Some(before) = namesake.filter(|before| *before != id) {
+            // Of two kinds of clients the later one counts, as when a group changes over.
+            let is_released = |member: &Member| member.holding.epoch == LEAVES_FOR_A_WHILE || member.is_classic();
+            if !self.members.get(&before).is_some_and(is_released) {
+                let message = format!(
+                    "Static member {id} with instance id {} cannot join the group because the instance id is owned by \
+                     {before} member.",
+                    asked.instance_id.as_deref().unwrap_or_default()
+                );
+                return Err(Refusal::new(ErrorCode::UNRELEASED_INSTANCE_ID, message));
             }
-            self.add_member(member);
-            let parts = [RecordKey::Member(id.clone()), RecordKey::Target(id.clone()), RecordKey::Current(id.clone())];
-            self.unwritten.extend(parts);
+            self.replace(&before, &id);
             return Ok(id);
         }
         if self.members.contains_key(&id) {
@@ -287,16 +278,28 @@ impl ConsumerGroup {
         Ok(id)
     }
 
-    /// Takes over what a member tells of itself; whether it reads something else than before.
+    /// Takes over what a member tells of itself.
     fn update(
         &mut self,
         turn: &Turn<'_>,
         id: &KafkaString,
         context: &RequestContext,
         asked: &ConsumerGroupHeartbeatRequest,
-        pattern: Option<Pattern>,
-    ) -> bool {
-        let Some(before) = self.members.get(id) else { return false };
+        regex: Option<Regex>,
+    ) {
+        let Some(before) = self.members.get(id) else { return };
+        let client_id = beginning(&context.client_id, CLIENT_NAME_BYTES_MAX);
+        let client_host = beginning(&context.client_host, CLIENT_NAME_BYTES_MAX);
+        let says_something = asked.rebalance_timeout_ms != -1
+            || asked.subscribed_topic_names.is_some()
+            || [&asked.instance_id, &asked.rack_id, &asked.subscribed_topic_regex, &asked.server_assignor]
+                .into_iter()
+                .any(Option::is_some);
+        let is_same = *before.client_id == *client_id && *before.client_host == *client_host;
+        if !says_something && is_same && before.is_known && !before.is_classic() {
+            // As nearly every heartbeat: nothing but a sign of life.
+            return self.follow(turn, false);
+        }
         let mut told = before.clone();
         let detached = |text: &KafkaString| detached_text(text);
         told.instance_id = asked.instance_id.as_ref().map(detached).or(told.instance_id);
@@ -313,25 +316,38 @@ impl ConsumerGroup {
         if let Some(text) = &asked.subscribed_topic_regex {
             told.pattern = (!text.is_empty()).then(|| detached_text(text));
         }
-        told.client_id = detached_text(beginning(&context.client_id, CLIENT_NAME_BYTES_MAX));
-        told.client_host = detached_text(beginning(&context.client_host, CLIENT_NAME_BYTES_MAX));
+        told.client_id = detached_text(client_id);
+        told.client_host = detached_text(client_host);
+        told.classic = None;
         told.is_known = true;
+        self.tell(turn, id, told, regex);
+    }
+
+    /// A member is as it tells from now on.
+    pub(super) fn tell(&mut self, turn: &Turn<'_>, id: &KafkaString, told: Member, regex: Option<Regex>) {
+        let Some(before) = self.members.get(id) else { return };
         let reads_otherwise = told.names != before.names || told.pattern != before.pattern;
-        let is_other = reads_otherwise || !told.is_same_client(before) || !before.is_known;
-        if !is_other {
-            return false;
+        if reads_otherwise || !told.is_same_client(before) || !before.is_known {
+            let no_more = before.pattern.clone().filter(|text| told.pattern.as_ref() != Some(text));
+            if let (Some(text), Some(regex)) = (&told.pattern, &regex) {
+                self.add_pattern(text, regex, turn.metadata, turn.now.wall);
+            }
+            if let Some(instance_id) = &told.instance_id {
+                self.static_members.insert(instance_id.clone(), id.clone());
+            }
+            self.change_member(id, |member| *member = told);
+            self.drop_unused_pattern(no_more.as_ref());
+            self.unwritten.insert(RecordKey::Member(id.clone()));
         }
-        let no_more = before.pattern.clone().filter(|text| told.pattern.as_ref() != Some(text));
-        if let (Some(text), Some(pattern)) = (&told.pattern, pattern) {
-            self.add_pattern(text, pattern, turn.metadata, turn.now.wall);
+        self.follow(turn, reads_otherwise);
+    }
+
+    /// The group is another one if somebody reads something else, or if what there is to be read is something else.
+    fn follow(&mut self, turn: &Turn<'_>, reads_otherwise: bool) {
+        let has_other_topics = self.has_other_topics(turn.metadata, turn.now.wall);
+        if reads_otherwise || has_other_topics {
+            self.bump(turn.metadata);
         }
-        if let Some(instance_id) = &told.instance_id {
-            self.static_members.insert(instance_id.clone(), id.clone());
-        }
-        self.change_member(id, |member| *member = told);
-        self.drop_unused_pattern(no_more.as_ref());
-        self.unwritten.insert(RecordKey::Member(id.clone()));
-        reads_otherwise
     }
 }
 
@@ -339,7 +355,8 @@ impl Member {
     fn is_same_client(&self, other: &Self) -> bool {
         let facts = |member: &Self| {
             let texts = (member.instance_id.clone(), member.rack_id.clone());
-            (texts, member.client_id.clone(), member.client_host.clone(), member.rebalance_timeout_ms, member.assignor)
+            let (name, host) = (member.client_id.clone(), member.client_host.clone());
+            (texts, name, host, member.rebalance_timeout_ms, member.assignor, member.classic.clone())
         };
         facts(self) == facts(other)
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::assignor::{Assignor, Partitions};
+use super::classic_member::ClassicSide;
 use super::reconciliation::{Holding, MemberState};
 use crate::base::{Monotonic, PartitionIndex, TopicId};
 use crate::coordinator::Now;
@@ -31,6 +32,8 @@ pub(in super::super) struct Member {
     pub(super) rebalance_timeout_ms: i32,
     /// How it wants partitions to be assigned.
     pub(super) assignor: Option<Assignor>,
+    /// What it is in the classic protocol, if it still speaks that.
+    pub(super) classic: Option<ClassicSide>,
 
     /// What it is to have.
     pub(super) target: Partitions,
@@ -59,6 +62,7 @@ impl Member {
             pattern: None,
             rebalance_timeout_ms: -1,
             assignor: None,
+            classic: None,
             target: Partitions::new(),
             holding: Holding::default(),
             since: BTreeMap::new(),
@@ -76,6 +80,7 @@ impl Member {
         };
         MEMBER_BYTES
             + texts.into_iter().chain(optional).chain(&self.names).map(|text| TEXT_BYTES + text.len()).sum::<usize>()
+            + self.classic.as_ref().map_or(0, ClassicSide::bytes)
             + partitions(&self.target)
             + partitions(&self.holding.assigned)
             + partitions(&self.holding.revoking)
@@ -107,6 +112,11 @@ impl Member {
     pub(in super::super) fn may_commit(&self, epoch: i32, topic: TopicId, index: PartitionIndex) -> bool {
         epoch == self.holding.epoch
             || epoch < self.holding.epoch && self.since.get(&(topic, index)).is_some_and(|since| *since <= epoch)
+    }
+
+    /// Whether it still speaks the classic protocol.
+    pub(in super::super) fn is_classic(&self) -> bool {
+        self.classic.is_some()
     }
 
     /// The epoch that it works in.

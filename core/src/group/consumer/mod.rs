@@ -15,6 +15,7 @@
 //! be written is written with what comes next, as it stands then: to the member it is a lost answer.
 
 pub(super) mod assignor;
+mod classic_member;
 mod coordination;
 mod describe;
 mod heartbeat;
@@ -27,7 +28,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::assignor::Assignor;
 use self::assignor::{Partitions, Subscriber};
-pub(super) use self::coordination::refused_heartbeat;
 use self::heartbeat::{Refusal, check};
 pub(super) use self::member::Member;
 use self::reconciliation::{MemberState, Target};
@@ -46,6 +46,9 @@ pub(super) const LEAVES: i32 = -1;
 
 /// Epoch of a static member that leaves and is to keep its place for a while.
 pub(super) const LEAVES_FOR_A_WHILE: i32 = -2;
+
+/// The first epoch of a group.
+const FIRST_EPOCH: i32 = 2;
 
 /// Estimates of what a group, and one of its partitions, take besides members, in bytes.
 const GROUP_BYTES: usize = 512;
@@ -187,9 +190,23 @@ impl ConsumerGroup {
         }
     }
 
+    /// A member gets the place of another, with all that this one had.
+    fn replace(&mut self, before: &KafkaString, id: &KafkaString) {
+        let Some(mut member) = self.members.get(before).cloned() else { return };
+        let text = member.pattern.take();
+        self.take_member(before);
+        member.id = id.clone();
+        (member.holding.epoch, member.holding.previous_epoch) = (0, 0);
+        member.pattern = text.filter(|text| self.patterns.contains_key(text));
+        self.add_member(member);
+        let parts = [RecordKey::Member(id.clone()), RecordKey::Target(id.clone()), RecordKey::Current(id.clone())];
+        self.unwritten.extend(parts);
+    }
+
     /// The group is another one: who belongs to it, or what it reads.
     fn bump(&mut self, metadata: &MetadataImage) {
-        self.epoch += 1;
+        // As in Kafka a group begins with its second epoch.
+        self.epoch = (self.epoch + 1).max(FIRST_EPOCH);
         self.metadata_hash = self.hash(metadata);
         self.unwritten.insert(RecordKey::Group);
     }
@@ -265,10 +282,11 @@ impl ConsumerGroup {
     }
 
     /// A member showed that it lives.
-    fn touch(&mut self, turn: &Turn<'_>, id: &str) {
-        let session_ms = turn.settings.consumer.of_group(turn.metadata, &self.id).session_timeout_ms;
-        let deadline = turn.now.monotonic.plus_ms(session_ms);
+    pub(super) fn touch(&mut self, turn: &Turn<'_>, id: &str) {
         if let Some(member) = self.members.get_mut(id) {
+            let of_group = || turn.settings.consumer.of_group(turn.metadata, &self.id).session_timeout_ms;
+            let session_ms = Self::classic_session_ms(member).unwrap_or_else(of_group);
+            let deadline = turn.now.monotonic.plus_ms(session_ms);
             member.session_deadline = Some(deadline);
             self.wake = Some(self.wake.map_or(deadline, |wake| wake.min(deadline)));
         }

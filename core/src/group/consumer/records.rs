@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use super::ConsumerGroup;
 use super::assignor::{Assignor, Partitions};
+use super::classic_member::ClassicSide;
 use super::member::Member;
 use super::reconciliation::{Holding, MemberState};
 use super::subscription::Pattern;
 use crate::base::{PartitionIndex, Timestamp, Uuid};
 use crate::coordinator::{LogRecord, record_bytes};
-use crate::group::message::detached_text;
+use crate::group::classic::Protocol;
+use crate::group::message::{detached, detached_text};
 use crate::limits::OFFSETS_BATCH_BYTES_MAX;
 use crate::protocol::records::{
     ConsumerGroupCurrentMemberAssignmentKey, ConsumerGroupCurrentMemberAssignmentValue, ConsumerGroupMemberMetadataKey,
@@ -17,6 +19,7 @@ use crate::protocol::records::{
     ConsumerGroupRegularExpressionKey, ConsumerGroupRegularExpressionValue, ConsumerGroupTargetAssignmentMemberKey,
     ConsumerGroupTargetAssignmentMemberValue, ConsumerGroupTargetAssignmentMetadataKey,
     ConsumerGroupTargetAssignmentMetadataValue, consumer_group_current_member_assignment_value,
+    consumer_group_member_metadata_value::{ClassicMemberMetadata, ClassicProtocol},
     consumer_group_target_assignment_member_value,
 };
 use crate::protocol::wire::EncodeError;
@@ -154,7 +157,7 @@ impl ConsumerGroup {
             Part::Pattern(text, value) => {
                 let pattern = value.map(|value| {
                     let topics = value.topics.iter().map(|topic| detached_text(topic)).collect();
-                    Pattern::loaded(&text, topics, value.version, Timestamp(value.timestamp))
+                    Pattern { topics, version: value.version, at: Timestamp(value.timestamp) }
                 });
                 self.put_pattern(detached_text(&text), pattern);
             }
@@ -219,7 +222,17 @@ impl Member {
             subscribed_topic_regex: self.pattern.clone(),
             rebalance_timeout_ms: self.rebalance_timeout_ms,
             server_assignor: self.assignor.map(|assignor| KafkaString::from_static(assignor.name())),
-            classic_member_metadata: None,
+            classic_member_metadata: self.classic.as_ref().map(|side| ClassicMemberMetadata {
+                session_timeout_ms: side.session_timeout_ms,
+                supported_protocols: side
+                    .protocols
+                    .iter()
+                    .map(|protocol| ClassicProtocol {
+                        name: protocol.name.clone(),
+                        metadata: protocol.metadata.clone(),
+                    })
+                    .collect(),
+            }),
         }
     }
 
@@ -233,6 +246,17 @@ impl Member {
         self.pattern = text(&value.subscribed_topic_regex).filter(|pattern| !pattern.is_empty());
         self.rebalance_timeout_ms = value.rebalance_timeout_ms;
         self.assignor = value.server_assignor.as_deref().and_then(Assignor::of_name);
+        self.classic = value.classic_member_metadata.as_ref().map(|side| ClassicSide {
+            session_timeout_ms: side.session_timeout_ms,
+            protocols: side
+                .supported_protocols
+                .iter()
+                .map(|protocol| Protocol {
+                    name: detached_text(&protocol.name),
+                    metadata: detached(&protocol.metadata),
+                })
+                .collect(),
+        });
         self.is_known = true;
     }
 
@@ -285,7 +309,7 @@ impl Member {
         self.since = since.collect();
     }
 
-    fn lose(&mut self, (topic, index): (Uuid, PartitionIndex)) {
+    pub(super) fn lose(&mut self, (topic, index): (Uuid, PartitionIndex)) {
         for partitions in [&mut self.holding.assigned, &mut self.holding.revoking] {
             if let Some(indexes) = partitions.get_mut(&topic) {
                 indexes.remove(&index);

@@ -11,35 +11,27 @@ use crate::metadata::MetadataImage;
 use crate::protocol::KafkaString;
 
 /// Estimates of what a pattern and a topic that it matches take besides their texts, in bytes.
-const PATTERN_BYTES: usize = 2_048;
+const PATTERN_BYTES: usize = 192;
 const NAME_BYTES: usize = 64;
 
-/// A pattern, and the topics whose names it matches.
+/// What a pattern matches. It is compiled whenever that is looked at: kept so, it could take a thousand times the memory.
 #[derive(Debug)]
 pub(super) struct Pattern {
-    /// None of a pattern that was loaded and is not one here.
-    regex: Option<Regex>,
     pub(super) topics: BTreeSet<KafkaString>,
     /// How far the metadata was, and when.
     pub(super) version: i64,
     pub(super) at: Timestamp,
 }
 
+/// The pattern that a text stands for; it must match a whole name.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn compiled(text: &str) -> Result<Regex, regex::Error> {
+    regex::RegexBuilder::new(&format!("^(?:{text})$")).size_limit(TOPIC_PATTERN_BYTES_MAX).build()
+}
+
 impl Pattern {
-    /// The pattern that a text stands for; it must match a whole name.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub(super) fn parse(text: &str) -> Result<Self, regex::Error> {
-        let regex = regex::RegexBuilder::new(&format!("^(?:{text})$")).size_limit(TOPIC_PATTERN_BYTES_MAX).build()?;
-        Ok(Self { regex: Some(regex), topics: BTreeSet::new(), version: 0, at: Timestamp(0) })
-    }
-
-    /// As it was recorded.
-    pub(super) fn loaded(text: &str, topics: BTreeSet<KafkaString>, version: i64, at: Timestamp) -> Self {
-        Self { regex: Self::parse(text).ok().and_then(|pattern| pattern.regex), topics, version, at }
-    }
-
     pub(super) fn has(&self, topic: &str) -> bool {
         self.topics.contains(topic)
     }
@@ -48,35 +40,21 @@ impl Pattern {
         PATTERN_BYTES + text.len() + self.topics.iter().map(|topic| NAME_BYTES + topic.len()).sum::<usize>()
     }
 
-    /// Looks at the names again; whether it matches others than before.
-    fn evaluate(&mut self, metadata: &MetadataImage, at: Timestamp) -> bool {
-        let Some(regex) = &self.regex else { return false };
+    /// What a pattern matches now.
+    fn evaluated(regex: &Regex, metadata: &MetadataImage, at: Timestamp) -> Self {
         let names = metadata.topics().map(|topic| &topic.name).filter(|name| regex.is_match(name));
-        let topics: BTreeSet<KafkaString> = names.map(|name| KafkaString::copied(name)).collect();
-        let is_other = topics != self.topics;
-        self.topics = topics;
-        self.version = metadata.position.end_offset.0;
-        self.at = at;
-        is_other
+        let topics = names.map(|name| KafkaString::copied(name)).collect();
+        Self { topics, version: metadata.position.end_offset.0, at }
     }
 }
 
 impl ConsumerGroup {
     /// A member subscribes to a pattern, which nobody may have done before.
-    pub(super) fn add_pattern(
-        &mut self,
-        text: &KafkaString,
-        mut pattern: Pattern,
-        metadata: &MetadataImage,
-        at: Timestamp,
-    ) {
-        if self.patterns.contains_key(text) {
-            return;
+    pub(super) fn add_pattern(&mut self, text: &KafkaString, regex: &Regex, metadata: &MetadataImage, at: Timestamp) {
+        if !self.patterns.contains_key(text) {
+            self.put_pattern(text.clone(), Some(Pattern::evaluated(regex, metadata, at)));
+            self.unwritten.insert(RecordKey::Pattern(text.clone()));
         }
-        pattern.evaluate(metadata, at);
-        self.bytes += pattern.bytes(text);
-        self.patterns.insert(text.clone(), pattern);
-        self.unwritten.insert(RecordKey::Pattern(text.clone()));
     }
 
     pub(super) fn put_pattern(&mut self, text: KafkaString, pattern: Option<Pattern>) {
@@ -106,12 +84,15 @@ impl ConsumerGroup {
             return false;
         }
         self.seen = Some(position);
-        for (text, pattern) in &mut self.patterns {
-            let before = pattern.bytes(text);
-            if pattern.evaluate(metadata, at) {
+        let texts: Vec<KafkaString> = self.patterns.keys().cloned().collect();
+        for text in texts {
+            // One that another broker took and this one cannot read matches what it did.
+            let Ok(regex) = compiled(&text) else { continue };
+            let now = Pattern::evaluated(&regex, metadata, at);
+            if self.patterns.get(&text).is_some_and(|before| before.topics != now.topics) {
                 self.unwritten.insert(RecordKey::Pattern(text.clone()));
             }
-            self.bytes = self.bytes - before + pattern.bytes(text);
+            self.put_pattern(text, Some(now));
         }
         self.hash(metadata) != self.metadata_hash
     }

@@ -14,17 +14,17 @@ const MEMBER_REBALANCE_MS: i32 = 30_000;
 
 type Place = (u8, i32);
 
-fn id_of(topic: u8) -> TopicId {
+pub(super) fn id_of(topic: u8) -> TopicId {
     Uuid([topic; 16])
 }
 
-fn name_of(topic: u8) -> String {
+pub(super) fn name_of(topic: u8) -> String {
     format!("t{topic}")
 }
 
 impl Broker {
     /// The metadata has these topics with so many partitions.
-    fn topics(&mut self, topics: &[(u8, i32)]) {
+    pub(super) fn topics(&mut self, topics: &[(u8, i32)]) {
         self.metadata_records(topics.iter().flat_map(|(topic, count)| {
             let made = MetadataRecord::Topic { name: name_of(*topic), id: id_of(*topic) };
             let partitions = (0..*count).map(|index| MetadataRecord::Partition {
@@ -36,7 +36,7 @@ impl Broker {
         }));
     }
 
-    fn beat(&mut self, request: ConsumerGroupHeartbeatRequest) -> u64 {
+    pub(super) fn beat(&mut self, request: ConsumerGroupHeartbeatRequest) -> u64 {
         self.ask(1, Request::ConsumerGroupHeartbeat(request))
     }
 
@@ -47,7 +47,7 @@ impl Broker {
         }
     }
 
-    fn beat_now(&mut self, request: ConsumerGroupHeartbeatRequest) -> ConsumerGroupHeartbeatResponse {
+    pub(super) fn beat_now(&mut self, request: ConsumerGroupHeartbeatRequest) -> ConsumerGroupHeartbeatResponse {
         let id = self.beat(request);
         self.heard(id)
     }
@@ -58,7 +58,7 @@ impl Broker {
         ErrorCode(heard.error_code)
     }
 
-    fn described(&mut self) -> DescribedGroup {
+    pub(super) fn described(&mut self) -> DescribedGroup {
         let id = self.ask(1, Request::DescribeConsumerGroup("g".into()));
         match self.answer(id) {
             Some(Answer::DescribeConsumerGroup(group)) => group,
@@ -67,7 +67,7 @@ impl Broker {
     }
 }
 
-fn joining(member: &str, topics: &[&str]) -> ConsumerGroupHeartbeatRequest {
+pub(super) fn joining(member: &str, topics: &[&str]) -> ConsumerGroupHeartbeatRequest {
     ConsumerGroupHeartbeatRequest {
         group_id: "g".into(),
         member_id: KafkaString::copied(member),
@@ -87,14 +87,14 @@ fn named(request: ConsumerGroupHeartbeatRequest, instance: &str) -> ConsumerGrou
     ConsumerGroupHeartbeatRequest { instance_id: Some(KafkaString::copied(instance)), ..request }
 }
 
-fn owned(places: &BTreeSet<Place>) -> Option<Vec<TopicPartitions>> {
+pub(super) fn owned(places: &BTreeSet<Place>) -> Option<Vec<TopicPartitions>> {
     let mut topics: BTreeMap<u8, Vec<i32>> = BTreeMap::new();
     places.iter().for_each(|(topic, index)| topics.entry(*topic).or_default().push(*index));
     let topic = |(topic, partitions): (u8, Vec<i32>)| TopicPartitions { topic_id: id_of(topic).0, partitions };
     Some(topics.into_iter().map(topic).collect())
 }
 
-fn beating(member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
+pub(super) fn beating(member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
     ConsumerGroupHeartbeatRequest {
         group_id: "g".into(),
         member_id: KafkaString::copied(member),
@@ -103,7 +103,7 @@ fn beating(member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
     }
 }
 
-fn having(member: &str, epoch: i32, places: &[Place]) -> ConsumerGroupHeartbeatRequest {
+pub(super) fn having(member: &str, epoch: i32, places: &[Place]) -> ConsumerGroupHeartbeatRequest {
     ConsumerGroupHeartbeatRequest {
         topic_partitions: owned(&places.iter().copied().collect()),
         ..beating(member, epoch)
@@ -111,13 +111,13 @@ fn having(member: &str, epoch: i32, places: &[Place]) -> ConsumerGroupHeartbeatR
 }
 
 /// What an answer assigns; `None` if it does not say.
-fn assigned(response: &ConsumerGroupHeartbeatResponse) -> Option<BTreeSet<Place>> {
+pub(super) fn assigned(response: &ConsumerGroupHeartbeatResponse) -> Option<BTreeSet<Place>> {
     let topics = &response.assignment.as_ref()?.topic_partitions;
     let places = topics.iter().flat_map(|topic| topic.partitions.iter().map(|index| (topic.topic_id[0], *index)));
     Some(places.collect())
 }
 
-fn places(topic: u8, indexes: std::ops::Range<i32>) -> BTreeSet<Place> {
+pub(super) fn places(topic: u8, indexes: std::ops::Range<i32>) -> BTreeSet<Place> {
     indexes.map(|index| (topic, index)).collect()
 }
 
@@ -126,29 +126,29 @@ fn a_group_of_one_and_then_of_two() {
     let mut broker = Broker::new();
     broker.topics(&[(1, 4)]);
     let first = broker.beat_now(joining("a", &["t1"]));
-    assert_eq!((first.error_code, first.member_epoch, first.heartbeat_interval_ms), (0, 1, HEARTBEAT_MS));
+    assert_eq!((first.error_code, first.member_epoch, first.heartbeat_interval_ms), (0, 2, HEARTBEAT_MS));
     assert_eq!(assigned(&first), Some(places(1, 0..4)));
-    let again = broker.beat_now(beating("a", 1));
-    assert_eq!((again.member_epoch, again.assignment.is_none()), (1, true), "nothing new");
+    let again = broker.beat_now(beating("a", 2));
+    assert_eq!((again.member_epoch, again.assignment.is_none()), (2, true), "nothing new");
     assert_eq!(broker.described().group_state, "Stable");
 
     // The second waits for the interval of assignments, and is told when to come again.
     broker.pass(200);
     let second = broker.beat_now(joining("b", &["t1"]));
-    assert_eq!((second.error_code, second.member_epoch, second.heartbeat_interval_ms), (0, 1, 800));
+    assert_eq!((second.error_code, second.member_epoch, second.heartbeat_interval_ms), (0, 2, 800));
     assert_eq!(assigned(&second), Some(BTreeSet::new()));
     assert_eq!(broker.described().group_state, "Assigning");
     broker.pass(800);
-    let second = broker.beat_now(beating("b", 1));
-    assert_eq!((second.member_epoch, second.assignment.is_none()), (2, true), "the first has not given back");
-    assert_eq!(broker.described().group_state, "Reconciling");
-    let first = broker.beat_now(beating("a", 1));
-    assert_eq!((first.member_epoch, assigned(&first)), (1, Some(places(1, 0..2))), "two of four go");
-    let waiting = broker.beat_now(beating("b", 2));
-    assert_eq!((waiting.member_epoch, waiting.assignment.is_none()), (2, true));
-    let first = broker.beat_now(having("a", 1, &[(1, 0), (1, 1)]));
-    assert_eq!((first.member_epoch, first.assignment.is_none()), (2, true));
     let second = broker.beat_now(beating("b", 2));
+    assert_eq!((second.member_epoch, second.assignment.is_none()), (3, true), "the first has not given back");
+    assert_eq!(broker.described().group_state, "Reconciling");
+    let first = broker.beat_now(beating("a", 2));
+    assert_eq!((first.member_epoch, assigned(&first)), (2, Some(places(1, 0..2))), "two of four go");
+    let waiting = broker.beat_now(beating("b", 3));
+    assert_eq!((waiting.member_epoch, waiting.assignment.is_none()), (3, true));
+    let first = broker.beat_now(having("a", 2, &[(1, 0), (1, 1)]));
+    assert_eq!((first.member_epoch, first.assignment.is_none()), (3, true));
+    let second = broker.beat_now(beating("b", 3));
     assert_eq!(assigned(&second), Some(places(1, 2..4)));
     assert_eq!(broker.described().group_state, "Stable");
 
@@ -156,8 +156,8 @@ fn a_group_of_one_and_then_of_two() {
     let left = broker.beat_now(beating("a", -1));
     assert_eq!((left.error_code, left.member_epoch), (0, -1));
     broker.pass(1_000);
-    assert_eq!(assigned(&broker.beat_now(beating("b", 2))), Some(places(1, 0..4)));
-    assert_eq!(broker.refused(beating("a", 2)), ErrorCode::UNKNOWN_MEMBER_ID);
+    assert_eq!(assigned(&broker.beat_now(beating("b", 3))), Some(places(1, 0..4)));
+    assert_eq!(broker.refused(beating("a", 3)), ErrorCode::UNKNOWN_MEMBER_ID);
     broker.beat_now(beating("b", -1));
     let described = broker.described();
     assert_eq!((described.group_state.as_str(), described.members.len()), ("Empty", 0));
@@ -206,7 +206,7 @@ fn what_a_heartbeat_must_say() {
     };
     assert_eq!(broker.refused(range("sticky")), ErrorCode::UNSUPPORTED_ASSIGNOR);
     assert_eq!(broker.refused(matching("a", "(")), ErrorCode::INVALID_REGULAR_EXPRESSION);
-    assert_eq!(broker.refused(beating("a", 1)), ErrorCode::GROUP_ID_NOT_FOUND);
+    assert_eq!(broker.refused(beating("a", 2)), ErrorCode::GROUP_ID_NOT_FOUND);
     assert_eq!(broker.refused(beating("a", -1)), ErrorCode::GROUP_ID_NOT_FOUND);
     assert!(broker.coordinator.groups.is_empty() && broker.log.is_empty(), "a refused join leaves nothing");
 
@@ -216,8 +216,8 @@ fn what_a_heartbeat_must_say() {
     let made = broker.heard(id);
     assert_eq!((made.error_code, made.member_id.unwrap().len()), (0, 22));
     assert_eq!(broker.described().assignor_name, "range");
-    assert_eq!(broker.refused(beating("a", 1)), ErrorCode::UNKNOWN_MEMBER_ID);
-    assert_eq!(broker.refused(named(beating("a", 1), "i")), ErrorCode::UNKNOWN_MEMBER_ID);
+    assert_eq!(broker.refused(beating("a", 2)), ErrorCode::UNKNOWN_MEMBER_ID);
+    assert_eq!(broker.refused(named(beating("a", 2), "i")), ErrorCode::UNKNOWN_MEMBER_ID);
 }
 
 #[test]
@@ -228,8 +228,8 @@ fn epochs_fence_and_a_lost_answer_does_not() {
     broker.topics(&[(2, 1)]);
     broker.pass(1_000);
     let both = ["t1", "t2"].map(KafkaString::from_static).to_vec();
-    let wider = ConsumerGroupHeartbeatRequest { subscribed_topic_names: Some(both), ..beating("a", 1) };
-    assert_eq!(broker.beat_now(wider.clone()).member_epoch, 2);
+    let wider = ConsumerGroupHeartbeatRequest { subscribed_topic_names: Some(both), ..beating("a", 2) };
+    assert_eq!(broker.beat_now(wider.clone()).member_epoch, 3);
     // It did not hear that, and tells everything again.
     let full = ConsumerGroupHeartbeatRequest {
         rebalance_timeout_ms: MEMBER_REBALANCE_MS,
@@ -237,14 +237,14 @@ fn epochs_fence_and_a_lost_answer_does_not() {
         ..wider
     };
     let again = broker.beat_now(full.clone());
-    assert_eq!((again.member_epoch, assigned(&again).unwrap().len()), (2, 3));
+    assert_eq!((again.member_epoch, assigned(&again).unwrap().len()), (3, 3));
     let foreign = ConsumerGroupHeartbeatRequest { topic_partitions: owned(&places(3, 0..1)), ..full };
     assert_eq!(broker.refused(foreign), ErrorCode::FENCED_MEMBER_EPOCH);
-    assert_eq!(broker.refused(beating("a", 1)), ErrorCode::FENCED_MEMBER_EPOCH);
-    assert_eq!(broker.refused(beating("a", 3)), ErrorCode::FENCED_MEMBER_EPOCH);
+    assert_eq!(broker.refused(beating("a", 2)), ErrorCode::FENCED_MEMBER_EPOCH);
+    assert_eq!(broker.refused(beating("a", 4)), ErrorCode::FENCED_MEMBER_EPOCH);
     // A member that was fenced joins again under its id.
     let joined = broker.beat_now(joining("a", &["t1", "t2"]));
-    assert_eq!((joined.member_epoch, assigned(&joined).unwrap().len()), (2, 3));
+    assert_eq!((joined.member_epoch, assigned(&joined).unwrap().len()), (3, 3));
 }
 
 #[test]
@@ -281,7 +281,7 @@ fn static_members_keep_their_place_for_a_while() {
     broker.topics(&[(1, 4)]);
     broker.beat_now(named(joining("a", &["t1"]), "i"));
     assert_eq!(broker.refused(named(joining("b", &["t1"]), "i")), ErrorCode::UNRELEASED_INSTANCE_ID);
-    assert_eq!(broker.refused(named(beating("x", 1), "i")), ErrorCode::FENCED_INSTANCE_ID);
+    assert_eq!(broker.refused(named(beating("x", 2), "i")), ErrorCode::FENCED_INSTANCE_ID);
     let left = broker.beat_now(named(beating("a", -2), "i"));
     assert_eq!((left.error_code, left.member_epoch), (0, -2));
     let epoch = broker.described().group_epoch;
@@ -304,7 +304,7 @@ fn patterns_follow_the_topics() {
     broker.beat_now(matching("b", "x.*"));
     broker.topics(&[(3, 1), (4, 1)]);
     broker.pass(1_000);
-    let wider = broker.beat_now(beating("a", 1));
+    let wider = broker.beat_now(beating("a", 2));
     assert_eq!(assigned(&wider), Some([(1, 0), (2, 0), (3, 0)].into()));
     broker.crash(0);
     let described = broker.described();
@@ -342,7 +342,7 @@ fn groups_may_have_times_of_their_own() {
         set("consumer.assignment.interval.ms", "0"),
     ]);
     assert_eq!(broker.beat_now(joining("a", &["t1"])).heartbeat_interval_ms, 7_000);
-    assert_eq!(broker.beat_now(joining("b", &["t1"])).member_epoch, 2, "no interval");
+    assert_eq!(broker.beat_now(joining("b", &["t1"])).member_epoch, 3, "no interval");
     broker.pass(59_999);
     assert_eq!(broker.described().members.len(), 2, "the most that the broker allows");
     broker.pass(1);
@@ -383,21 +383,21 @@ fn commits_name_the_epoch_of_their_member() {
         let id = broker.ask(version, Request::OffsetCommit(request));
         broker.committed(id)
     };
-    assert_eq!(commit(&mut broker, 9, 1, "a"), ErrorCode::NONE);
-    assert_eq!(commit(&mut broker, 8, 1, "a"), ErrorCode::UNSUPPORTED_VERSION);
-    assert_eq!(commit(&mut broker, 9, 0, "a"), ErrorCode::STALE_MEMBER_EPOCH);
-    assert_eq!(commit(&mut broker, 9, 2, "a"), ErrorCode::STALE_MEMBER_EPOCH);
-    assert_eq!(commit(&mut broker, 9, 1, "b"), ErrorCode::UNKNOWN_MEMBER_ID);
+    assert_eq!(commit(&mut broker, 9, 2, "a"), ErrorCode::NONE);
+    assert_eq!(commit(&mut broker, 8, 2, "a"), ErrorCode::UNSUPPORTED_VERSION);
+    assert_eq!(commit(&mut broker, 9, 1, "a"), ErrorCode::STALE_MEMBER_EPOCH);
+    assert_eq!(commit(&mut broker, 9, 3, "a"), ErrorCode::STALE_MEMBER_EPOCH);
+    assert_eq!(commit(&mut broker, 9, 2, "b"), ErrorCode::UNKNOWN_MEMBER_ID);
     assert_eq!(commit(&mut broker, 9, -1, ""), ErrorCode::UNKNOWN_MEMBER_ID, "somebody is there");
     // The epoch went on while partition 0 stayed: what was read under the old one still counts.
     broker.topics(&[(2, 1)]);
     broker.pass(1_000);
     let names = Some(vec!["t1".into(), "t2".into()]);
-    broker.beat_now(ConsumerGroupHeartbeatRequest { subscribed_topic_names: names, ..beating("a", 1) });
-    assert_eq!(commit(&mut broker, 9, 1, "a"), ErrorCode::NONE);
+    broker.beat_now(ConsumerGroupHeartbeatRequest { subscribed_topic_names: names, ..beating("a", 2) });
+    assert_eq!(commit(&mut broker, 9, 2, "a"), ErrorCode::NONE);
     broker.crash(0);
-    assert_eq!(commit(&mut broker, 9, 1, "a"), ErrorCode::NONE);
-    assert_eq!(commit(&mut broker, 9, 0, "a"), ErrorCode::STALE_MEMBER_EPOCH);
+    assert_eq!(commit(&mut broker, 9, 2, "a"), ErrorCode::NONE);
+    assert_eq!(commit(&mut broker, 9, 1, "a"), ErrorCode::STALE_MEMBER_EPOCH);
     let fetch = |broker: &mut Broker, member: Option<&str>, epoch| {
         let Request::OffsetFetch { group, require_stable } = fetch_request(Some(&["t1"]), false) else {
             unreachable!()
@@ -411,9 +411,9 @@ fn commits_name_the_epoch_of_their_member() {
         }
     };
     assert_eq!(fetch(&mut broker, None, -1), ErrorCode::NONE);
-    assert_eq!(fetch(&mut broker, Some("a"), 2), ErrorCode::NONE);
-    assert_eq!(fetch(&mut broker, Some("a"), 1), ErrorCode::STALE_MEMBER_EPOCH);
-    assert_eq!(fetch(&mut broker, Some("b"), 2), ErrorCode::UNKNOWN_MEMBER_ID);
+    assert_eq!(fetch(&mut broker, Some("a"), 3), ErrorCode::NONE);
+    assert_eq!(fetch(&mut broker, Some("a"), 2), ErrorCode::STALE_MEMBER_EPOCH);
+    assert_eq!(fetch(&mut broker, Some("b"), 3), ErrorCode::UNKNOWN_MEMBER_ID);
     broker.beat_now(beating("a", -1));
     assert_eq!(commit(&mut broker, 9, -1, ""), ErrorCode::NONE, "tools may, while nobody is there");
 }
@@ -429,11 +429,11 @@ fn an_answer_waits_for_the_log_and_what_could_not_be_written_is_written_next() {
     assert_eq!(ErrorCode(broker.heard(join).error_code), ErrorCode::COORDINATOR_NOT_AVAILABLE);
     let join = broker.beat(joining("a", &["t1"]));
     // Another one asks for nothing new, but is told what is on its way.
-    let beat = broker.beat(beating("a", 1));
+    let beat = broker.beat(beating("a", 2));
     assert!(!broker.answers.contains_key(&beat));
     broker.acknowledge();
-    assert_eq!(broker.heard(join).member_epoch, 1);
-    assert_eq!(broker.heard(beat).member_epoch, 1);
+    assert_eq!(broker.heard(join).member_epoch, 2);
+    assert_eq!(broker.heard(beat).member_epoch, 2);
     broker.crash(0);
     assert_eq!(broker.described().members.len(), 1);
     let beat = broker.beat(named(beating("a", -1), "nobody"));
@@ -449,7 +449,7 @@ fn what_does_not_fit_one_batch_takes_several() {
     }
     broker.pass(1_000);
     let before = broker.log.len();
-    broker.beat_now(beating("m3", 1));
+    broker.beat_now(beating("m3", 2));
     assert!(broker.log.len() > before + 1);
     for left in (before..broker.log.len()).rev() {
         broker.told = left;

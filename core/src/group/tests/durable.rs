@@ -88,7 +88,13 @@ impl Durable {
                 }
             }
             (Request::SyncGroup(asked), Answer::SyncGroup(answered)) if answered.error_code == 0 => {
-                let group = self.groups.get(asked.group_id.as_str()).expect("an assigned group is durable");
+                let Some(group) = self.groups.get(asked.group_id.as_str()) else {
+                    // In a group of the consumer protocol each member has an epoch of its own.
+                    let key = (asked.group_id.to_string(), asked.member_id.to_string());
+                    let current = self.current.get(&key).expect("a member that is assigned is durable");
+                    assert_eq!(current.member_epoch, asked.generation_id);
+                    return;
+                };
                 assert_eq!(group.generation, asked.generation_id);
                 let member = group.members.iter().find(|member| member.member_id == asked.member_id);
                 let assignment = &member.expect("a member that is assigned is durable").assignment;
@@ -140,7 +146,8 @@ impl Rounds {
     /// That generations grow, and that each has one leader.
     pub(super) fn check(&mut self, request: &Request, answer: &Answer) {
         let (Request::JoinGroup(asked), Answer::JoinGroup(answer)) = (request, answer) else { return };
-        if answer.error_code != 0 || asked.group_id != "g" {
+        // In a group of the consumer protocol nobody leads.
+        if answer.error_code != 0 || asked.group_id != "g" || answer.leader.is_empty() {
             return;
         }
         let generation = answer.generation_id;

@@ -4,6 +4,7 @@ mod consumer;
 mod durable;
 mod hostile;
 mod members;
+mod migration;
 mod model;
 
 mod offsets;

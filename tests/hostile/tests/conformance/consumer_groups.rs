@@ -40,7 +40,7 @@ async fn of_one(link: &mut Link, version: i16, group: &str) -> (Topic, ConsumerG
     let topic = create(link, format!("{group}-topic"), 2).await;
     groups::found(link, group).await;
     let joined = beat(link, version, &joining(group, "m", &topic)).await;
-    assert_eq!((joined.error_code, joined.member_epoch, joined.heartbeat_interval_ms), (0, 1, 5_000));
+    assert_eq!((joined.error_code, joined.member_epoch, joined.heartbeat_interval_ms), (0, 2, 5_000));
     let assigned = joined.assignment.clone().expect("who joins is told what it has").topic_partitions;
     assert_eq!((assigned.len(), assigned[0].topic_id, &assigned[0].partitions[..]), (1, topic.id, &[0, 1][..]));
     (topic, joined)
@@ -61,10 +61,10 @@ pub(crate) async fn heartbeat(version: i16, link: &mut Link) {
         ..Default::default()
     };
     let again = beat(link, version, &now).await;
-    assert_eq!((again.error_code, again.member_epoch, again.assignment), (0, 1, None));
+    assert_eq!((again.error_code, again.member_epoch, again.assignment), (0, 2, None));
     let own = TopicPartitions { topic_id: topic.id, partitions: vec![0, 1] };
     let full = ConsumerGroupHeartbeatRequest {
-        member_epoch: 1,
+        member_epoch: 2,
         topic_partitions: Some(vec![own]),
         ..joining(&group, "m", &topic)
     };
@@ -99,10 +99,10 @@ pub(crate) async fn describe(version: i16, link: &mut Link) {
     let (topic, _) = of_one(link, SAME_SINCE_ALWAYS, &group).await;
     let known = described(link, version, &group).await;
     assert_eq!((known.error_code, known.group_state.as_str(), known.assignor_name.as_str()), (0, "Stable", "uniform"));
-    assert_eq!((known.group_epoch, known.assignment_epoch), (1, 1));
+    assert_eq!((known.group_epoch, known.assignment_epoch), (2, 2));
     assert_ne!(known.authorized_operations & DESCRIBE, 0);
     let member = &known.members[0];
-    assert_eq!((member.member_id.as_str(), member.member_epoch), ("m", 1));
+    assert_eq!((member.member_id.as_str(), member.member_epoch), ("m", 2));
     assert_eq!(member.subscribed_topic_names, [text(&topic.name)]);
     assert_eq!(member.assignment, member.target_assignment);
     assert_eq!(*member.assignment.topic_partitions[0].topic_name, *topic.name);
