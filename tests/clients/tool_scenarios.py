@@ -231,6 +231,25 @@ def kafka_consumer_groups_of_the_consumer_protocol(t):
 
 
 @scenario
+def kafka_streams_application_reset(t):
+    name = "streams-reset"
+    made_group(t, name)
+    for internal in ("store-changelog", "by-key-repartition"):
+        create_topic(t.broker, f"{name}-{internal}")
+    create_topic(t.broker, f"{name}-of-mine")
+
+    def reset(*arguments):
+        t("kafka-streams-application-reset", "--application-id", name, *arguments, sort=True)
+
+    reset("--input-topics", name, "--dry-run")
+    reset("--input-topics", name, "--to-offset", 3)
+    t("kafka-consumer-groups", "--describe", "--group", name)
+    t("kafka-topics", "--list", only=name, sort=True)
+    reset("--input-topics", "no-such-topic")
+    reset("--input-topics", name, "--by-duration", "soon")
+
+
+@scenario
 def kafka_consumer_groups_reset(t):
     made_group(t, "groups-reset")
     how = ("--reset-offsets", "--group", "groups-reset", "--topic", "groups-reset")

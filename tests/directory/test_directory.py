@@ -1,8 +1,11 @@
 """The data folder is Kafka's: after a clean stop its tools read every file, and Apache Kafka starts on a copy."""
 
+import re
 import shutil
+import time
 from dataclasses import replace
 
+import confluent_kafka
 import pytest
 
 from harness.broker import ApacheKafka
@@ -15,6 +18,25 @@ from harness.topics import create_topic
 CONFIGS = {"segment_bytes": 1 << 20, "index_interval_bytes": 100}
 # What a transactional producer writes, ten in each transaction.
 LEDGER = numbered(80)
+
+
+def read_as_member(broker, count):
+    """A static member of a group of the consumer protocol reads what a pattern matches, commits, and goes for a while. What
+    it has been assigned at the end."""
+    consumer = confluent_kafka.Consumer({
+        "bootstrap.servers": broker.address, "group.id": "readers", "group.protocol": "consumer",
+        "group.instance.id": "one", "auto.offset.reset": "earliest", "enable.auto.commit": False,
+    })  # fmt: skip
+    consumer.subscribe(["^grow.*"])
+    read, deadline = [], time.monotonic() + 60
+    while len(read) < count or len(consumer.assignment()) < 3:
+        assert time.monotonic() < deadline, f"{len(read)} records, {consumer.assignment()}"
+        read += consumer.consume(count, 0.2)
+    assert not [record.error() for record in read if record.error()]
+    if read:
+        consumer.commit(asynchronous=False)
+    consumer.close()
+    return sorted((record.partition(), record.offset()) for record in read)
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +88,7 @@ def stopped(module_brokers, broker_kind, clients):
     transact(40, False, True, None)
     write("shapes", numbered(100, partitions=2), idempotent=True)
     write("strict", numbered(100))
+    read_as_member(broker, 30)
     broker.stop()
     start("inline")
     write("strict", numbered(100))
@@ -144,6 +167,13 @@ def test_apache_kafka_starts_on_a_copy(stopped, tmp_path, clients):
         assert own == ["empty", "grown", "idempotent", "ledger", "shapes", "strict"]
         configs = clients["java"].describe_configs(kafka.address, "strict")
         assert configs["flush.messages"] == "1" and configs["segment.bytes"] == str(1 << 20)
+
+        # The group of the consumer protocol goes on where it was.
+        groups = kafka_tool("kafka-consumer-groups", "--bootstrap-server", kafka.address, "--list", "--type").stdout
+        assert re.search(r"readers +Consumer", groups), groups
+        grown = by_partition(numbered(9, partitions=3), clients["java"].produce(kafka.address, "grown", numbered(9, partitions=3)))
+        more = [(partition, record.offset) for partition, records in grown.items() for record in records]
+        assert read_as_member(kafka, len(more)) == sorted(more)
 
         # It is a whole broker: it takes more records, where the old ones end, and new topics.
         more = numbered(10)

@@ -347,6 +347,7 @@ impl Reader {
         let (listeners, advertised) = self.listeners();
         let core_direct = self.core_direct(node_id, &listeners);
         let log_dir = self.log_dir();
+        self.check_groups();
         let default_replication_factor = i16::try_from(self.number("default.replication.factor")).unwrap_or_default();
         if default_replication_factor != 1 {
             self.fail(
@@ -430,6 +431,30 @@ impl Reader {
     }
 
     /// This broker is its own controller, alone.
+    /// What is set for groups of the consumer protocol must go together, and the classic protocol cannot be taken away.
+    fn check_groups(&mut self) {
+        let protocols = "group.coordinator.rebalance.protocols";
+        if !self.text(protocols).split(',').any(|protocol| protocol.trim().eq_ignore_ascii_case("classic")) {
+            self.fail(protocols, "the classic protocol cannot be disabled; add classic to the list".to_owned());
+        }
+        for what in ["session.timeout.ms", "heartbeat.interval.ms", "assignment.interval.ms"] {
+            let name = |bound: &str| format!("group.consumer.{bound}{what}");
+            let (least, most) = (self.number(&name("min.")), self.number(&name("max.")));
+            let value = self.number(&name(""));
+            if most < least {
+                self.fail(&name("max."), format!("must be at least {}, which is {least}", name("min.")));
+            } else if !(least..=most).contains(&value) {
+                let (min, max) = (name("min."), name("max."));
+                self.fail(&name(""), format!("must be from {least} ({min}) to {most} ({max})"));
+            }
+        }
+        let (session, heartbeat) = ("group.consumer.session.timeout.ms", "group.consumer.heartbeat.interval.ms");
+        if self.number(heartbeat) >= self.number(session) {
+            let message = format!("must be less than {session}, which is {}", self.number(session));
+            self.fail(heartbeat, message);
+        }
+    }
+
     fn check_roles(&mut self, node_id: NodeId) {
         let mut roles: Vec<&str> = elements(self.text("process.roles")).collect();
         roles.sort_unstable();

@@ -176,6 +176,22 @@ fn what_cannot_be_accepted_names_its_line_and_the_remedy() {
             "server.properties:1: default.replication.factor: this broker runs alone and keeps one replica; set it to 1",
         ),
         (
+            "group.coordinator.rebalance.protocols=consumer",
+            "server.properties:1: group.coordinator.rebalance.protocols: the classic protocol cannot be disabled; add classic to the list",
+        ),
+        (
+            "group.consumer.session.timeout.ms=30000",
+            "server.properties:1: group.consumer.session.timeout.ms: must be from 45000 (group.consumer.min.session.timeout.ms) to 60000 (group.consumer.max.session.timeout.ms)",
+        ),
+        (
+            "group.consumer.max.assignment.interval.ms=5\ngroup.consumer.min.assignment.interval.ms=6",
+            "server.properties:1: group.consumer.max.assignment.interval.ms: must be at least group.consumer.min.assignment.interval.ms, which is 6",
+        ),
+        (
+            "group.consumer.max.heartbeat.interval.ms=50000\ngroup.consumer.heartbeat.interval.ms=45000",
+            "server.properties:2: group.consumer.heartbeat.interval.ms: must be less than group.consumer.session.timeout.ms, which is 45000",
+        ),
+        (
             "zookeeper.connect=localhost:2181",
             "server.properties:1: zookeeper.connect: there is no ZooKeeper; remove the line",
         ),
