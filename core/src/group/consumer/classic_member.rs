@@ -10,12 +10,12 @@
 //! A classic group of consumers becomes one of these when the first member of the consumer protocol joins, and a classic
 //! one again when the last of those has gone, as far as `group.consumer.migration.policy` lets it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
 use super::assignor::Partitions;
-use super::member::Member;
+use super::member::{Member, Told};
 use super::reconciliation::{Holding, MemberState};
 use super::{ConsumerGroup, RecordKey};
 use crate::base::PartitionIndex;
@@ -111,7 +111,8 @@ fn encoded(partitions: &Partitions, version: i16, metadata: &MetadataImage) -> R
 impl Member {
     /// What it is assigned, as it understands it.
     fn assignment_bytes(&self, metadata: &MetadataImage) -> Bytes {
-        let version = self.classic.as_ref().and_then(|side| side.subscription().ok()).map_or(0, |(_, version)| version);
+        let version =
+            self.told.classic.as_ref().and_then(|side| side.subscription().ok()).map_or(0, |(_, version)| version);
         encoded(&self.holding.assigned, version, metadata).unwrap_or_default()
     }
 }
@@ -125,13 +126,13 @@ fn converted(member: &classic::Member, generation: i32, metadata: &MetadataImage
     let (subscription, _) = side.subscription().ok()?;
     let has = assigned(&member.assignment, metadata);
     let mut converted = Member::new(member.id.clone());
-    converted.instance_id = member.instance_id.clone();
-    converted.rack_id = subscription.rack_id.as_deref().map(detached_text);
-    converted.client_id = member.client_id.clone();
-    converted.client_host = member.client_host.clone();
-    converted.names = subscription.topics.iter().map(|name| detached_text(name)).collect();
-    converted.rebalance_timeout_ms = member.wishes.rebalance_timeout_ms;
-    converted.classic = Some(side);
+    converted.told.instance_id = member.instance_id.clone();
+    converted.told.rack_id = subscription.rack_id.as_deref().map(detached_text);
+    converted.told.client_id = member.client_id.clone();
+    converted.told.client_host = member.client_host.clone();
+    converted.told.names = subscription.topics.iter().map(|name| detached_text(name)).collect();
+    converted.told.rebalance_timeout_ms = member.wishes.rebalance_timeout_ms;
+    converted.told.classic = Some(side);
     converted.target = has.clone();
     converted.holding = Holding {
         epoch: generation,
@@ -178,7 +179,7 @@ impl ConsumerGroup {
         turn.settings.consumer.migration.downgrades
             && !self.is_dead
             && !self.members.is_empty()
-            && self.members.values().all(|member| member.classic.is_some())
+            && self.members.values().all(|member| member.told.classic.is_some())
     }
 
     /// The classic group that it becomes, whose members join again. Its records are taken out of the log, and those of the
@@ -207,17 +208,18 @@ impl ConsumerGroup {
         turn.append_parts(parts);
         let members = members.into_values().filter_map(|member| {
             let assignment = member.assignment_bytes(metadata);
-            let side = member.classic?;
+            let Told { instance_id, client_id, client_host, rebalance_timeout_ms, classic, .. } = member.told;
+            let side = classic?;
             Some(classic::Member {
                 id: member.id,
-                instance_id: member.instance_id,
-                client_id: member.client_id,
-                client_host: member.client_host,
+                instance_id,
+                client_id,
+                client_host,
                 protocol_type: KafkaString::from_static(CONSUMER_PROTOCOL_TYPE),
                 wishes: Wishes {
                     protocols: side.protocols,
                     session_timeout_ms: side.session_timeout_ms,
-                    rebalance_timeout_ms: member.rebalance_timeout_ms,
+                    rebalance_timeout_ms,
                 },
                 assignment,
                 join: None,
@@ -231,7 +233,7 @@ impl ConsumerGroup {
 
     /// How long a member of the classic protocol may be silent.
     pub(super) fn classic_session_ms(member: &Member) -> Option<u64> {
-        member.classic.as_ref().map(|side| u64::try_from(side.session_timeout_ms).unwrap_or(0))
+        member.told.classic.as_ref().map(|side| u64::try_from(side.session_timeout_ms).unwrap_or(0))
     }
 
     pub(in super::super) fn classic_join(&mut self, turn: &mut Turn<'_>, join: Join<'_>) {
@@ -289,19 +291,19 @@ impl ConsumerGroup {
             }
             self.add_member(Member::new(id.clone()));
         }
-        let Some(before) = self.members.get(&id) else { return refuse(ErrorCode::UNKNOWN_MEMBER_ID) };
-        let mut told = before.clone();
-        told.instance_id = asked.group_instance_id.as_deref().map(detached_text);
-        told.rack_id = subscription.rack_id.as_deref().map(detached_text);
-        told.client_id = detached_text(beginning(&context.client_id, CLIENT_NAME_BYTES_MAX));
-        told.client_host = detached_text(beginning(&context.client_host, CLIENT_NAME_BYTES_MAX));
-        told.names = subscription.topics.iter().map(|name| detached_text(name)).collect::<BTreeSet<_>>();
-        (told.pattern, told.assignor) = (None, None);
-        told.rebalance_timeout_ms = wishes.rebalance_timeout_ms;
-        told.rebalance_deadline = None;
-        told.is_known = true;
         let protocol_name = side.protocols.first().map(|protocol| protocol.name.clone());
-        told.classic = Some(side);
+        let told = Told {
+            instance_id: asked.group_instance_id.as_deref().map(detached_text),
+            rack_id: subscription.rack_id.as_deref().map(detached_text),
+            client_id: detached_text(beginning(&context.client_id, CLIENT_NAME_BYTES_MAX)),
+            client_host: detached_text(beginning(&context.client_host, CLIENT_NAME_BYTES_MAX)),
+            names: subscription.topics.iter().map(|name| detached_text(name)).collect(),
+            pattern: None,
+            rebalance_timeout_ms: wishes.rebalance_timeout_ms,
+            assignor: None,
+            classic: Some(side),
+        };
+        self.change_member(&id, |member| member.rebalance_deadline = None);
         let has = owned(&subscription, turn.metadata);
         self.tell(turn, &id, told, None);
         self.assign(turn);
@@ -319,7 +321,7 @@ impl ConsumerGroup {
     /// Whether the members of the classic protocol have one of these protocols in common. Whoever asks again may change its own.
     fn supports(&self, member_id: &str, protocols: &[Protocol]) -> bool {
         let others = self.members.values().filter(|member| *member.id != *member_id);
-        let sides: Vec<&ClassicSide> = others.filter_map(|member| member.classic.as_ref()).collect();
+        let sides: Vec<&ClassicSide> = others.filter_map(|member| member.told.classic.as_ref()).collect();
         let has = |side: &&ClassicSide, name: &KafkaString| side.protocols.iter().any(|known| known.name == *name);
         protocols.iter().any(|protocol| sides.iter().all(|side| has(side, &protocol.name)))
     }
@@ -332,7 +334,7 @@ impl ConsumerGroup {
         if let Some(instance_id) = instance_id {
             self.check_instance(member_id, instance_id)?;
         }
-        let member = self.members.get(member_id).filter(|member| member.classic.is_some());
+        let member = self.members.get(member_id).filter(|member| member.told.classic.is_some());
         let member = member.ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
         if member.epoch() == generation { Ok(member) } else { Err(ErrorCode::ILLEGAL_GENERATION) }
     }
@@ -340,7 +342,7 @@ impl ConsumerGroup {
     /// Has a member join again, within its rebalance timeout.
     fn call_back(&mut self, turn: &Turn<'_>, id: &str) {
         if let Some(member) = self.members.get_mut(id) {
-            let timeout_ms = u64::try_from(member.rebalance_timeout_ms).unwrap_or(0);
+            let timeout_ms = u64::try_from(member.told.rebalance_timeout_ms).unwrap_or(0);
             let deadline = *member.rebalance_deadline.get_or_insert(turn.now.monotonic.plus_ms(timeout_ms));
             self.wake = Some(self.wake.map_or(deadline, |wake| wake.min(deadline)));
         }
@@ -355,7 +357,8 @@ impl ConsumerGroup {
     ) {
         let answered = self.check_classic(&asked.member_id, asked.group_instance_id.as_deref(), asked.generation_id);
         let answered = answered.and_then(|member| {
-            let name = member.classic.as_ref().and_then(|side| side.protocols.first()).map(|protocol| &protocol.name);
+            let name =
+                member.told.classic.as_ref().and_then(|side| side.protocols.first()).map(|protocol| &protocol.name);
             let is_type = asked.protocol_type.as_deref().is_none_or(|it| it == CONSUMER_PROTOCOL_TYPE);
             let is_name = asked.protocol_name.is_none() || asked.protocol_name.as_ref() == name;
             if !is_type || !is_name {
@@ -457,7 +460,7 @@ impl ConsumerGroup {
             if let Some(Err(code)) = instance_id.map(|instance_id| self.check_instance(member_id, instance_id)) {
                 return code;
             }
-            self.members.get(member_id).filter(|member| member.classic.is_some()).map(|member| member.id.clone())
+            self.members.get(member_id).filter(|member| member.told.classic.is_some()).map(|member| member.id.clone())
         };
         match id {
             None => ErrorCode::UNKNOWN_MEMBER_ID,

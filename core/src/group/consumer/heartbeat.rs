@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use regex::Regex;
 
 use super::assignor::{Assignor, Partitions};
-use super::member::Member;
+use super::member::{Member, Told};
 use super::records::partitions;
 use super::subscription::compiled;
 use super::{ConsumerGroup, LEAVES, LEAVES_FOR_A_WHILE, RecordKey};
@@ -287,20 +287,8 @@ impl ConsumerGroup {
         asked: &ConsumerGroupHeartbeatRequest,
         regex: Option<Regex>,
     ) {
-        let Some(before) = self.members.get(id) else { return };
-        let client_id = beginning(&context.client_id, CLIENT_NAME_BYTES_MAX);
-        let client_host = beginning(&context.client_host, CLIENT_NAME_BYTES_MAX);
-        let says_something = asked.rebalance_timeout_ms != -1
-            || asked.subscribed_topic_names.is_some()
-            || [&asked.instance_id, &asked.rack_id, &asked.subscribed_topic_regex, &asked.server_assignor]
-                .into_iter()
-                .any(Option::is_some);
-        let is_same = *before.client_id == *client_id && *before.client_host == *client_host;
-        if !says_something && is_same && before.is_known && !before.is_classic() {
-            // As nearly every heartbeat: nothing but a sign of life.
-            return self.follow(turn, false);
-        }
-        let mut told = before.clone();
+        let Some(member) = self.members.get(id) else { return };
+        let mut told = member.told.clone();
         let detached = |text: &KafkaString| detached_text(text);
         told.instance_id = asked.instance_id.as_ref().map(detached).or(told.instance_id);
         told.rack_id = asked.rack_id.as_ref().map(detached).or(told.rack_id);
@@ -316,18 +304,19 @@ impl ConsumerGroup {
         if let Some(text) = &asked.subscribed_topic_regex {
             told.pattern = (!text.is_empty()).then(|| detached_text(text));
         }
-        told.client_id = detached_text(client_id);
-        told.client_host = detached_text(client_host);
+        told.client_id = detached_text(beginning(&context.client_id, CLIENT_NAME_BYTES_MAX));
+        told.client_host = detached_text(beginning(&context.client_host, CLIENT_NAME_BYTES_MAX));
         told.classic = None;
-        told.is_known = true;
         self.tell(turn, id, told, regex);
     }
 
-    /// A member is as it tells from now on.
-    pub(super) fn tell(&mut self, turn: &Turn<'_>, id: &KafkaString, told: Member, regex: Option<Regex>) {
-        let Some(before) = self.members.get(id) else { return };
+    /// A member is as it tells from now on. The group is another one if it reads something else, or if what there is to be
+    /// read is something else.
+    pub(super) fn tell(&mut self, turn: &Turn<'_>, id: &KafkaString, told: Told, regex: Option<Regex>) {
+        let Some(member) = self.members.get(id) else { return };
+        let before = &member.told;
         let reads_otherwise = told.names != before.names || told.pattern != before.pattern;
-        if reads_otherwise || !told.is_same_client(before) || !before.is_known {
+        if told != *before || !member.is_known {
             let no_more = before.pattern.clone().filter(|text| told.pattern.as_ref() != Some(text));
             if let (Some(text), Some(regex)) = (&told.pattern, &regex) {
                 self.add_pattern(text, regex, turn.metadata, turn.now.wall);
@@ -335,30 +324,14 @@ impl ConsumerGroup {
             if let Some(instance_id) = &told.instance_id {
                 self.static_members.insert(instance_id.clone(), id.clone());
             }
-            self.change_member(id, |member| *member = told);
+            self.change_member(id, |member| (member.told, member.is_known) = (told, true));
             self.drop_unused_pattern(no_more.as_ref());
             self.unwritten.insert(RecordKey::Member(id.clone()));
         }
-        self.follow(turn, reads_otherwise);
-    }
-
-    /// The group is another one if somebody reads something else, or if what there is to be read is something else.
-    fn follow(&mut self, turn: &Turn<'_>, reads_otherwise: bool) {
         let has_other_topics = self.has_other_topics(turn.metadata, turn.now.wall);
         if reads_otherwise || has_other_topics {
             self.bump(turn.metadata);
         }
-    }
-}
-
-impl Member {
-    fn is_same_client(&self, other: &Self) -> bool {
-        let facts = |member: &Self| {
-            let texts = (member.instance_id.clone(), member.rack_id.clone());
-            let (name, host) = (member.client_id.clone(), member.client_host.clone());
-            (texts, name, host, member.rebalance_timeout_ms, member.assignor, member.classic.clone())
-        };
-        facts(self) == facts(other)
     }
 }
 

@@ -15,10 +15,9 @@ const TEXT_BYTES: usize = 48;
 const TOPIC_BYTES: usize = 128;
 const PARTITION_BYTES: usize = 8;
 
-/// A member.
-#[derive(Clone, Debug)]
-pub(in super::super) struct Member {
-    pub(super) id: KafkaString,
+/// What a member tells of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Told {
     /// Name of a static member.
     pub(super) instance_id: Option<KafkaString>,
     pub(super) rack_id: Option<KafkaString>,
@@ -34,7 +33,29 @@ pub(in super::super) struct Member {
     pub(super) assignor: Option<Assignor>,
     /// What it is in the classic protocol, if it still speaks that.
     pub(super) classic: Option<ClassicSide>,
+}
 
+impl Default for Told {
+    fn default() -> Self {
+        Self {
+            instance_id: None,
+            rack_id: None,
+            client_id: KafkaString::EMPTY,
+            client_host: KafkaString::EMPTY,
+            names: BTreeSet::new(),
+            pattern: None,
+            rebalance_timeout_ms: -1,
+            assignor: None,
+            classic: None,
+        }
+    }
+}
+
+/// A member.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Member {
+    pub(super) id: KafkaString,
+    pub(super) told: Told,
     /// What it is to have.
     pub(super) target: Partitions,
     /// What it has.
@@ -54,15 +75,7 @@ impl Member {
     pub(super) fn new(id: KafkaString) -> Self {
         Self {
             id,
-            instance_id: None,
-            rack_id: None,
-            client_id: KafkaString::EMPTY,
-            client_host: KafkaString::EMPTY,
-            names: BTreeSet::new(),
-            pattern: None,
-            rebalance_timeout_ms: -1,
-            assignor: None,
-            classic: None,
+            told: Told::default(),
             target: Partitions::new(),
             holding: Holding::default(),
             since: BTreeMap::new(),
@@ -73,14 +86,15 @@ impl Member {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let texts = [&self.id, &self.client_id, &self.client_host];
-        let optional = [&self.instance_id, &self.rack_id, &self.pattern].into_iter().flatten();
+        let Told { instance_id, rack_id, client_id, client_host, names, pattern, classic, .. } = &self.told;
+        let texts = [&self.id, client_id, client_host];
+        let optional = [instance_id, rack_id, pattern].into_iter().flatten();
         let partitions = |partitions: &Partitions| -> usize {
             partitions.values().map(|indexes| TOPIC_BYTES + indexes.len() * PARTITION_BYTES).sum()
         };
         MEMBER_BYTES
-            + texts.into_iter().chain(optional).chain(&self.names).map(|text| TEXT_BYTES + text.len()).sum::<usize>()
-            + self.classic.as_ref().map_or(0, ClassicSide::bytes)
+            + texts.into_iter().chain(optional).chain(names).map(|text| TEXT_BYTES + text.len()).sum::<usize>()
+            + classic.as_ref().map_or(0, ClassicSide::bytes)
             + partitions(&self.target)
             + partitions(&self.holding.assigned)
             + partitions(&self.holding.revoking)
@@ -103,7 +117,7 @@ impl Member {
         if !is_revoking {
             self.rebalance_deadline = None;
         } else if !was_revoking {
-            let timeout_ms = u64::try_from(self.rebalance_timeout_ms).unwrap_or(0);
+            let timeout_ms = u64::try_from(self.told.rebalance_timeout_ms).unwrap_or(0);
             self.rebalance_deadline = Some(now.monotonic.plus_ms(timeout_ms));
         }
     }
@@ -116,7 +130,7 @@ impl Member {
 
     /// Whether it still speaks the classic protocol.
     pub(in super::super) fn is_classic(&self) -> bool {
-        self.classic.is_some()
+        self.told.classic.is_some()
     }
 
     /// The epoch that it works in.

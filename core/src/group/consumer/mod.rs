@@ -144,7 +144,9 @@ impl ConsumerGroup {
     /// Whether some member reads a topic.
     pub(super) fn reads(&self, topic: &str) -> bool {
         let matches = |pattern: &KafkaString| self.patterns.get(pattern).is_some_and(|known| known.has(topic));
-        self.members.values().any(|member| member.names.contains(topic) || member.pattern.as_ref().is_some_and(matches))
+        self.members
+            .values()
+            .any(|member| member.told.names.contains(topic) || member.told.pattern.as_ref().is_some_and(matches))
     }
 
     /// Changes a member, and keeps what is known about members right.
@@ -158,7 +160,7 @@ impl ConsumerGroup {
 
     fn add_member(&mut self, member: Member) {
         self.bytes += member.bytes();
-        if let Some(instance_id) = &member.instance_id {
+        if let Some(instance_id) = &member.told.instance_id {
             self.static_members.insert(instance_id.clone(), member.id.clone());
         }
         for place in member.places() {
@@ -171,7 +173,9 @@ impl ConsumerGroup {
     fn take_member(&mut self, id: &KafkaString) -> Option<Member> {
         let member = self.members.remove(id)?;
         self.bytes -= member.bytes();
-        if let Some(instance_id) = member.instance_id.as_ref().filter(|it| self.static_members.get(*it) == Some(id)) {
+        if let Some(instance_id) =
+            member.told.instance_id.as_ref().filter(|it| self.static_members.get(*it) == Some(id))
+        {
             self.static_members.remove(instance_id);
         }
         for place in member.places() {
@@ -179,7 +183,7 @@ impl ConsumerGroup {
         }
         let parts = [RecordKey::Member(id.clone()), RecordKey::Target(id.clone()), RecordKey::Current(id.clone())];
         self.unwritten.extend(parts);
-        self.drop_unused_pattern(member.pattern.as_ref());
+        self.drop_unused_pattern(member.told.pattern.as_ref());
         Some(member)
     }
 
@@ -193,11 +197,11 @@ impl ConsumerGroup {
     /// A member gets the place of another, with all that this one had.
     fn replace(&mut self, before: &KafkaString, id: &KafkaString) {
         let Some(mut member) = self.members.get(before).cloned() else { return };
-        let text = member.pattern.take();
+        let text = member.told.pattern.take();
         self.take_member(before);
         member.id = id.clone();
         (member.holding.epoch, member.holding.previous_epoch) = (0, 0);
-        member.pattern = text.filter(|text| self.patterns.contains_key(text));
+        member.told.pattern = text.filter(|text| self.patterns.contains_key(text));
         self.add_member(member);
         let parts = [RecordKey::Member(id.clone()), RecordKey::Target(id.clone()), RecordKey::Current(id.clone())];
         self.unwritten.extend(parts);
@@ -225,7 +229,7 @@ impl ConsumerGroup {
         }
         let counts = self.counts(turn.metadata);
         let subscriber = |member: &Member| Subscriber {
-            instance_id: member.instance_id.clone(),
+            instance_id: member.told.instance_id.clone(),
             topics: self.topics_of(member, turn.metadata).collect(),
             given: member.target.clone(),
         };
@@ -252,7 +256,7 @@ impl ConsumerGroup {
     /// The assignor that most members ask for; without any wish, the first of the settings.
     fn assignor(&self, turn: &Turn<'_>) -> Assignor {
         let mut votes: BTreeMap<Assignor, usize> = BTreeMap::new();
-        for assignor in self.members.values().filter_map(|member| member.assignor) {
+        for assignor in self.members.values().filter_map(|member| member.told.assignor) {
             *votes.entry(assignor).or_default() += 1;
         }
         let chosen = votes.into_iter().rev().max_by_key(|(_, count)| *count).map(|(assignor, _)| assignor);
@@ -377,7 +381,7 @@ impl Member {
 
     fn resume(&mut self, now: Now) {
         self.rebalance_deadline = (self.holding.state == MemberState::UnrevokedPartitions)
-            .then(|| now.monotonic.plus_ms(u64::try_from(self.rebalance_timeout_ms).unwrap_or(0)));
+            .then(|| now.monotonic.plus_ms(u64::try_from(self.told.rebalance_timeout_ms).unwrap_or(0)));
     }
 }
 
@@ -394,12 +398,12 @@ impl ConsumerGroup {
                 assert!(owners.insert(place, member.id.clone()).is_none(), "a partition has one reader");
             }
             assert!(member.holding.epoch <= self.epoch, "nobody is ahead of the group");
-            assert!(member.instance_id.as_ref().is_none_or(|it| self.static_members.get(it) == Some(&member.id)));
+            assert!(member.told.instance_id.as_ref().is_none_or(|it| self.static_members.get(it) == Some(&member.id)));
             assert!(member.deadlines().all(|at| self.wake.is_some_and(|wake| wake <= at)), "no timer is slept through");
         }
         assert_eq!(owners, self.owners);
-        assert_eq!(self.static_members.len(), self.members.values().filter(|it| it.instance_id.is_some()).count());
-        let read: BTreeSet<_> = self.members.values().filter_map(|member| member.pattern.clone()).collect();
+        assert_eq!(self.static_members.len(), self.members.values().filter(|it| it.told.instance_id.is_some()).count());
+        let read: BTreeSet<_> = self.members.values().filter_map(|member| member.told.pattern.clone()).collect();
         assert_eq!(read, self.patterns.keys().cloned().collect(), "patterns are those of members");
         assert!(self.target_epoch <= self.epoch);
     }

@@ -179,7 +179,7 @@ impl ConsumerGroup {
         let mut member = self.out(id).unwrap_or_else(|| Member::new(detached_text(id)));
         change(&mut member);
         // No broker has two members of one instance id; of a log that says so the last one counts.
-        let namesake = member.instance_id.as_ref().and_then(|it| self.static_members.get(it)).cloned();
+        let namesake = member.told.instance_id.as_ref().and_then(|it| self.static_members.get(it)).cloned();
         namesake.iter().for_each(|id| drop(self.take_member(id)));
         // A log that gives a partition to two members is mended as if the first had given it back.
         let taken: Vec<_> =
@@ -201,7 +201,7 @@ impl ConsumerGroup {
     fn out(&mut self, id: &KafkaString) -> Option<Member> {
         let member = self.members.remove(id)?;
         self.bytes -= member.bytes();
-        if let Some(instance_id) = &member.instance_id {
+        if let Some(instance_id) = &member.told.instance_id {
             self.static_members.remove(instance_id);
         }
         for place in member.places() {
@@ -214,15 +214,15 @@ impl ConsumerGroup {
 impl Member {
     fn metadata_value(&self) -> ConsumerGroupMemberMetadataValue {
         ConsumerGroupMemberMetadataValue {
-            instance_id: self.instance_id.clone(),
-            rack_id: self.rack_id.clone(),
-            client_id: self.client_id.clone(),
-            client_host: self.client_host.clone(),
-            subscribed_topic_names: self.names.iter().cloned().collect(),
-            subscribed_topic_regex: self.pattern.clone(),
-            rebalance_timeout_ms: self.rebalance_timeout_ms,
-            server_assignor: self.assignor.map(|assignor| KafkaString::from_static(assignor.name())),
-            classic_member_metadata: self.classic.as_ref().map(|side| ClassicMemberMetadata {
+            instance_id: self.told.instance_id.clone(),
+            rack_id: self.told.rack_id.clone(),
+            client_id: self.told.client_id.clone(),
+            client_host: self.told.client_host.clone(),
+            subscribed_topic_names: self.told.names.iter().cloned().collect(),
+            subscribed_topic_regex: self.told.pattern.clone(),
+            rebalance_timeout_ms: self.told.rebalance_timeout_ms,
+            server_assignor: self.told.assignor.map(|assignor| KafkaString::from_static(assignor.name())),
+            classic_member_metadata: self.told.classic.as_ref().map(|side| ClassicMemberMetadata {
                 session_timeout_ms: side.session_timeout_ms,
                 supported_protocols: side
                     .protocols
@@ -238,15 +238,15 @@ impl Member {
 
     fn take_metadata(&mut self, value: &ConsumerGroupMemberMetadataValue) {
         let text = |text: &Option<KafkaString>| text.as_deref().map(detached_text);
-        self.instance_id = text(&value.instance_id);
-        self.rack_id = text(&value.rack_id);
-        self.client_id = detached_text(&value.client_id);
-        self.client_host = detached_text(&value.client_host);
-        self.names = value.subscribed_topic_names.iter().map(|name| detached_text(name)).collect();
-        self.pattern = text(&value.subscribed_topic_regex).filter(|pattern| !pattern.is_empty());
-        self.rebalance_timeout_ms = value.rebalance_timeout_ms;
-        self.assignor = value.server_assignor.as_deref().and_then(Assignor::of_name);
-        self.classic = value.classic_member_metadata.as_ref().map(|side| ClassicSide {
+        self.told.instance_id = text(&value.instance_id);
+        self.told.rack_id = text(&value.rack_id);
+        self.told.client_id = detached_text(&value.client_id);
+        self.told.client_host = detached_text(&value.client_host);
+        self.told.names = value.subscribed_topic_names.iter().map(|name| detached_text(name)).collect();
+        self.told.pattern = text(&value.subscribed_topic_regex).filter(|pattern| !pattern.is_empty());
+        self.told.rebalance_timeout_ms = value.rebalance_timeout_ms;
+        self.told.assignor = value.server_assignor.as_deref().and_then(Assignor::of_name);
+        self.told.classic = value.classic_member_metadata.as_ref().map(|side| ClassicSide {
             session_timeout_ms: side.session_timeout_ms,
             protocols: side
                 .supported_protocols

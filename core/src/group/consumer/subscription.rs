@@ -70,7 +70,7 @@ impl ConsumerGroup {
     pub(super) fn drop_unused_pattern(&mut self, text: Option<&KafkaString>) {
         let Some(text) = text else { return };
         if self.patterns.contains_key(text)
-            && !self.members.values().any(|member| member.pattern.as_ref() == Some(text))
+            && !self.members.values().any(|member| member.told.pattern.as_ref() == Some(text))
         {
             self.put_pattern(text.clone(), None);
             self.unwritten.insert(RecordKey::Pattern(text.clone()));
@@ -103,14 +103,14 @@ impl ConsumerGroup {
         member: &'a Member,
         metadata: &'a MetadataImage,
     ) -> impl Iterator<Item = TopicId> + use<'a> {
-        let matched = member.pattern.as_ref().and_then(|text| self.patterns.get(text));
-        let names = member.names.iter().chain(matched.into_iter().flat_map(|pattern| &pattern.topics));
+        let matched = member.told.pattern.as_ref().and_then(|text| self.patterns.get(text));
+        let names = member.told.names.iter().chain(matched.into_iter().flat_map(|pattern| &pattern.topics));
         names.filter_map(|name| metadata.topic_id(name))
     }
 
     /// Partitions of each topic that somebody reads.
     pub(super) fn counts(&self, metadata: &MetadataImage) -> BTreeMap<TopicId, i32> {
-        let names = self.members.values().flat_map(|member| &member.names);
+        let names = self.members.values().flat_map(|member| &member.told.names);
         let names: BTreeSet<&KafkaString> = names.chain(self.patterns.values().flat_map(|it| &it.topics)).collect();
         let topics = names.into_iter().filter_map(|name| metadata.topic(name));
         topics.map(|topic| (topic.id, i32::try_from(topic.partition_count()).unwrap_or(i32::MAX))).collect()
