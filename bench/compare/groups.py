@@ -46,10 +46,10 @@ def measure(kind: str, directory: Path, options: argparse.Namespace) -> dict[str
                  "--bootstrap-server", life.address], check=True, stdout=subprocess.DEVNULL,
             )
 
-        def load(groups: int, prefix: str) -> tuple[dict[str, float], float]:
+        def load(groups: int, members: int, prefix: str) -> tuple[dict[str, float], float]:
             command = [
                 str(options.corelane), "perf", "groups", "--bootstrap-server", life.address, "--groups", str(groups),
-                "--members", str(options.members), "--prefix", prefix,
+                "--members", str(members), "--prefix", prefix,
             ]
             if options.partitions:
                 command += ["--topic", TOPIC]
@@ -65,9 +65,9 @@ def measure(kind: str, directory: Path, options: argparse.Namespace) -> dict[str
             return dict(zip(("joined", "rolled", "left", "requests"), map(float, found.groups()))), memory
 
         # Warm: code compiled, __consumer_offsets made.
-        load(10, "warm-")
+        load(10, min(options.members, 10), "warm-")
         before, memory_before = life.cpu_seconds(), life.peak_memory_mb()
-        figures, memory = load(options.groups, "bench-")
+        figures, memory = load(options.groups, options.members, "bench-")
         figures["broker CPU"] = life.cpu_seconds() - before
         figures["peak resident memory when stable"] = memory
         figures["peak resident memory before"] = memory_before

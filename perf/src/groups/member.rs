@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use corelane_core::protocol::messages::join_group_request::JoinGroupRequestProtocol;
@@ -205,8 +205,20 @@ impl<'a> Member<'a> {
     }
 }
 
-/// A connection to the coordinator of a group.
+/// A connection to the coordinator of a group. Of thousands of connections at once a broker may reset some.
 pub(super) fn find_coordinator(load: &GroupLoad, group: &KafkaString, requests: &AtomicU64) -> io::Result<Link> {
+    let begun = Instant::now();
+    loop {
+        match look_for_coordinator(load, group, requests) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset && begun.elapsed() < load.patience => {
+                thread::sleep(RETRY);
+            }
+            found => return found,
+        }
+    }
+}
+
+fn look_for_coordinator(load: &GroupLoad, group: &KafkaString, requests: &AtomicU64) -> io::Result<Link> {
     let mut first = Link::open(&load.address, CLIENT_ID)?;
     loop {
         let request = FindCoordinatorRequest { key: group.clone(), ..Default::default() };
