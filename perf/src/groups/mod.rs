@@ -2,7 +2,7 @@
 //!
 //! Each member is a thread with a connection of its own, as a consumer is a process with one. A classic group is stable when
 //! all its members have an assignment of one and the same generation and that generation has them all; one of the consumer
-//! protocol, when all are in the same epoch and have all partitions between them.
+//! protocol, when all are in the same epoch and have all partitions between them, each as many as the others.
 
 mod consumer_member;
 pub(crate) mod link;
@@ -154,9 +154,12 @@ fn is_stable(group: &[Shown], partitions: Option<usize>) -> bool {
     let first = generation(group);
     let same = group.iter().all(|member| member.generation.load(Ordering::Acquire) == first);
     let sizes = group.iter().map(|member| usize::try_from(member.size.load(Ordering::Acquire)).unwrap_or(0));
+    let sizes: Vec<usize> = sizes.collect();
+    let (most, least) = (sizes.iter().max().copied().unwrap_or(0), sizes.iter().min().copied().unwrap_or(0));
     let is_whole = match partitions {
-        None => sizes.max() == Some(group.len()),
-        Some(partitions) => sizes.sum::<usize>() == partitions,
+        None => most == group.len(),
+        // Also before the others have their share one member has everything.
+        Some(partitions) => sizes.iter().sum::<usize>() == partitions && most <= least + 1,
     };
     first >= 0 && same && is_whole
 }
