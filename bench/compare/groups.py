@@ -22,13 +22,20 @@ KINDS = ("kafka", "corelane-1", "corelane-2")
 SETTINGS = {"group.initial.rebalance.delay.ms": 0}
 HEARTBEATS = ("group.consumer.min.heartbeat.interval.ms", "group.consumer.heartbeat.interval.ms")
 TOPIC = "read-by-groups"
+LOAD_FIGURES = (
+    "joined", "one of each left and came back", "all left and came back, one after another", "stable after the last was back",
+    "left", "requests",
+)
 FIGURES = [
     ("joined", "s"),
-    ("rolled", "s"),
+    ("one of each left and came back", "s"),
+    ("all left and came back, one after another", "s"),
+    ("stable after the last was back", "s"),
     ("left", "s"),
     ("broker CPU", "s"),
     ("peak resident memory when stable", "MB"),
     ("peak resident memory before", "MB"),
+    ("memory a group", "KB"),
     ("requests", ""),
 ]
 
@@ -61,8 +68,11 @@ def measure(kind: str, directory: Path, options: argparse.Namespace) -> dict[str
                 rest = process.stdout.read()
             if process.returncode != 0 or "are stable" not in stable:
                 raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-            found = re.search(r"joined in ([\d.]+) s, rolled in ([\d.]+) s, left in ([\d.]+) s, (\d+) requests", rest)
-            return dict(zip(("joined", "rolled", "left", "requests"), map(float, found.groups()))), memory
+            found = re.search(
+                r"joined in ([\d.]+) s, rolled in ([\d.]+) s, restarted in ([\d.]+) s, settled ([\d.]+) s after that, "
+                r"left in ([\d.]+) s, (\d+) requests", rest,
+            )
+            return dict(zip(LOAD_FIGURES, map(float, found.groups()))), memory
 
         # Warm: code compiled, __consumer_offsets made.
         load(10, min(options.members, 10), "warm-")
@@ -71,6 +81,7 @@ def measure(kind: str, directory: Path, options: argparse.Namespace) -> dict[str
         figures["broker CPU"] = life.cpu_seconds() - before
         figures["peak resident memory when stable"] = memory
         figures["peak resident memory before"] = memory_before
+        figures["memory a group"] = (memory - memory_before) * 1000 / options.groups
         life.broker.stop()
         return figures
 
@@ -119,9 +130,11 @@ def main() -> None:
         f"# Consumer groups on Corelane and on Apache Kafka 4.3.1, {today}",
         "",
         f"Commit {commit()}. {machine()}. Medians of {options.rounds} alternations (least–most): {options.groups} groups of",
-        f"{options.members} members {how} join, one member of each leaves and comes back, all leave. Members heartbeat every",
-        f"{options.heartbeat_ms} ms and first rebalances are not delayed; the load runs on the same cores. Kafka has",
-        f"-Xms1G -Xmx1G. Made by `python3 bench/compare/groups.py`; every single figure is in `{today}-{options.name}.json`.",
+        f"{options.members} members {how} join, one member of each leaves and comes back,",
+        "all do so one after another (a rolling restart: the next when the one before is a member again), all leave. Members",
+        f"are connected before anything is timed, stay so, and heartbeat every {options.heartbeat_ms} ms; first rebalances are not",
+        "delayed; the load runs on the same cores. Kafka has -Xms1G -Xmx1G. Made by `python3 bench/compare/groups.py`;",
+        f"every single figure is in `{today}-{options.name}.json`.",
         "",
         table(runs),
         "",

@@ -33,6 +33,8 @@ pub(super) struct ConsumerMember<'a> {
     interval: Duration,
     /// What it has is told with the next heartbeat: it has let go of some.
     tells: bool,
+    /// It was told to come back and is not a member yet.
+    returns: bool,
 }
 
 impl<'a> ConsumerMember<'a> {
@@ -59,6 +61,7 @@ impl<'a> ConsumerMember<'a> {
             has: Vec::new(),
             interval: load.heartbeat_interval,
             tells: false,
+            returns: false,
         })
     }
 
@@ -71,6 +74,7 @@ impl<'a> ConsumerMember<'a> {
                 Err(RecvTimeoutError::Timeout) => self.beat()?,
                 Ok(Order::ComeBack) => {
                     self.leave()?;
+                    self.returns = true;
                     self.lives += 1;
                     self.id = format!("{}-{}", self.id, self.lives).into();
                     self.beat()?;
@@ -123,6 +127,9 @@ impl<'a> ConsumerMember<'a> {
             self.tells = true;
         }
         self.show(self.epoch);
+        if std::mem::take(&mut self.returns) {
+            self.shown.returns.fetch_add(1, Ordering::Release);
+        }
         Ok(())
     }
 

@@ -1,10 +1,10 @@
 //! One member of a group, on a thread of its own.
 
 use std::io;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use corelane_core::protocol::messages::join_group_request::JoinGroupRequestProtocol;
@@ -48,11 +48,13 @@ pub(super) struct Shown {
     /// How many members that generation has; only its leader knows, all others show 0. In the consumer protocol, how many
     /// partitions the member has.
     pub(super) size: AtomicI32,
+    /// How often the member has left and become a member again.
+    pub(super) returns: AtomicU32,
 }
 
 impl Default for Shown {
     fn default() -> Self {
-        Self { generation: AtomicI32::new(-1), size: AtomicI32::new(0) }
+        Self { generation: AtomicI32::new(-1), size: AtomicI32::new(0), returns: AtomicU32::new(0) }
     }
 }
 
@@ -99,6 +101,7 @@ impl<'a> Member<'a> {
                 Ok(Order::ComeBack) => {
                     self.leave()?;
                     self.join()?;
+                    self.shown.returns.fetch_add(1, Ordering::Release);
                 }
                 Ok(Order::Leave) | Err(RecvTimeoutError::Disconnected) => return self.leave(),
             }
@@ -205,20 +208,8 @@ impl<'a> Member<'a> {
     }
 }
 
-/// A connection to the coordinator of a group. Of thousands of connections at once a broker may reset some.
+/// A connection to the coordinator of a group.
 pub(super) fn find_coordinator(load: &GroupLoad, group: &KafkaString, requests: &AtomicU64) -> io::Result<Link> {
-    let begun = Instant::now();
-    loop {
-        match look_for_coordinator(load, group, requests) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset && begun.elapsed() < load.patience => {
-                thread::sleep(RETRY);
-            }
-            found => return found,
-        }
-    }
-}
-
-fn look_for_coordinator(load: &GroupLoad, group: &KafkaString, requests: &AtomicU64) -> io::Result<Link> {
     let mut first = Link::open(&load.address, CLIENT_ID)?;
     loop {
         let request = FindCoordinatorRequest { key: group.clone(), ..Default::default() };

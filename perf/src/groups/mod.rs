@@ -8,10 +8,11 @@ mod consumer_member;
 pub(crate) mod link;
 mod member;
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -53,10 +54,15 @@ pub struct GroupLoad {
 /// What it came to.
 #[derive(Clone, Copy, Debug)]
 pub struct GroupReport {
-    /// From the first member's connection until every group was stable.
+    /// From when all members, which were connected by then, began to join until every group was stable.
     pub joined: Duration,
     /// From when one member of each group left and came back until every group was stable again.
     pub rolled: Duration,
+    /// A rolling restart: in each group one member after another leaves and comes back, the next when the one before is a
+    /// member again. From the first one's leaving until every group was stable.
+    pub restarted: Duration,
+    /// The part of it from when the last one was back: time to stable after a rolling restart.
+    pub settled: Duration,
     /// From when all members were told to leave until the last one's leave was answered.
     pub left: Duration,
     /// Requests in all.
@@ -75,28 +81,33 @@ pub fn run(load: &GroupLoad, stable: impl FnOnce()) -> io::Result<GroupReport> {
     let is_stable = |group: &[Shown]| is_stable(group, partitions);
     let requests = AtomicU64::new(0);
     let failure = Mutex::new(None);
+    // One after another, before anything is timed: a broker resets some of thousands that are opened at once.
+    let mut lives: Vec<Vec<Life<'_>>> = Vec::new();
+    for (name, shown) in names.iter().zip(&shown) {
+        let of_group = shown.iter().enumerate();
+        lives.push(
+            of_group
+                .map(|(number, shown)| connect(load, (name, number), shown, &requests))
+                .collect::<Result<_, _>>()?,
+        );
+    }
     thread::scope(|scope| {
         let mut orders: Vec<Vec<Sender<Order>>> = Vec::new();
         let begun = Instant::now();
-        for (name, shown) in names.iter().zip(&shown) {
-            let mut of_group = Vec::new();
-            for (number, shown) in shown.iter().enumerate() {
+        for of_group in lives {
+            let mut orders_of_group = Vec::new();
+            for life in of_group {
                 let (sender, receiver) = channel();
-                let (requests, failure) = (&requests, &failure);
+                let failure = &failure;
                 let live = move || {
-                    let end = match load.topic.as_deref() {
-                        None => Member::connect(load, name, shown, requests).and_then(|member| member.run(&receiver)),
-                        Some(topic) => ConsumerMember::connect(load, (name, number), topic, shown, requests)
-                            .and_then(|member| member.run(&receiver)),
-                    };
-                    if let Err(error) = end {
+                    if let Err(error) = life(&receiver) {
                         failure.lock().expect("nobody panics with it").get_or_insert(error);
                     }
                 };
                 thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, live)?;
-                of_group.push(sender);
+                orders_of_group.push(sender);
             }
-            orders.push(of_group);
+            orders.push(orders_of_group);
         }
         let wait = |what: &str, is_done: &dyn Fn() -> bool| -> io::Result<Duration> {
             let begun = Instant::now();
@@ -122,20 +133,82 @@ pub fn run(load: &GroupLoad, stable: impl FnOnce()) -> io::Result<GroupReport> {
         let again = |(group, before): (&Vec<Shown>, &i32)| is_stable(group) && generation(group) > *before;
         let rolled = wait("came back", &|| shown.iter().zip(&generations).all(again))?;
 
+        let restarting = Instant::now();
+        let restarts: Vec<Restart<'_>> =
+            shown.iter().zip(&orders).map(|(shown, orders)| Restart::of(shown, orders)).collect();
+        wait("was restarted", &|| restarts.iter().fold(true, |all, restart| restart.go_on() && all))?;
+        let settled = wait("settled after the restart", &|| shown.iter().all(|group| is_stable(group)))?;
+        let restarted = restarting.elapsed();
+
         let leaving = Instant::now();
         for group in &orders {
             order(group, Order::Leave);
         }
         drop(orders);
-        Ok((joined, rolled, leaving))
+        let left = Duration::ZERO;
+        Ok((GroupReport { joined, rolled, restarted, settled, left, requests: 0 }, leaving))
     })
-    .and_then(|(joined, rolled, leaving)| {
+    .and_then(|(report, leaving)| {
         let left = leaving.elapsed();
         match failure.into_inner().expect("nobody panics with it") {
             Some(error) => Err(error),
-            None => Ok(GroupReport { joined, rolled, left, requests: requests.load(Ordering::Relaxed) }),
+            None => Ok(GroupReport { left, requests: requests.load(Ordering::Relaxed), ..report }),
         }
     })
+}
+
+/// What a member does once it is connected.
+type Life<'a> = Box<dyn FnOnce(&Receiver<Order>) -> io::Result<()> + Send + 'a>;
+
+/// Connects member `number` of group `name` to its coordinator.
+fn connect<'a>(
+    load: &'a GroupLoad,
+    (name, number): (&str, usize),
+    shown: &'a Shown,
+    requests: &'a AtomicU64,
+) -> io::Result<Life<'a>> {
+    Ok(match load.topic.as_deref() {
+        None => {
+            let member = Member::connect(load, name, shown, requests)?;
+            Box::new(|orders| member.run(orders))
+        }
+        Some(topic) => {
+            let member = ConsumerMember::connect(load, (name, number), topic, shown, requests)?;
+            Box::new(|orders| member.run(orders))
+        }
+    })
+}
+
+/// The rolling restart of one group.
+struct Restart<'a> {
+    shown: &'a [Shown],
+    orders: &'a [Sender<Order>],
+    /// How often each had come back before.
+    returns: Vec<u32>,
+    /// How many were told to.
+    told: Cell<usize>,
+}
+
+impl<'a> Restart<'a> {
+    fn of(shown: &'a [Shown], orders: &'a [Sender<Order>]) -> Self {
+        let returns = shown.iter().map(|member| member.returns.load(Ordering::Acquire)).collect();
+        Self { shown, orders, returns, told: Cell::new(0) }
+    }
+
+    /// Tells the next member if the one before is back; whether all are.
+    fn go_on(&self) -> bool {
+        let told = self.told.get();
+        let is_back = |member: usize| self.shown[member].returns.load(Ordering::Acquire) > self.returns[member];
+        if told > 0 && !is_back(told - 1) {
+            return false;
+        }
+        if told == self.orders.len() {
+            return true;
+        }
+        order(&self.orders[told..=told], Order::ComeBack);
+        self.told.set(told + 1);
+        false
+    }
 }
 
 /// Whoever has ended needs no order: what ended it is told elsewhere.

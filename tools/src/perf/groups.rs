@@ -63,9 +63,11 @@ impl GroupsArguments {
         let report = report.map_err(|error| Failure::new(format!("groups at {}: {error}", load.address)))?;
         writeln!(
             std::io::stdout().lock(),
-            "joined in {:.3} s, rolled in {:.3} s, left in {:.3} s, {} requests.",
+            "joined in {:.3} s, rolled in {:.3} s, restarted in {:.3} s, settled {:.3} s after that, left in {:.3} s, {} requests.",
             report.joined.as_secs_f64(),
             report.rolled.as_secs_f64(),
+            (report.restarted.saturating_sub(report.settled)).as_secs_f64(),
+            report.settled.as_secs_f64(),
             report.left.as_secs_f64(),
             report.requests
         )?;
