@@ -112,6 +112,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=REPOSITORY / "tests" / ".work" / "compare", help="where data goes")
     parser.add_argument("--results", type=Path, default=REPOSITORY / "docs" / "benchmarks", help="where results go")
     options = parser.parse_args()
+    # Before there is a report, which is a change.
+    measured = commit()
     runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in options.kinds.split(",")}
     for round_number in range(options.rounds):
         for kind, of_kind in runs.items():
@@ -124,12 +126,12 @@ def main() -> None:
                 "partitions": options.partitions, "heartbeat ms": options.heartbeat_ms, **SETTINGS}
     how = f"in the consumer protocol, of a topic of {options.partitions} partitions," if options.partitions else "in the classic protocol"
     options.results.mkdir(parents=True, exist_ok=True)
-    raw = {"date": today, "commit": commit(), "machine": machine(), "settings": settings, "runs": runs}
+    raw = {"date": today, "commit": measured, "machine": machine(), "settings": settings, "runs": runs}
     (options.results / f"{today}-{options.name}.json").write_text(json.dumps(raw, indent=1) + "\n")
     report = [
         f"# Consumer groups on Corelane and on Apache Kafka 4.3.1, {today}",
         "",
-        f"Commit {commit()}. {machine()}. Medians of {options.rounds} alternations (least–most): {options.groups} groups of",
+        f"Commit {measured}. {machine()}. Medians of {options.rounds} alternations (least–most): {options.groups} groups of",
         f"{options.members} members {how} join, one member of each leaves and comes back,",
         "all do so one after another (a rolling restart: the next when the one before is a member again), all leave. Members",
         f"are connected before anything is timed, stay so, and heartbeat every {options.heartbeat_ms} ms; first rebalances are not",
