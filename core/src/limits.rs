@@ -153,6 +153,8 @@ pub const COORDINATOR_LOAD_BYTES: usize = 256 * 1024;
 
 /// Bytes of a segment that a recovery reads at a time.
 pub const RECOVERY_CHUNK_BYTES: usize = 1024 * 1024;
+/// Bytes of a log that a cleaner looks at at once, if its batches are not larger.
+pub const CLEANER_PIECE_BYTES: usize = 1024 * 1024;
 
 /// Logs that a shard opens or closes at the same time, each with some files of its own.
 pub const LOGS_AT_ONCE_MAX: usize = 64;

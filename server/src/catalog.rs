@@ -153,7 +153,11 @@ fn broker_resource(name: String) -> ConfigResource {
 /// How logs of a topic with this configuration are kept.
 pub(crate) fn log_settings(config: &TopicConfig, broker: &BrokerConfig) -> LogSettings {
     LogSettings {
-        roll: RollRules { segment_bytes: config.segment_bytes.into(), segment_ms: config.segment_ms, jitter_ms: 0 },
+        roll: RollRules {
+            segment_bytes: config.segment_bytes.into(),
+            segment_ms: config.segment_span_ms(),
+            jitter_ms: 0,
+        },
         segment_jitter_ms: config.segment_jitter_ms,
         index: IndexOptions {
             interval_bytes: config.index_interval_bytes.into(),
@@ -162,7 +166,9 @@ pub(crate) fn log_settings(config: &TopicConfig, broker: &BrokerConfig) -> LogSe
         log_append_time: config.timestamp_type == TimestampType::LogAppendTime,
         flush_messages: config.flush_messages,
         flush_ms: config.flush_ms,
-        compacted: config.cleanup_compact,
+        retention: config.retention_rules(),
+        file_delete_delay_ms: config.file_delete_delay_ms,
+        compaction: config.compaction_rules(),
         producer_expiration_ms: broker.producer_id_expiration_ms,
         verifies_transactions: broker.verifies_transactions,
     }

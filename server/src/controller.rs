@@ -277,6 +277,7 @@ fn metadata_log_settings(broker: &BrokerConfig) -> LogSettings {
         ("segment.ms", broker.metadata_segment_ms.max(1).to_string()),
         ("retention.bytes", "-1".to_owned()),
         ("retention.ms", "-1".to_owned()),
+        ("file.delete.delay.ms", "0".to_owned()),
     ];
     let overrides = TopicOverrides::from(overrides.map(|(name, value)| (name.to_owned(), value)));
     log_settings(&TopicConfig::resolve(&BrokerConfig::default(), &overrides), broker)

@@ -3,6 +3,7 @@
 mod answers;
 mod api;
 mod budget;
+mod care;
 mod catalog;
 mod connection;
 mod controller;

@@ -30,6 +30,7 @@ use corelane_core::log::names::{DirectoryStage, PartitionDirectory};
 use corelane_core::log::{CleanShutdown, MetaProperties, PreviousRun};
 use corelane_core::metadata::{BrokerEpoch, METADATA_TOPIC_NAME};
 
+use crate::care;
 use crate::catalog::{Catalog, StartFacts};
 use crate::connection;
 use crate::controller::Controller;
@@ -88,6 +89,8 @@ pub async fn run<S: Sys>(
     sys.spawn("mail", mail::deliver(Rc::clone(&shard)));
     sys.spawn("housekeeping", keep_house(Rc::clone(&shard)));
     sys.spawn("unopened logs", open_unopened(Rc::clone(&shard)));
+    sys.spawn("retention", care::retain(Rc::clone(&shard)));
+    sys.spawn("cleaner", care::clean(Rc::clone(&shard)));
     if sys.shard() != ShardId(0) {
         shard.exited().await;
         return Ok(());

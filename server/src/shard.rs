@@ -399,6 +399,15 @@ impl<S: Sys> Shard<S> {
             .topics_without(&catalog)
             .map(|topic| (topic.image.name.to_string().into(), topic.image.id))
             .collect();
+        if gone.iter().any(|log| log.marks().cleaned_to.is_some()) {
+            // So that the next topic of that name does not inherit how far this one was cleaned.
+            let this = Rc::clone(self);
+            self.sys.spawn("forget marks", async move {
+                if let Reply::WriteCheckpoints(Err(error)) = this.ask(CONTROLLER_SHARD, Call::WriteCheckpoints).await {
+                    tracing::warn!(%error, "checkpoints could not be written");
+                }
+            });
+        }
         for log in gone {
             self.partitions.borrow_mut().remove(&log.key);
             match log.topic.as_str() {
@@ -661,7 +670,13 @@ impl<S: Sys> Shard<S> {
         if self.stopping.get() {
             return Err("the broker is stopping".to_owned());
         }
-        let marks = self.marks(self.everybody()).await;
+        let mut marks = self.marks(self.everybody()).await;
+        let catalog = self.catalog();
+        // Logs that could not be opened stand where they stood at the start, and what is not written down is forgotten.
+        let known: BTreeSet<(String, PartitionIndex)> = marks.iter().map(|m| (m.topic.clone(), m.index)).collect();
+        let unopened = catalog.partitions().map(|(key, topic)| (topic.image.name.to_string(), key.index));
+        let unopened = unopened.filter(|name| !known.contains(name));
+        marks.extend(unopened.filter_map(|(topic, index)| catalog.start.checkpoints.marks(&topic, index)));
         let written = checkpoints::write(&self.sys, &self.settings.data_directory, &marks).await;
         written.map_err(|error| error.to_string())
     }

@@ -112,9 +112,9 @@ def test_a_config_without_effect_is_refused(admin, broker, topic):
     if broker.is_reference:
         pytest.skip("Kafka acts on it")
     with pytest.raises(KafkaError) as refused:
-        admin.create_topic(broker.address, topic, partitions=1, replication=1, configs={"retention.ms": "1000"})
+        admin.create_topic(broker.address, topic, partitions=1, replication=1, configs={"preallocate": "true"})
     assert refused.value.code == INVALID_CONFIG
-    admin.create_topic(broker.address, topic, partitions=1, replication=1, configs={"retention.ms": "604800000"})
+    admin.create_topic(broker.address, topic, partitions=1, replication=1, configs={"preallocate": "false"})
 
 
 @pytest.mark.parametrize(

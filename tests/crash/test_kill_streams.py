@@ -32,12 +32,6 @@ DELIVERY_SECONDS_MAX = 120
 # them, takes the partitions for deleted, writes none, and calls the transaction complete: it hangs, and with it all
 # that reads committed records. With shorter sessions this is over before the coordinator loads anything.
 REFERENCE_SETTINGS = {"broker.session.timeout.ms": 3_000, "broker.heartbeat.interval.ms": 500}
-# Streams makes them with cleanup.policy=compact, which this broker refuses as long as it does not act on it; it takes
-# them as they are where they are there.
-OWN_TOPICS = (
-    "clicks-application-KSTREAM-AGGREGATE-STATE-STORE-0000000007-changelog",
-    "clicks-application-users-STATE-STORE-0000000001-changelog",
-)
 # A start after a kill waits for the session of the killed one, and may wait for its transactions, ten seconds each; the
 # reference takes ten more to start.
 PROGRESS_SECONDS_MAX = 120
@@ -240,7 +234,7 @@ def test_kills_with_streams(brokers, broker_kind, application, full, capsys):
         broker.settings |= REFERENCE_SETTINGS
     broker.start()
     needs(broker, TRANSACTIONS)
-    for topic in ("clicks", "users", "joined", "counts", *(() if broker.is_reference else OWN_TOPICS)):
+    for topic in ("clicks", "users", "joined", "counts"):
         create_topic(broker, topic, partitions=PARTITIONS)
     streams, clicks, output = application(broker), Clicks(broker), Output(broker)
     # The reference needs some ten seconds for each start after a kill.

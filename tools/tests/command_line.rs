@@ -39,8 +39,8 @@ fn topics_are_created_described_changed_and_deleted() {
     assert!(broker.fails("topics alter", &["first", "--partitions", "2"], b"").contains("INVALID_PARTITIONS"));
 
     // What does not act yet is refused by name.
-    let error = broker.fails("topics create", &["third", "--config", "retention.ms=5"], b"");
-    assert!(error.contains("retention.ms") && error.contains("INVALID_CONFIG"), "{error}");
+    let error = broker.fails("topics create", &["third", "--config", "preallocate=true"], b"");
+    assert!(error.contains("preallocate") && error.contains("INVALID_CONFIG"), "{error}");
 
     assert_eq!(broker.ok("topics delete", &["--topic", "first,second"], b""), "deleted first\ndeleted second\n");
     assert_eq!(broker.ok("topics list", &[], b""), "");
@@ -221,10 +221,10 @@ fn settings_that_cannot_be_accepted_are_named_by_file_and_line() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("server.properties");
     let name = file.display();
-    let error = start_with(&file, "# a comment\nnum.partition=3\nlog.retention.hours=1\nnum.io.threads=x\n");
+    let error = start_with(&file, "# a comment\nnum.partition=3\nlog.preallocate=true\nnum.io.threads=x\n");
     let lines: Vec<&str> = error.lines().collect();
     assert!(lines[0].contains(&format!("{name}:2: num.partition")) && lines[0].contains("num.partitions?"), "{error}");
-    assert!(lines[1].contains(&format!("{name}:3: log.retention.hours")), "{error}");
+    assert!(lines[1].contains(&format!("{name}:3: log.preallocate")), "{error}");
     assert!(lines[2].contains(&format!("{name}:4: num.io.threads=x: must be a whole number")), "{error}");
     let error = failure(run(&["start", "--override", "num.partitions=0"], b""));
     assert!(error.contains("--override: num.partitions=0: must be"), "{error}");

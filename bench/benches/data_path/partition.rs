@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use corelane_core::base::{LeaderEpoch, Offset};
 use corelane_core::limits::APPEND_GROUP_BATCHES_MAX;
-use corelane_core::log::{IndexBuilder, IndexOptions, LeaderEpochs, ProducerStates, RollRules};
+use corelane_core::log::{IndexBuilder, IndexOptions, LeaderEpochs, ProducerStates, RetentionRules, RollRules};
 use corelane_core::partition::{Admission, LogSettings, Partition, Recovered, Segment};
 use corelane_core::record::{Codec, ValidBatch};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
@@ -57,7 +57,9 @@ fn empty_partition() -> Partition {
         log_append_time: false,
         flush_messages: i64::MAX,
         flush_ms: i64::MAX,
-        compacted: false,
+        retention: RetentionRules::default(),
+        file_delete_delay_ms: 0,
+        compaction: None,
         producer_expiration_ms: 86_400_000,
         verifies_transactions: false,
     };

@@ -276,27 +276,14 @@ impl Reader {
         };
         let default = definition.default.map(|text| normalize(definition, text));
         let at_default = default.as_deref().unwrap_or_default() == value;
-        let notice = match (definition.effect, definition.acts_as) {
-            (Effect::Acts, _) => None,
-            (Effect::Idle(reason), _) => Some(reason.to_owned()),
-            (Effect::DefaultOnly, Some(meanwhile)) if value == meanwhile => None,
-            (Effect::DefaultOnly, Some(meanwhile)) if at_default => {
-                Some(format!("until this is implemented, the broker behaves as with {meanwhile}"))
-            }
-            (Effect::DefaultOnly, None) if at_default => {
+        let notice = match definition.effect {
+            Effect::Acts => None,
+            Effect::Idle(reason) => Some(reason.to_owned()),
+            Effect::DefaultOnly if at_default => {
                 Some("this version does not implement it; the value is Kafka's default".to_owned())
             }
-            (Effect::DefaultOnly, meanwhile) => {
-                let accepted: Vec<String> = default
-                    .map(|text| format!("its default {text}"))
-                    .into_iter()
-                    .chain(meanwhile.map(|value| format!("{value}, which is how the broker behaves")))
-                    .collect();
-                let accepted = if accepted.is_empty() {
-                    String::new()
-                } else {
-                    format!(", or set it to {}", accepted.join(" or "))
-                };
+            Effect::DefaultOnly => {
+                let accepted = default.map_or_else(String::new, |text| format!(", or set it to its default {text}"));
                 return fail(format!("{name}: this version does not implement it; remove the line{accepted}"));
             }
         };

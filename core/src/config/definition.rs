@@ -92,8 +92,6 @@ pub struct Definition {
     pub since_4_4: bool,
     /// What it does here.
     pub effect: Effect,
-    /// Value whose meaning it has while it does not act; to ask for that is no mistake.
-    pub acts_as: Option<&'static str>,
 }
 
 macro_rules! constructors {
@@ -122,7 +120,6 @@ impl Definition {
             internal: false,
             since_4_4: false,
             effect: Effect::DefaultOnly,
-            acts_as: None,
         }
     }
 
@@ -204,11 +201,6 @@ impl Definition {
 
     pub(super) const fn idle(mut self, reason: &'static str) -> Self {
         self.effect = Effect::Idle(reason);
-        self
-    }
-
-    pub(super) const fn acts_as(mut self, value: &'static str) -> Self {
-        self.acts_as = Some(value);
         self
     }
 

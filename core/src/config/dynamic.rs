@@ -52,7 +52,7 @@ pub fn validate_broker_config(name: &str, value: &str, for_all: bool) -> Result<
     match definition.effect {
         Effect::Acts => refuse(format!("{name} cannot change while this broker runs; set it in its file and restart")),
         Effect::Idle(reason) => refuse(format!("{name} does nothing in this broker: {reason}")),
-        Effect::DefaultOnly if at_default || definition.acts_as == Some(value.as_str()) => Ok(()),
+        Effect::DefaultOnly if at_default => Ok(()),
         Effect::DefaultOnly => refuse(format!(
             "{name} does not act in this version of the broker; only its default {} is accepted",
             definition.default.unwrap_or("null")

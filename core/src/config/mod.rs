@@ -7,11 +7,13 @@
 
 mod broker;
 mod broker_table;
+
 mod definition;
 mod describe;
 mod dynamic;
 mod group_table;
 mod listener;
+mod log_care;
 mod log_levels;
 mod properties;
 mod topic;
@@ -26,6 +28,7 @@ pub use describe::{
 pub use dynamic::{InvalidBrokerConfig, validate_broker_config};
 pub use group_table::{CLIENT_METRICS, GROUP, GroupOverrides, InvalidGroupConfig, validate_group_configs};
 pub use listener::Listener;
+pub use log_care::LogCare;
 pub use log_levels::{LogLevel, LogLevelChange, LogLevels, ROOT_LOGGER};
 pub use properties::{Place, Setting, parse_override, parse_properties};
 pub use topic::{InvalidTopicConfig, TopicConfig, TopicOverrides, validate_topic_config};

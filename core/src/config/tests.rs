@@ -3,6 +3,7 @@
 use super::definition::find;
 use super::*;
 use crate::base::NodeId;
+use crate::log::{CompactionRules, RetentionRules};
 use crate::record::{AppendRules, Codec, Compression, CompressionRule};
 
 fn settings(text: &str) -> Vec<Setting> {
@@ -125,7 +126,7 @@ fn the_stock_file_is_accepted_and_what_does_not_act_is_named_once() {
         assert!(acts || !silent.contains(&name));
     }
     assert!(notices[0].starts_with("server.properties:9: num.network.threads does not act: "), "{}", notices[0]);
-    assert_eq!(notices.len(), 13, "{notices:#?}");
+    assert_eq!(notices.len(), 11, "{notices:#?}");
 }
 
 #[test]
@@ -142,8 +143,8 @@ fn what_cannot_be_accepted_names_its_line_and_the_remedy() {
         ("num.partitions=0", "server.properties:1: num.partitions=0: must be a whole number of at least 1"),
         ("quite.unknown=1", "server.properties:1: quite.unknown: there is no setting of this name"),
         (
-            "log.retention.hours=24",
-            "server.properties:1: log.retention.hours: this version does not implement it; remove the line, or set it to its default 168 or -1, which is how the broker behaves",
+            "log.preallocate=true",
+            "server.properties:1: log.preallocate: this version does not implement it; remove the line, or set it to its default false",
         ),
         ("log.dirs=/a,/b", "server.properties:1: log.dirs: this version keeps its data in one directory; name one"),
         (
@@ -198,7 +199,6 @@ fn what_cannot_be_accepted_names_its_line_and_the_remedy() {
     ] {
         assert_eq!(refusals(text), [expected], "{text}");
     }
-    assert_eq!(broker("log.retention.ms=-1").1, [""; 0], "records are kept for ever, as asked");
     assert_eq!(refusals("a.b.c=1\nnum.partitions=x\nlog.dirs=/a,/b").len(), 3, "all errors come at once");
 }
 
@@ -225,7 +225,8 @@ fn a_topic_takes_its_values_from_overrides_then_the_broker_then_kafka() {
     assert_eq!(config.flush_messages, i64::MAX);
     assert_eq!(config.timestamp_after_max_ms, 3_600_000);
     assert_eq!(config.compression, CompressionRule::Producer);
-    assert!(!config.is_strict() && config.cleanup_delete && !config.cleanup_compact);
+    assert!(!config.is_strict() && config.compaction_rules().is_none());
+    assert_eq!(config.retention_rules(), RetentionRules::default());
 
     let (set, _) = broker(
         "log.roll.hours=2\nlog.segment.bytes=2000000\nmessage.max.bytes=500\nlog.flush.scheduler.interval.ms=9\ncompression.type=zstd\ncompression.zstd.level=7",
@@ -242,6 +243,20 @@ fn a_topic_takes_its_values_from_overrides_then_the_broker_then_kafka() {
         broker("log.roll.hours=2\nlog.roll.ms=5\nlog.flush.interval.ms=4\nlog.flush.scheduler.interval.ms=9");
     let config = TopicConfig::resolve(&both, &overrides(&[("internal.segment.bytes", "300")]));
     assert_eq!((config.segment_ms, config.flush_ms, config.segment_bytes), (5, 4, 300));
+
+    let (kept, _) = broker("log.retention.hours=1\nlog.retention.bytes=7\nlog.cleaner.min.cleanable.ratio=0.25");
+    let config = TopicConfig::resolve(&kept, &overrides(&[("cleanup.policy", "compact, delete")]));
+    let expected = RetentionRules { deletes: true, bytes_max: Some(7), age_max_ms: Some(3_600_000) };
+    assert_eq!(config.retention_rules(), expected);
+    assert_eq!(
+        config.compaction_rules(),
+        Some(CompactionRules { dirty_ratio_min: 0.25, ..CompactionRules::default() })
+    );
+    let ever = overrides(&[("retention.ms", "-1"), ("cleanup.policy", "compact"), ("max.compaction.lag.ms", "9")]);
+    let config = TopicConfig::resolve(&plain, &ever);
+    let retention = config.retention_rules();
+    assert_eq!((retention.deletes, retention.bytes_max, retention.age_max_ms), (false, None, None));
+    assert_eq!(config.segment_span_ms(), 9, "what is appended to is not compacted");
 }
 
 #[test]
@@ -253,7 +268,10 @@ fn topic_configurations_are_checked_and_what_does_not_act_is_refused_by_name() {
         ("compression.gzip.level", "-1"),
         ("retention.ms", "604800000"),
         ("retention.ms", "-1"),
+        ("retention.ms", "1000"),
         ("cleanup.policy", "delete"),
+        ("cleanup.policy", "compact,delete"),
+        ("min.cleanable.dirty.ratio", "0.1"),
         ("preallocate", "False"),
         ("internal.segment.bytes", "14"),
     ] {
@@ -279,16 +297,6 @@ fn topic_configurations_are_checked_and_what_does_not_act_is_refused_by_name() {
             "compression.type",
             "none",
             "Invalid value none for configuration compression.type: must be one of uncompressed, zstd, lz4, snappy, gzip, producer",
-        ),
-        (
-            "cleanup.policy",
-            "compact",
-            "Configuration cleanup.policy does not act in this version of the broker; only its default delete is accepted",
-        ),
-        (
-            "retention.ms",
-            "1000",
-            "Configuration retention.ms does not act in this version of the broker; only its default 604800000 is accepted",
         ),
         (
             "preallocate",

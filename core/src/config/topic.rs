@@ -3,6 +3,7 @@
 use super::broker::BrokerConfig;
 use super::definition::{Effect, find, nearest, normalize};
 use super::topic_table::TOPIC;
+use crate::log::{CompactionRules, RetentionRules};
 use crate::record::{AppendRules, Codec, Compression, CompressionRule, TimestampType};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -39,7 +40,7 @@ pub fn validate_topic_config(name: &str, value: &str) -> Result<(), InvalidTopic
         InvalidTopicConfig(format!("Invalid value {value} for configuration {name}: must be {expected}"))
     })?;
     let at_default = definition.default.is_some_and(|default| normalize(definition, default) == value);
-    if definition.effect == Effect::Acts || at_default || definition.acts_as == Some(value.as_str()) {
+    if definition.effect == Effect::Acts || at_default {
         return Ok(());
     }
     let default = definition.default.unwrap_or("null");
@@ -49,7 +50,7 @@ pub fn validate_topic_config(name: &str, value: &str) -> Result<(), InvalidTopic
 }
 
 /// The values that hold for one topic: its overrides, else the broker's settings, else Kafka's defaults.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TopicConfig {
     // When a segment is full.
     /// Bytes at which a segment is full (`segment.bytes`, or `internal.segment.bytes`, which goes below its minimum).
@@ -85,7 +86,7 @@ pub struct TopicConfig {
     /// Milliseconds after which what was appended is synced (`flush.ms`).
     pub flush_ms: i64,
 
-    // What is deleted. Not acted on yet.
+    // What is deleted.
     /// Segments are deleted when the log is too large or old (`cleanup.policy`).
     pub cleanup_delete: bool,
     /// Only the last record of each key is kept (`cleanup.policy`).
@@ -95,7 +96,15 @@ pub struct TopicConfig {
     /// Milliseconds that records are kept; −1 is for ever (`retention.ms`).
     pub retention_ms: i64,
     /// Milliseconds between the renaming of a segment and its removal (`file.delete.delay.ms`).
-    pub file_delete_delay_ms: i64,
+    pub file_delete_delay_ms: u64,
+    /// Share of a log that must be uncleaned before it is compacted (`min.cleanable.dirty.ratio`).
+    pub dirty_ratio_min: f64,
+    /// Milliseconds that a record is not compacted (`min.compaction.lag.ms`).
+    pub compaction_lag_min_ms: i64,
+    /// Milliseconds after which a record is (`max.compaction.lag.ms`).
+    pub compaction_lag_max_ms: i64,
+    /// Milliseconds that compaction keeps tombstones (`delete.retention.ms`).
+    pub delete_retention_ms: i64,
 }
 
 impl TopicConfig {
@@ -133,7 +142,11 @@ impl TopicConfig {
             cleanup_compact: cleanup.split(',').any(|policy| policy == "compact"),
             retention_bytes: long("retention.bytes"),
             retention_ms: long("retention.ms"),
-            file_delete_delay_ms: long("file.delete.delay.ms"),
+            file_delete_delay_ms: u64::try_from(long("file.delete.delay.ms")).unwrap_or(0),
+            dirty_ratio_min: text("min.cleanable.dirty.ratio").parse().unwrap_or(1.0),
+            compaction_lag_min_ms: long("min.compaction.lag.ms"),
+            compaction_lag_max_ms: long("max.compaction.lag.ms"),
+            delete_retention_ms: long("delete.retention.ms"),
         }
     }
 
@@ -155,6 +168,33 @@ impl TopicConfig {
             compression: self.compression,
             compacted: self.cleanup_compact,
         }
+    }
+
+    /// Which segments need not be kept.
+    #[must_use]
+    pub fn retention_rules(&self) -> RetentionRules {
+        RetentionRules {
+            deletes: self.cleanup_delete,
+            bytes_max: u64::try_from(self.retention_bytes).ok(),
+            age_max_ms: Some(self.retention_ms).filter(|age_ms| *age_ms >= 0),
+        }
+    }
+
+    /// How the log is compacted, if it is.
+    #[must_use]
+    pub fn compaction_rules(&self) -> Option<CompactionRules> {
+        self.cleanup_compact.then_some(CompactionRules {
+            dirty_ratio_min: self.dirty_ratio_min,
+            lag_min_ms: self.compaction_lag_min_ms,
+            lag_max_ms: self.compaction_lag_max_ms,
+            delete_retention_ms: self.delete_retention_ms,
+        })
+    }
+
+    /// Milliseconds that a segment spans at most: one that is appended to is not compacted.
+    #[must_use]
+    pub fn segment_span_ms(&self) -> i64 {
+        if self.cleanup_compact { self.segment_ms.min(self.compaction_lag_max_ms) } else { self.segment_ms }
     }
 
     /// Every append is on disk before it is acknowledged or read.

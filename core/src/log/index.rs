@@ -9,6 +9,7 @@ use zerocopy::byteorder::big_endian::{I32, I64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::base::{FilePosition, Offset, Timestamp};
+use crate::record::header::HEADER_BYTES;
 
 /// Bytes of an entry of the offset index.
 pub const OFFSET_ENTRY_BYTES: usize = size_of::<RawOffsetEntry>();
@@ -234,6 +235,15 @@ impl Default for IndexOptions {
     /// Kafka's defaults.
     fn default() -> Self {
         Self { interval_bytes: 4_096, file_bytes_max: 10 * 1024 * 1024 }
+    }
+}
+
+impl IndexOptions {
+    /// Bytes of log for which neither file can become full, however small the batches are.
+    #[must_use]
+    pub fn log_bytes_max(&self) -> u64 {
+        let entries = (self.file_bytes_max / TIME_ENTRY_BYTES).saturating_sub(2) as u64;
+        entries.saturating_mul(self.interval_bytes.max(HEADER_BYTES as u64))
     }
 }
 

@@ -11,6 +11,7 @@ pub mod aborted;
 pub mod blocks;
 pub mod checkpoint;
 pub mod clean_shutdown;
+pub mod compaction;
 pub mod epochs;
 #[cfg(any(test, feature = "test-support"))]
 pub mod fuzz;
@@ -28,6 +29,7 @@ pub mod segment_offsets;
 pub use blocks::{Block, BlockTail};
 pub use checkpoint::{OffsetCheckpoint, TextError};
 pub use clean_shutdown::CleanShutdown;
+pub use compaction::CompactionRules;
 pub use epochs::{EpochEntry, LeaderEpochs};
 pub use index::{IndexBuilder, IndexOptions, OffsetEntry, TimeEntry};
 pub use meta_properties::MetaProperties;

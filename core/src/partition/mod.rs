@@ -25,16 +25,18 @@ use bytes::Bytes;
 use crate::base::{FilePosition, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 use crate::limits::RECENT_BATCHES_MAX;
 use crate::log::aborted::AbortedTransaction;
+use crate::log::compaction::{CompactedLog, CompactedSegment, CompactionRules, LastBatches};
 use crate::log::epochs::LeaderEpochs;
 use crate::log::index::{IndexBuilder, IndexOptions, TimeEntry};
 use crate::log::producers::{ProducerStates, ProducerVerdict};
 use crate::log::read_plan::BatchAt;
+use crate::log::retention::{Expired, LogEnds, RetainedSegment, RetentionRules};
 use crate::log::roll::{ActiveSegment, IncomingBatch, RollRules};
 use crate::protocol::ErrorCode;
 use crate::record::{BatchHeader, EndMarker, ValidBatch};
 
 /// What of a topic's configuration the log follows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LogSettings {
     /// When a segment ends; the jitter of a segment is drawn when it is made.
     pub roll: RollRules,
@@ -48,8 +50,12 @@ pub struct LogSettings {
     pub flush_messages: i64,
     /// Age in milliseconds that an unsynced record may reach; `i64::MAX` is no limit.
     pub flush_ms: i64,
-    /// Records may be missing between others (`cleanup.policy` has `compact`).
-    pub compacted: bool,
+    /// Which segments need not be kept.
+    pub retention: RetentionRules,
+    /// Milliseconds that the files of a segment stay after it was deleted (`file.delete.delay.ms`).
+    pub file_delete_delay_ms: u64,
+    /// How its log is cleaned, so that records may be missing between others (`cleanup.policy` has `compact`).
+    pub compaction: Option<CompactionRules>,
     /// A producer that was silent for this long is forgotten.
     pub producer_expiration_ms: i64,
     /// A transaction begins here only once its coordinator has said that it may
@@ -303,7 +309,8 @@ impl Partition {
         let high_watermark = self.high_watermark();
         let open = self.producers.first_open_transaction();
         let ended = self.ended.iter().find(|(_, marker)| **marker >= high_watermark).map(|(first, _)| *first);
-        [open, ended].into_iter().flatten().fold(high_watermark, Offset::min)
+        // Where a transaction began may have been deleted.
+        [open, ended].into_iter().flatten().fold(high_watermark, Offset::min).max(self.log_start)
     }
 
     /// Epoch of this leadership.
@@ -561,6 +568,59 @@ impl Partition {
         }
     }
 
+    /// What need not be kept any longer. `modified` says when the file of a segment was last written, which counts where its
+    /// records have no time.
+    #[must_use]
+    pub fn expired(&self, modified: &BTreeMap<Offset, Timestamp>, now: Timestamp) -> Option<Expired> {
+        let segments: Vec<RetainedSegment> =
+            self.segments.iter().map(|segment| self.retained(segment, modified, now)).collect();
+        let ends = LogEnds { log_start: self.log_start, high_watermark: self.high_watermark(), log_end: self.log_end };
+        self.settings.retention.decide(&segments, &ends, now)
+    }
+
+    fn retained(&self, segment: &Segment, modified: &BTreeMap<Offset, Timestamp>, now: Timestamp) -> RetainedSegment {
+        let largest = self.largest(segment).timestamp;
+        let written = || modified.get(&segment.base).copied().unwrap_or(now);
+        // Of one that compaction has emptied nothing is worth keeping, and it must not keep those behind it.
+        let is_emptied = segment.bytes == 0 && segment.base != self.active().base;
+        let largest_timestamp = match largest {
+            _ if is_emptied => Timestamp(0),
+            Timestamp::NONE => written(),
+            largest => largest,
+        };
+        RetainedSegment { base_offset: segment.base, bytes: segment.bytes, largest_timestamp }
+    }
+
+    /// The segments as their compaction sees them, and where the log stands that was cleaned up to `cleaned_to`. Nothing is
+    /// cleaned that may not be on the device: a start takes what it finds below the recovery point for what should be there.
+    #[must_use]
+    pub fn compacted(&self, cleaned_to: Option<Offset>) -> (Vec<CompactedSegment>, CompactedLog) {
+        let segment = |segment: &Segment| CompactedSegment {
+            base: segment.base,
+            bytes: segment.bytes,
+            largest_timestamp: self.largest(segment).timestamp,
+        };
+        let limit = self.last_stable_offset().min(self.durable_segment());
+        let log = CompactedLog { log_start: self.log_start, limit, cleaned_to };
+        (self.segments.iter().map(segment).collect(), log)
+    }
+
+    /// The last batches of its producers, which compaction does not remove.
+    #[must_use]
+    pub fn last_batches(&self) -> LastBatches {
+        self.producers.iter().map(|(id, entry)| (id, (entry.epoch, entry.last_data_offset()))).collect()
+    }
+
+    /// A cleaned segment has taken the places of those at `replaced`, which are neighbours, ended and on the device.
+    pub fn replace(&mut self, replaced: &[Offset], by: Segment) {
+        let Some(first) = self.segments.iter().position(|segment| Some(&segment.base) == replaced.first()) else {
+            return;
+        };
+        let end = first.saturating_add(replaced.len());
+        assert!(end < self.segments.len(), "the active segment is not cleaned");
+        self.segments.splice(first..end, [by]);
+    }
+
     fn draw_jitter(&mut self, random: u64) {
         let span = u64::try_from(self.settings.segment_jitter_ms.min(self.settings.roll.segment_ms)).unwrap_or(0);
         self.roll_jitter_ms = if span == 0 { 0 } else { i64::try_from(random % span).unwrap_or(0) };
@@ -610,14 +670,16 @@ impl Partition {
         if offset >= self.high_watermark() {
             return Ok(None);
         }
-        Ok(self.extent(offset))
+        // Compaction can leave nothing of a segment.
+        Ok(self.extent(offset).or_else(|| self.next_extent(offset)))
     }
 
-    /// The next segment behind `segment` that has something visible: where a reader goes on whose offset lies in a gap.
+    /// The next segment that begins behind `offset` and has something visible: where a reader goes on whose offset lies in a
+    /// gap.
     #[must_use]
-    pub fn next_extent(&self, segment: Offset) -> Option<Extent> {
-        let next = self.segments.get(self.segments.partition_point(|s| s.base <= segment))?;
-        self.extent(next.base)
+    pub fn next_extent(&self, offset: Offset) -> Option<Extent> {
+        let behind = self.segments.get(self.segments.partition_point(|segment| segment.base <= offset)..)?;
+        behind.iter().find_map(|segment| self.extent(segment.base))
     }
 
     /// What is visible of one segment; `None` if nothing is.

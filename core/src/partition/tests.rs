@@ -14,7 +14,9 @@ fn settings(flush_messages: i64) -> LogSettings {
         log_append_time: false,
         flush_messages,
         flush_ms: i64::MAX,
-        compacted: false,
+        retention: RetentionRules::default(),
+        file_delete_delay_ms: 0,
+        compaction: None,
         producer_expiration_ms: 86_400_000,
         verifies_transactions: false,
     }

@@ -92,32 +92,8 @@ impl BatchBuilder {
             self.base_timestamp = timestamp;
         }
         self.max_timestamp = self.max_timestamp.max(timestamp);
-        let timestamp_delta = timestamp.0.wrapping_sub(self.base_timestamp.0);
-        let header_count = length_i32(headers.len());
-        let header_bytes =
-            |header: &Header<'_>| nullable_size_bytes(Some(header.key)) + nullable_size_bytes(header.value);
-        let body_bytes = size_of_val(&RECORD_ATTRIBUTES)
-            + varlong_bytes(timestamp_delta)
-            + varint_bytes(self.count)
-            + nullable_size_bytes(key)
-            + nullable_size_bytes(value)
-            + varint_bytes(header_count)
-            + headers.iter().map(header_bytes).sum::<usize>();
-
-        let bytes = &mut self.bytes;
-        put_varint(bytes, length_i32(body_bytes));
-        let body_start = bytes.len();
-        bytes.push(RECORD_ATTRIBUTES);
-        put_varlong(bytes, timestamp_delta);
-        put_varint(bytes, self.count);
-        put_nullable_bytes(bytes, key);
-        put_nullable_bytes(bytes, value);
-        put_varint(bytes, header_count);
-        for header in headers {
-            put_nullable_bytes(bytes, Some(header.key));
-            put_nullable_bytes(bytes, header.value);
-        }
-        debug_assert_eq!(bytes.len() - body_start, body_bytes, "a record is as long as it says");
+        let timestamp_delta_ms = timestamp.0.wrapping_sub(self.base_timestamp.0);
+        put_record(&mut self.bytes, (self.count, timestamp_delta_ms), key, value, headers.iter().copied());
         self.count = self.count.saturating_add(1);
     }
 
@@ -179,6 +155,39 @@ impl BatchBuilder {
             None => Batch::complete(header, self.bytes),
         })
     }
+}
+
+/// Puts one record behind others; the deltas are those of its offset and of its timestamp in milliseconds.
+pub(crate) fn put_record<'a>(
+    bytes: &mut Vec<u8>,
+    (offset_delta, timestamp_delta_ms): (i32, i64),
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+    headers: impl Iterator<Item = Header<'a>> + Clone,
+) {
+    let header_count = length_i32(headers.clone().count());
+    let header_bytes = |header: Header<'_>| nullable_size_bytes(Some(header.key)) + nullable_size_bytes(header.value);
+    let body_bytes = size_of_val(&RECORD_ATTRIBUTES)
+        + varlong_bytes(timestamp_delta_ms)
+        + varint_bytes(offset_delta)
+        + nullable_size_bytes(key)
+        + nullable_size_bytes(value)
+        + varint_bytes(header_count)
+        + headers.clone().map(header_bytes).sum::<usize>();
+
+    put_varint(bytes, length_i32(body_bytes));
+    let body_start = bytes.len();
+    bytes.push(RECORD_ATTRIBUTES);
+    put_varlong(bytes, timestamp_delta_ms);
+    put_varint(bytes, offset_delta);
+    put_nullable_bytes(bytes, key);
+    put_nullable_bytes(bytes, value);
+    put_varint(bytes, header_count);
+    for header in headers {
+        put_nullable_bytes(bytes, Some(header.key));
+        put_nullable_bytes(bytes, header.value);
+    }
+    debug_assert_eq!(bytes.len() - body_start, body_bytes, "a record is as long as it says");
 }
 
 fn put_nullable_bytes(into: &mut Vec<u8>, bytes: Option<&[u8]>) {

@@ -221,6 +221,12 @@ impl BatchHeader {
         self.last_offset_delta = I32::new(count.saturating_sub(1));
     }
 
+    /// Sets the number of records that compaction has left, at whatever offsets of the batch; the checksum must be computed
+    /// again.
+    pub fn set_retained_count(&mut self, count: i32) {
+        self.record_count = I32::new(count);
+    }
+
     /// Sets the checksum.
     pub fn set_crc(&mut self, crc: u32) {
         self.crc = U32::new(crc);
@@ -323,6 +329,12 @@ impl Attributes {
             TimestampType::CreateTime => Self(self.0 & !Self::LOG_APPEND_TIME),
             TimestampType::LogAppendTime => Self(self.0 | Self::LOG_APPEND_TIME),
         }
+    }
+
+    /// The same flags, with a delete horizon in place of the base timestamp or without.
+    #[must_use]
+    pub fn with_delete_horizon(self, on: bool) -> Self {
+        Self(if on { self.0 | Self::DELETE_HORIZON } else { self.0 & !Self::DELETE_HORIZON })
     }
 
     /// The same flags, transactional or not.

@@ -24,5 +24,5 @@ pub use builder::{BatchBuilder, BatchOptions};
 pub use codec::{Codec, CodecError, Compression};
 pub use control::{ControlType, EndMarker};
 pub use header::{Attributes, BatchHeader, TimestampType};
-pub use records::{Header, Record, RecordError, Records};
+pub use records::{Header, Headers, Record, RecordError, Records};
 pub use validate::{AppendRules, CompressionRule, RecordRejection, ValidBatch, validate_produce};

@@ -211,6 +211,13 @@ impl<S: Sys> PartitionLog<S> {
         }
     }
 
+    /// Has the queue looked at though nothing was put into it.
+    pub(super) fn drain_soon(self: &Rc<Self>) {
+        if !self.draining.replace(true) {
+            self.begin_drain();
+        }
+    }
+
     fn begin_drain(self: &Rc<Self>) {
         // Nearly always everything is written at the first poll; only what must wait becomes a task.
         let mut drain = Box::pin(Rc::clone(self).drain());
@@ -247,8 +254,10 @@ impl<S: Sys> PartitionLog<S> {
     pub(super) async fn drain(self: Rc<Self>) {
         loop {
             let mut group = Group::default();
-            let mut roll = false;
-            while group.bytes < APPEND_GROUP_BYTES_MAX && group.appends.len() < APPEND_GROUP_BATCHES_MAX {
+            let is_asked = self.roll_wanted.replace(false);
+            // An empty segment does not end: the next would have its name.
+            let mut roll = is_asked && self.machine.borrow().active().bytes > 0;
+            while !roll && group.bytes < APPEND_GROUP_BYTES_MAX && group.appends.len() < APPEND_GROUP_BATCHES_MAX {
                 let next = self.queue.borrow_mut().pop_front();
                 let Some(Queued { batch, since, result }) = next else { break };
                 let batch = match batch {
@@ -284,7 +293,11 @@ impl<S: Sys> PartitionLog<S> {
             {
                 self.fail("roll", &error).await;
             }
-            if self.queue.borrow().is_empty() {
+            if is_asked {
+                self.roll_tries.set(self.roll_tries.get() + 1);
+                self.rolled.raise();
+            }
+            if self.queue.borrow().is_empty() && !self.roll_wanted.get() {
                 self.draining.set(false);
                 self.idle.raise();
                 return;

@@ -4,6 +4,7 @@
 //! it. It lags behind what was synced and never runs ahead. The log start and the high watermark stand beside it, as
 //! Kafka writes them.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -16,6 +17,7 @@ use crate::sys::Sys;
 const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 const LOG_STARTS: &str = "log-start-offset-checkpoint";
 const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
+const CLEANED: &str = "cleaner-offset-checkpoint";
 
 /// Where one partition's log stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct PartitionMarks {
     pub log_start: Offset,
     /// Visible end.
     pub high_watermark: Offset,
+    /// Up to where it was compacted, if it was.
+    pub cleaned_to: Option<Offset>,
     /// Bytes of its segments.
     pub bytes: u64,
 }
@@ -41,6 +45,7 @@ pub(crate) struct Checkpoints {
     pub(crate) previous: PreviousRun,
     recovery_points: OffsetCheckpoint,
     log_starts: OffsetCheckpoint,
+    cleaned: OffsetCheckpoint,
 }
 
 impl Default for Checkpoints {
@@ -53,7 +58,8 @@ impl Default for Checkpoints {
 impl Checkpoints {
     /// Checkpoints that say nothing of any partition.
     pub(crate) fn nothing(previous: PreviousRun) -> Self {
-        Self { previous, recovery_points: OffsetCheckpoint::default(), log_starts: OffsetCheckpoint::default() }
+        let nothing = OffsetCheckpoint::default;
+        Self { previous, recovery_points: nothing(), log_starts: nothing(), cleaned: nothing() }
     }
 
     /// Reads the files. One that is missing or damaged says nothing, and then everything is checked.
@@ -62,12 +68,32 @@ impl Checkpoints {
             previous,
             recovery_points: read(sys, root, RECOVERY_POINTS).await?,
             log_starts: read(sys, root, LOG_STARTS).await?,
+            cleaned: read(sys, root, CLEANED).await?,
         })
     }
 
     /// Up to where a partition was synced.
     pub(crate) fn recovery_point(&self, topic: &str, index: PartitionIndex) -> Offset {
         self.recovery_points.offsets.get(&(topic.to_owned(), index)).copied().unwrap_or(Offset(0))
+    }
+
+    /// Where a partition stood, if that is known.
+    pub(crate) fn marks(&self, topic: &str, index: PartitionIndex) -> Option<PartitionMarks> {
+        let recovery_point = self.recovery_points.offsets.get(&(topic.to_owned(), index)).copied()?;
+        Some(PartitionMarks {
+            topic: topic.to_owned(),
+            index,
+            recovery_point,
+            log_start: self.log_start(topic, index),
+            high_watermark: recovery_point,
+            cleaned_to: self.cleaned_to(topic, index),
+            bytes: 0,
+        })
+    }
+
+    /// Up to where a partition was compacted, if it was.
+    pub(crate) fn cleaned_to(&self, topic: &str, index: PartitionIndex) -> Option<Offset> {
+        self.cleaned.offsets.get(&(topic.to_owned(), index)).copied()
     }
 
     /// Where a partition's log starts, if that is not simply its first segment.
@@ -94,5 +120,13 @@ pub(crate) async fn write<S: Sys>(sys: &S, root: &Path, marks: &[PartitionMarks]
     };
     sys.replace_file(&root.join(RECOVERY_POINTS), checkpoint(|marks| marks.recovery_point)).await?;
     sys.replace_file(&root.join(LOG_STARTS), checkpoint(|marks| marks.log_start)).await?;
-    sys.replace_file(&root.join(HIGH_WATERMARKS), checkpoint(|marks| marks.high_watermark)).await
+    sys.replace_file(&root.join(HIGH_WATERMARKS), checkpoint(|marks| marks.high_watermark)).await?;
+    let cleaned: BTreeMap<_, _> =
+        marks.iter().filter_map(|marks| Some(((marks.topic.clone(), marks.index), marks.cleaned_to?))).collect();
+    // One that speaks of a topic that is gone would speak of the next of its name.
+    if cleaned.is_empty() && sys.read_file(root.join(CLEANED)).await?.is_none_or(|bytes| bytes.is_empty()) {
+        return Ok(());
+    }
+    let text = OffsetCheckpoint { offsets: cleaned }.to_text();
+    sys.replace_file(&root.join(CLEANED), Bytes::from(text)).await
 }

@@ -4,13 +4,15 @@
 //! waits for what. [`append`] writes, with those right behind as [`gather`] has it, into the page cache or past it by
 //! `direct`, and what begins a transaction as `claims` has it; [`read`] finds what can be read, with what was `aborted`,
 //! `sync` makes durable, [`open`] recovers after `exchange` has finished what a
-//! cleaner left, `pause` goes on after a failed write, [`records`] takes records back and says who wrote, [`checkpoints`]
-//! keeps the files in the root of the data directory.
+//! cleaner left, `retention` takes old segments away and [`cleaner`] compacts, both of which `searches` are kept apart from, `pause`
+//! goes on after a failed write, [`records`] takes records back and says who wrote, [`checkpoints`] keeps the files in the
+//! root of the data directory.
 
 mod aborted;
 pub(crate) mod append;
 pub(crate) mod checkpoints;
 pub(crate) mod claims;
+pub(crate) mod cleaner;
 mod direct;
 mod exchange;
 pub(crate) mod gather;
@@ -20,6 +22,8 @@ mod pause;
 pub(crate) mod read;
 mod recall;
 pub(crate) mod records;
+mod retention;
+mod searches;
 pub(crate) mod segment_times;
 mod segments;
 mod sync;
@@ -40,9 +44,10 @@ use self::checkpoints::PartitionMarks;
 use self::claims::{AskCoordinator, Claims};
 use self::direct::Direct;
 use self::gather::Gathering;
+use self::searches::Searches;
 use self::segments::SegmentFiles;
 use crate::hop::WatchId;
-use crate::local::Signal;
+use crate::local::{Signal, Turn};
 use crate::stages::Stages;
 use crate::sys::Sys;
 
@@ -96,6 +101,12 @@ pub(crate) struct PartitionLog<S: Sys> {
     is_gathered: Cell<bool>,
     /// Raised when the queue has run empty.
     idle: Signal,
+    /// The active segment is to end, though nothing is appended that would end it.
+    roll_wanted: Cell<bool>,
+    /// How often that was tried.
+    roll_tries: Cell<u64>,
+    /// Raised when it was tried once more, or will not be.
+    rolled: Signal,
     /// A write has failed, and the log has not been opened again since: the machine knows of records that are not there.
     is_stale: Cell<bool>,
     /// The last such failure, for those who are refused.
@@ -134,6 +145,17 @@ pub(crate) struct PartitionLog<S: Sys> {
     /// Where writeback of the active segment was last started.
     written_back: Cell<FilePosition>,
 
+    // Care.
+    /// Segments are taken away or exchanged, or the log is opened again or closed, by one task at a time.
+    care: Turn,
+    searches: Searches,
+    /// Up to where it was compacted, if it was.
+    cleaned_to: Cell<Option<Offset>>,
+    /// When it may be cleaned again, after a pass that has failed.
+    clean_after: Cell<Monotonic>,
+    /// It was found to be damaged when it was cleaned.
+    is_uncleanable: Cell<bool>,
+
     // Readers.
     /// The segments that have aborted transactions.
     aborted_bytes: RefCell<AbortedBytes>,
@@ -150,6 +172,10 @@ impl<S: Sys> PartitionLog<S> {
 
     /// Takes over a changed configuration of the topic.
     pub(crate) fn set_settings(self: &Rc<Self>, settings: LogSettings) {
+        if settings.compaction.is_none() {
+            // What is written from now on counts as not cleaned if it is compacted again.
+            self.cleaned_to.set(None);
+        }
         self.machine.borrow_mut().set_settings(settings);
         // A topic that has become strict shows nothing unsynced; one that no longer is shows more.
         self.request_sync();
@@ -202,6 +228,7 @@ impl<S: Sys> PartitionLog<S> {
             recovery_point: machine.durable(),
             log_start: machine.log_start(),
             high_watermark: machine.high_watermark(),
+            cleaned_to: self.cleaned_to.get(),
             bytes: machine.segments().iter().map(|segment| segment.bytes).sum(),
         }
     }
@@ -212,9 +239,11 @@ impl<S: Sys> PartitionLog<S> {
     /// What could not be written or synced; the log is then as after a crash.
     pub(crate) async fn close(self: &Rc<Self>) -> io::Result<()> {
         let was = self.state.replace(State::Closed);
+        self.rolled.raise();
         while self.draining.get() {
             self.idle.next().await;
         }
+        let _turn = self.care.take().await;
         if was == State::Fenced {
             return Err(io::Error::other(format!("{} is fenced", self.name)));
         }

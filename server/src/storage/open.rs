@@ -27,10 +27,12 @@ use super::claims::{AskCoordinator, Claims};
 use super::exchange;
 use super::gather::Gathering;
 use super::recall::recall;
+use super::retention::remove_all;
+use super::searches::Searches;
 use super::segments::{SegmentFiles, open_files, path_of, remove_segment};
 use super::{PartitionKey, PartitionLog, State};
 use crate::hop::WatchId;
-use crate::local::{GroupCommit, Signal};
+use crate::local::{GroupCommit, Signal, Turn};
 use crate::stages::Stages;
 use crate::sys::{OpenMode, Sys};
 
@@ -98,6 +100,9 @@ pub(crate) async fn open<S: Sys>(sys: &S, options: OpenOptions<'_, S>) -> io::Re
         let text = machine.epochs().to_text();
         sys.replace_file(&directory.join(LEADER_EPOCHS), Bytes::from(text)).await?;
     }
+    // A mark beyond the log is of another one, that had this name.
+    let cleaned_to = machine.settings().compaction.and_then(|_| checkpoints.cleaned_to(topic, key.index));
+    let cleaned_to = cleaned_to.filter(|cleaned| *cleaned <= machine.log_end());
     let written_back = FilePosition(machine.active().bytes);
     Ok(Rc::new(PartitionLog {
         sys: sys.clone(),
@@ -116,6 +121,9 @@ pub(crate) async fn open<S: Sys>(sys: &S, options: OpenOptions<'_, S>) -> io::Re
         gathering,
         is_gathered: Cell::new(false),
         idle: Signal::default(),
+        roll_wanted: Cell::new(false),
+        roll_tries: Cell::new(0),
+        rolled: Signal::default(),
         is_stale: Cell::new(false),
         paused_by: RefCell::default(),
         resume_tried: Cell::new(sys.now()),
@@ -133,6 +141,11 @@ pub(crate) async fn open<S: Sys>(sys: &S, options: OpenOptions<'_, S>) -> io::Re
         unsynced_since: Cell::new(None),
         producers_expired: Cell::new(sys.now()),
         written_back: Cell::new(written_back),
+        care: Turn::default(),
+        searches: Searches::default(),
+        cleaned_to: Cell::new(cleaned_to),
+        clean_after: Cell::new(sys.now()),
+        is_uncleanable: Cell::new(false),
         aborted_bytes: RefCell::new(aborted_bytes),
         watches: RefCell::default(),
         notify,
@@ -293,7 +306,7 @@ async fn recover<S: Sys>(
         let next_base = segment_facts
             .get(at + 1)
             .map(|next| next.base_offset)
-            .filter(|base| *base > recovery_point && !settings.compacted);
+            .filter(|base| *base > recovery_point && settings.compaction.is_none());
         cut = scanned.cut || next_base.is_some_and(|base| base != scanned.next_offset);
         if with_aborted.contains(&base) || !walked.is_empty() {
             let trusted_to = replay_from.min(scanned.next_offset);
@@ -567,9 +580,11 @@ impl<S: Sys> PartitionLog<S> {
     /// name can be made at once. Gives the directory that is to be removed; after a crash, the next start removes it.
     pub(crate) async fn retire(&self) -> io::Result<PathBuf> {
         self.state.set(State::Closed);
+        self.rolled.raise();
         while self.draining.get() {
             self.idle.next().await;
         }
+        let _turn = self.care.take().await;
         self.syncs_ended().await;
         self.refuse_all(&AppendError::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "the topic was deleted"));
         self.advanced();
@@ -586,8 +601,8 @@ impl<S: Sys> PartitionLog<S> {
 
 /// Removes a partition's directory and the files in it.
 pub(crate) async fn remove_tree<S: Sys>(sys: &S, directory: PathBuf) -> io::Result<()> {
-    for entry in sys.list(directory.clone()).await? {
-        sys.remove_file(directory.join(entry.name)).await?;
-    }
+    // Some of them may be removed at this moment, as those of deleted segments are.
+    let files = sys.list(directory.clone()).await?;
+    remove_all(sys, files.into_iter().map(|entry| directory.join(entry.name)).collect()).await?;
     sys.remove_directory(directory).await
 }

@@ -26,6 +26,7 @@ impl<S: Sys> PartitionLog<S> {
         tracing::error!(partition = %self.name, %error, "{what} failed");
         self.leave(State::Serving, State::Paused);
         self.is_stale.set(true);
+        self.rolled.raise();
         // It is opened again from what the disk has, and nothing else may write meanwhile.
         self.forget_direct().await;
         let answer =
@@ -60,9 +61,13 @@ impl<S: Sys> PartitionLog<S> {
 
     /// Opens the log again if there is room for more.
     async fn resume(&self) -> io::Result<()> {
-        let resumed = match self.make_sure_of_room().await {
-            Ok(()) => self.reopen().await,
-            Err(error) => Err(error),
+        let resumed = {
+            // Whoever cleans the log lets go of it, and nothing of what is opened is exchanged meanwhile.
+            let _turn = self.care.take().await;
+            match self.make_sure_of_room().await {
+                Ok(()) => self.reopen().await,
+                Err(error) => Err(error),
+            }
         };
         self.resume_tried.set(self.sys.now());
         resumed?;

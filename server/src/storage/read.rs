@@ -197,6 +197,7 @@ pub(crate) async fn find<S: Sys>(log: Found<S>, item: &ReadItem) -> ReadResult<S
         Ok(log) => log,
         Err(error) => return ReadResult { leader, ..ReadResult::failed(error) },
     };
+    let _search = log.searches.begin().await;
     let Wanted { offset, current_epoch, last_fetched_epoch, .. } = item.wanted;
     if let Err(error) = check_epoch(&log, current_epoch) {
         return ReadResult { leader, ..ReadResult::failed(error) };
@@ -245,6 +246,7 @@ pub(crate) async fn list_offset<S: Sys>(log: Found<S>, item: ListItem) -> ListRe
         Ok(log) => log,
         Err(error) => return failed(error),
     };
+    let _search = log.searches.begin().await;
     if let Err(error) = check_epoch(&log, item.current_epoch) {
         return failed(error);
     }
@@ -433,7 +435,7 @@ impl<S: Sys> PartitionLog<S> {
         Ok(None)
     }
 
-    fn damaged(&self, position: FilePosition) -> io::Error {
+    pub(super) fn damaged(&self, position: FilePosition) -> io::Error {
         let message = format!("no whole batch at position {position} of a segment of {}", self.name);
         io::Error::new(io::ErrorKind::InvalidData, message)
     }
@@ -452,7 +454,7 @@ impl<S: Sys> PartitionLog<S> {
             late_enough.map(|segment| segment.base).collect::<Vec<_>>()
         };
         for segment in segments {
-            let Some(extent) = self.machine.borrow().extent_of(segment) else { break };
+            let Some(extent) = self.machine.borrow().extent_of(segment) else { continue };
             let file = self.segment_file(segment, SegmentFileKind::Log).await?;
             let first = if extent.active {
                 self.machine.borrow().index().times().walk_start(time)

@@ -25,6 +25,7 @@ pub struct SegmentsItem {
 /// First offsets of segments, the largest first, and the end of the log.
 pub(crate) async fn segment_offsets<S: Sys>(log: Found<S>, item: SegmentsItem) -> Result<Vec<Offset>, ErrorCode> {
     let log = readable(log)?;
+    let _search = log.searches.begin().await;
     let times = log.segment_times().await.map_err(|error| {
         tracing::error!(partition = %log.name, %error, "segments could not be looked at");
         ErrorCode::KAFKA_STORAGE_ERROR

@@ -11,7 +11,6 @@ use corelane_core::log::index::UnwrittenEntries;
 use corelane_core::log::names::{SegmentFile, SegmentFileKind};
 
 use super::PartitionLog;
-use super::open::LEADER_EPOCHS;
 use crate::sys::{OpenMode, Sys};
 
 /// Producer snapshots that are kept: one may be damaged, and one may lie beyond what was synced.
@@ -134,35 +133,6 @@ impl<S: Sys> PartitionLog<S> {
         self.request_sync();
         self.close_old_files();
         Ok(())
-    }
-
-    /// Raises the log's start, and removes the segments that lie wholly below it.
-    ///
-    /// One after the other, the oldest first, each gone from the device before the next is begun: a crash leaves a log
-    /// that begins later, never one with a gap.
-    ///
-    /// # Errors
-    /// A file could not be removed; the segment counts as there, and the next call tries again.
-    pub(crate) async fn advance_log_start(&self, offset: Offset) -> io::Result<()> {
-        let epochs = {
-            let mut machine = self.machine.borrow_mut();
-            let before = machine.epochs().clone();
-            machine.advance_log_start(offset);
-            (*machine.epochs() != before).then(|| machine.epochs().to_text())
-        };
-        if let Some(text) = epochs {
-            self.sys.replace_file(&self.directory.join(LEADER_EPOCHS), Bytes::from(text)).await?;
-        }
-        loop {
-            let Some(base) = self.machine.borrow().removable() else { return Ok(()) };
-            self.syncs_ended().await;
-            self.files.borrow_mut().remove(&base);
-            remove_segment(&self.sys, &self.directory, base).await?;
-            self.aborted_bytes.borrow_mut().remove(&base);
-            self.sys.sync_directory(self.directory.clone()).await?;
-            self.machine.borrow_mut().forget(base);
-            tracing::info!(partition = %self.name, base_offset = base.0, "segment below the log's start removed");
-        }
     }
 
     /// Index files of ended segments are opened again by those who search them.

@@ -28,13 +28,36 @@ impl<S: Sys> PartitionLog<S> {
                     this.fence("sync", &error);
                     break;
                 }
-                if !this.machine.borrow().sync_is_urgent() {
+                this.synced.raise();
+                let machine = this.machine.borrow();
+                // Those that ended while it was in progress are waited for too: by whoever deletes or cleans them, if by nobody else.
+                if !machine.sync_is_urgent() && machine.durable_segment() >= machine.active().base {
                     break;
                 }
             }
             this.syncing.set(false);
             this.synced.raise();
         });
+    }
+
+    /// Has the segments that have ended synced, if they are not on the device.
+    pub(super) fn sync_ended_segments(self: &Rc<Self>) {
+        let is_due = {
+            let machine = self.machine.borrow();
+            machine.durable_segment() < machine.active().base
+        };
+        if is_due {
+            self.request_sync();
+        }
+    }
+
+    /// Waits until the segment at `base`, which has ended, is on the device, or the log does not serve any more.
+    pub(super) async fn durable_behind(self: &Rc<Self>, base: Offset) {
+        while self.state.get() == State::Serving && self.machine.borrow().durable_segment() <= base {
+            let synced = self.synced.next();
+            self.request_sync();
+            synced.await;
+        }
     }
 
     /// Closes the log to everybody until the broker is started again: what the device holds of it is not known. The pages

@@ -122,6 +122,28 @@ pub fn wide_life(seed: u64) -> Case {
     case
 }
 
+/// A short life of compacted topics, each batch of which is a segment of its own: all that cleaning does is to put segments
+/// together, again and again.
+#[must_use]
+pub fn compacted_life(seed: u64) -> Case {
+    let mut case = short_life(seed);
+    let configs = vec![
+        ("cleanup.policy", "compact"),
+        ("segment.ms", "5"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+        ("file.delete.delay.ms", "0"),
+    ];
+    case.plan.topics = vec![
+        TopicPlan { name: "compacted", configs: configs.clone(), ..plain() },
+        TopicPlan { name: "compacted-strict", configs, ..strict() },
+    ];
+    case.plan.producers = vec![(("compacted", 0), Way::Idempotent), (("compacted-strict", 0), Way::Idempotent)];
+    case.plan.batches = 4;
+    case.plan.pause_ms_max = 100;
+    case.settings = vec![("log.cleaner.backoff.ms", "5")];
+    case
+}
+
 /// A short life of transactions over two partitions and a group, some of them aborted.
 #[must_use]
 pub fn transactional_life(seed: u64) -> Case {

@@ -16,6 +16,8 @@ use crate::workload::{Clients, Plan, REFUSALS_MAX, Way};
 const INIT_PRODUCER_ID_VERSION: i16 = 5;
 const PRODUCE_VERSION: i16 = 9;
 
+/// Bytes of a value that no other begins with.
+const KEY_BYTES_MAX: usize = 20;
 /// Requests that a producer has in flight; an idempotent one may have no more (KIP-98).
 const PRODUCES_IN_FLIGHT_MAX: usize = 5;
 
@@ -168,6 +170,7 @@ impl Producer {
     }
 
     fn batches(&mut self, plan: &Plan, (id, epoch): (i64, i16)) -> VecDeque<Batch> {
+        let is_compacted = plan.topics.iter().any(|topic| topic.name == self.partition.0 && topic.is_compacted());
         let mut sequence = 0;
         let mut batches = VecDeque::new();
         for number in 0..plan.batches {
@@ -186,7 +189,9 @@ impl Producer {
             for value in &values {
                 // Records of one batch come from one moment; those of the next from a later one.
                 let timestamp = Timestamp(1_750_000_000_000) + i64::try_from(number).expect("is small") * 10;
-                builder.append(timestamp, None, Some(value), &[]);
+                // No other record has it: whatever is cleaned, all are left.
+                let key = is_compacted.then(|| value.slice(..KEY_BYTES_MAX.min(value.len())));
+                builder.append(timestamp, key.as_deref(), Some(value), &[]);
             }
             let bytes = builder.build().expect("compresses").bytes().clone();
             self.clients.promises.borrow_mut().sent(self.partition, &values);

@@ -42,6 +42,14 @@ pub struct TopicPlan {
     pub configs: Vec<(&'static str, &'static str)>,
 }
 
+impl TopicPlan {
+    /// Whether only the last record of each key is kept.
+    #[must_use]
+    pub fn is_compacted(&self) -> bool {
+        self.configs.contains(&("cleanup.policy", "compact"))
+    }
+}
+
 /// How a producer produces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {

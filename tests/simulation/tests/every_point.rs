@@ -5,7 +5,10 @@
 
 use corelane_simulation::case::{Case, CrashAt, run_all};
 use corelane_simulation::disk::{Crash, Planted};
-use corelane_simulation::plans::{changing_life, life_in_blocks, short_life, through_the_cache, wide_life};
+use corelane_simulation::machine::Machine;
+use corelane_simulation::plans::{
+    changing_life, compacted_life, life_in_blocks, short_life, through_the_cache, wide_life,
+};
 
 const SEED: u64 = 1;
 
@@ -59,6 +62,35 @@ fn appends_into_a_block_that_is_there_after_a_kill_at_every_point() {
 #[test]
 fn appends_into_the_page_cache_with_a_loss_of_power_at_every_point() {
     check(&through_the_cache(short_life(SEED)), Crash::PowerLoss);
+}
+
+fn segments_of(machine: &Machine, folder: &str) -> usize {
+    machine.names(format!("/data/corelane/{folder}")).iter().filter(|name| name.ends_with(".log")).count()
+}
+
+/// Of each topic four batches, each of which began a segment.
+fn has_put_segments_together(machine: &Machine) {
+    for folder in ["compacted-0", "compacted-strict-0"] {
+        let segments = segments_of(machine, folder);
+        assert!((2..4).contains(&segments), "{segments} segments in {folder}");
+    }
+}
+
+#[test]
+fn logs_that_are_cleaned_with_a_kill_at_every_point() {
+    let life = Case { tamper: Some(has_put_segments_together), ..compacted_life(SEED) };
+    let report = life.run();
+    assert!(report.violations.is_empty(), "{report}");
+    check(&compacted_life(SEED), Crash::Kill);
+}
+
+/// Of a topic that is not strict and compacted, a loss of power may leave a gap that looks like compaction's, as with Kafka.
+#[test]
+fn logs_that_are_cleaned_with_a_loss_of_power_at_every_point() {
+    let mut life = compacted_life(SEED);
+    life.plan.topics.retain(|topic| topic.name == "compacted-strict");
+    life.plan.producers.retain(|(partition, _)| partition.0 == "compacted-strict");
+    check(&life, Crash::PowerLoss);
 }
 
 /// Folders that are made together share the sync of the directory that has their names.

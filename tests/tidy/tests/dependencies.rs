@@ -27,6 +27,7 @@ const CORE_MAY_USE: &[&str] = &[
     "regex-automata",
     "regex-syntax",
     "simd-adler32",
+    "siphasher",
     "snap",
     "twox-hash",
     "zerocopy",

@@ -96,10 +96,7 @@ fn default_only(table: &[Definition]) -> String {
     let names: Vec<String> = table
         .iter()
         .filter(|row| row.effect == Effect::DefaultOnly && !row.internal && !row.since_4_4)
-        .map(|row| match row.acts_as {
-            Some(value) => format!("`{}` (or `{value}`)", row.name),
-            None => format!("`{}`", row.name),
-        })
+        .map(|row| format!("`{}`", row.name))
         .collect();
     format!("{}\n", names.join(", "))
 }

@@ -179,6 +179,12 @@ impl ProducerEntry {
         self.batches.last().map_or(Sequence(-1), |batch| batch.last_sequence)
     }
 
+    /// Last offset of its last batch of this epoch, if that is remembered.
+    #[must_use]
+    pub fn last_data_offset(&self) -> Option<Offset> {
+        self.batches.last().map(|batch| batch.last_offset)
+    }
+
     fn set_epoch(&mut self, epoch: ProducerEpoch) {
         if self.epoch != epoch {
             self.epoch = epoch;

@@ -100,8 +100,7 @@ fn lists_are_appended_to_and_subtracted_from() {
     let orders = topic("orders");
     let policy = |operation| altered(&orders, false, &[("cleanup.policy", operation)]);
     assert_eq!(policy(ConfigOperation::Append(Some("delete"))), pairs(&[("cleanup.policy", "delete")]));
-    // What it comes to does not act yet, and says so.
-    assert_eq!(policy(ConfigOperation::Append(Some("compact"))), Err(RefusalKind::InvalidConfig));
+    assert_eq!(policy(ConfigOperation::Append(Some("compact"))), pairs(&[("cleanup.policy", "delete,compact")]));
     assert_eq!(
         altered(&orders, true, &[("segment.bytes", ConfigOperation::Append(Some("1")))]),
         Err(RefusalKind::InvalidConfig)
@@ -121,7 +120,7 @@ fn what_is_wrong_is_refused_with_kafkas_code() {
         (orders.clone(), vec![set, set], RefusalKind::InvalidRequest),
         (orders.clone(), vec![("segment.bytes", ConfigOperation::Unknown(7))], RefusalKind::InvalidRequest),
         // Not implemented yet, and therefore not accepted.
-        (orders, vec![("retention.bytes", SET("7"))], RefusalKind::InvalidConfig),
+        (orders, vec![("preallocate", SET("true"))], RefusalKind::InvalidConfig),
         (broker("7"), vec![("log.segment.bytes", SET("3000000"))], RefusalKind::InvalidRequest),
         (broker("1"), vec![("num.partitions", SET("3"))], RefusalKind::InvalidRequest),
         (broker("1"), vec![("no.such", SET("3"))], RefusalKind::InvalidRequest),
