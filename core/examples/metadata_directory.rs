@@ -5,6 +5,7 @@
 //! `cargo run -p corelane-core --example metadata_directory -- <empty directory>`, then start Kafka 4.3 on it with
 //! `process.roles=broker,controller` and `node.id=1`.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
 use std::io::Write;
@@ -48,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut directory = MetadataDirectory::create(&root, &node, now)?;
     directory.start_broker(&node, &mut random, None, now)?;
 
-    let validate = |_: &str, _: &str| Ok(());
+    let validate = |_: &BTreeMap<&str, &str>| Ok(());
     let mut alpha = NewTopic { name: "alpha", partition_count: 3, replication_factor: 1, ..NewTopic::default() };
     alpha.configs.push(("retention.ms", Some("86400000")));
     let beta = NewTopic { name: "beta.x", partition_count: -1, replication_factor: -1, ..NewTopic::default() };

@@ -90,7 +90,7 @@ impl Disk {
         let image = self.log.proposed().clone();
         let configs = configs.to_vec();
         let wanted = NewTopic { name, partition_count, replication_factor: 1, configs, ..NewTopic::default() };
-        let decision = create_topics(&image, &[wanted], false, DEFAULTS, &|_, _| Ok(()), &mut || self.random());
+        let decision = create_topics(&image, &[wanted], false, DEFAULTS, &|_| Ok(()), &mut || self.random());
         self.propose(&decision.records);
     }
 

@@ -6,6 +6,7 @@
 //! recovery are those of the data path.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use corelane_core::base::{LeaderEpoch, NodeId, Offset, TopicId, Uuid};
-use corelane_core::config::{BrokerConfig, TopicConfig, TopicOverrides, validate_topic_config};
+use corelane_core::config::{BrokerConfig, TopicConfig, TopicOverrides, validate_topic_config, validate_topic_configs};
 use corelane_core::log::MetaProperties;
 use corelane_core::log::names::{PartitionDirectory, metadata_snapshot_name};
 use corelane_core::metadata::{
@@ -314,7 +315,12 @@ fn decide<S: Sys>(shard: &Shard<S>, image: &MetadataImage, command: &Command) ->
     let config = &shard.settings.config;
     let defaults =
         TopicDefaults { partition_count: config.num_partitions, replication_factor: config.default_replication_factor };
-    let validate = |name: &str, value: &str| validate_topic_config(name, value).map_err(|error| error.to_string());
+    let validate = |configs: &BTreeMap<&str, &str>| {
+        configs.iter().try_for_each(|(name, value)| validate_topic_config(name, value))?;
+        let overrides = configs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        validate_topic_configs(config, &overrides)
+    };
+    let validate = |configs: &BTreeMap<&str, &str>| validate(configs).map_err(|error| error.to_string());
     let mut random = || random(shard);
     match command {
         Command::CreateTopics(request) => {
@@ -367,7 +373,7 @@ fn decide<S: Sys>(shard: &Shard<S>, image: &MetadataImage, command: &Command) ->
                 configs,
                 ..NewTopic::default()
             };
-            let anything = |_: &str, _: &str| Ok(());
+            let anything = |_: &BTreeMap<&str, &str>| Ok(());
             let Decision { records, answers } =
                 metadata::create_topics(image, &[topic], false, defaults, &anything, &mut random);
             match answers.iter().find_map(|(_, outcome)| outcome.as_ref().err()) {

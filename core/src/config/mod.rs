@@ -31,7 +31,7 @@ pub use listener::Listener;
 pub use log_care::LogCare;
 pub use log_levels::{LogLevel, LogLevelChange, LogLevels, ROOT_LOGGER};
 pub use properties::{Place, Setting, parse_override, parse_properties};
-pub use topic::{InvalidTopicConfig, TopicConfig, TopicOverrides, validate_topic_config};
+pub use topic::{InvalidTopicConfig, TopicConfig, TopicOverrides, validate_topic_config, validate_topic_configs};
 pub use topic_table::TOPIC;
 
 #[cfg(test)]

@@ -310,6 +310,17 @@ fn topic_configurations_are_checked_and_what_does_not_act_is_refused_by_name() {
     }
 }
 
+#[test]
+fn topic_configurations_that_contradict_each_other_are_refused() {
+    let (broker, _) = broker("log.cleaner.max.compaction.lag.ms=10");
+    let check =
+        |set: &[(&str, &str)]| validate_topic_configs(&broker, &overrides(set)).map_err(|error| error.to_string());
+    assert_eq!(check(&[("min.compaction.lag.ms", "10")]), Ok(()));
+    assert_eq!(check(&[("min.compaction.lag.ms", "12"), ("max.compaction.lag.ms", "12")]), Ok(()));
+    let expected = "Configuration min.compaction.lag.ms is 11, more than max.compaction.lag.ms, which is 10";
+    assert_eq!(check(&[("min.compaction.lag.ms", "11")]), Err(expected.to_owned()));
+}
+
 /// What the rows say of where values come from is what Apache Kafka 4.3.1 answers with the same settings.
 #[test]
 fn rows_say_where_a_value_comes_from() {

@@ -49,6 +49,21 @@ pub fn validate_topic_config(name: &str, value: &str) -> Result<(), InvalidTopic
     )))
 }
 
+/// Checks what is set for a topic, each of which is good by itself, together and with what the broker's settings add.
+///
+/// # Errors
+/// Two contradict each other.
+pub fn validate_topic_configs(broker: &BrokerConfig, overrides: &TopicOverrides) -> Result<(), InvalidTopicConfig> {
+    let config = TopicConfig::resolve(broker, overrides);
+    let (least, most) = (config.compaction_lag_min_ms, config.compaction_lag_max_ms);
+    if least > most {
+        return Err(InvalidTopicConfig(format!(
+            "Configuration min.compaction.lag.ms is {least}, more than max.compaction.lag.ms, which is {most}"
+        )));
+    }
+    Ok(())
+}
+
 /// The values that hold for one topic: its overrides, else the broker's settings, else Kafka's defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopicConfig {

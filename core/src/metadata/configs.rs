@@ -13,7 +13,7 @@ use super::topics::{Decision, repeated, too_many_records};
 use crate::base::NodeId;
 use crate::config::{
     BROKER, BrokerConfig, ConfigType, Definition, GROUP, TOPIC, find, list_elements, validate_broker_config,
-    validate_group_configs, validate_topic_config,
+    validate_group_configs, validate_topic_config, validate_topic_configs,
 };
 use crate::limits::CONFIG_TEXT_BYTES_MAX;
 
@@ -127,7 +127,7 @@ fn alter(
         }
         changes.insert(name, value);
     }
-    if resource.kind == ConfigResourceKind::GROUP {
+    if matches!(resource.kind, ConfigResourceKind::GROUP | ConfigResourceKind::TOPIC) {
         let mut all = present.clone();
         for (name, value) in &changes {
             match value {
@@ -135,7 +135,11 @@ fn alter(
                 None => drop(all.remove(*name)),
             }
         }
-        validate_group_configs(broker, &all).map_err(|error| invalid_config(error.to_string()))?;
+        let checked = match resource.kind {
+            ConfigResourceKind::GROUP => validate_group_configs(broker, &all).map_err(|error| error.to_string()),
+            _ => validate_topic_configs(broker, &all).map_err(|error| error.to_string()),
+        };
+        checked.map_err(invalid_config)?;
     }
     let changed = changes.into_iter().filter(|(name, value)| present.get(*name) != value.as_ref());
     let record = |(name, value): (&str, Option<String>)| MetadataRecord::Config {

@@ -52,5 +52,5 @@ pub use snapshot_rules::{SinceSnapshot, SnapshotFile, SnapshotRules, Snapshotted
 pub use topic_name::{METADATA_TOPIC_NAME, TopicNameError, check_topic_name, is_internal_topic};
 pub use topics::{
     CreatedTopic, Decision, NewPartitions, NewTopic, TopicAnswer, TopicDefaults, TopicDeletion, TopicToDelete,
-    ValidateConfig, auto_create_topics, create_partitions, create_topics, delete_topics,
+    ValidateConfigs, auto_create_topics, create_partitions, create_topics, delete_topics,
 };

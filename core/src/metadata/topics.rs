@@ -61,8 +61,8 @@ pub struct Decision<A> {
 /// The outcome for one topic that was named.
 pub type TopicAnswer<T> = (String, Result<T, Refusal>);
 
-/// Checks name and value of a topic setting; an error says what is wrong.
-pub type ValidateConfig<'a> = &'a dyn Fn(&str, &str) -> Result<(), String>;
+/// Checks the settings of a topic, by name; an error says what is wrong.
+pub type ValidateConfigs<'a> = &'a dyn Fn(&BTreeMap<&str, &str>) -> Result<(), String>;
 
 /// Decides a CreateTopics request.
 ///
@@ -72,7 +72,7 @@ pub fn create_topics(
     wanted: &[NewTopic<'_>],
     validate_only: bool,
     defaults: TopicDefaults,
-    validate_config: ValidateConfig<'_>,
+    validate_configs: ValidateConfigs<'_>,
     random: &mut dyn FnMut() -> u128,
 ) -> Decision<TopicAnswer<CreatedTopic>> {
     let refuse_all = |refusal: &Refusal| Decision {
@@ -99,7 +99,7 @@ pub fn create_topics(
         } else if topic.name == METADATA_TOPIC_NAME {
             Err(Refusal::new(RefusalKind::InvalidRequest, "the topic of the metadata log cannot be created"))
         } else {
-            create_topic(image, topic, defaults, validate_config, random).map(|(created, mut more)| {
+            create_topic(image, topic, defaults, validate_configs, random).map(|(created, mut more)| {
                 records.append(&mut more);
                 created
             })
@@ -123,10 +123,10 @@ pub fn auto_create_topics(
     image: &MetadataImage,
     wanted: &[NewTopic<'_>],
     defaults: TopicDefaults,
-    validate_config: ValidateConfig<'_>,
+    validate_configs: ValidateConfigs<'_>,
     random: &mut dyn FnMut() -> u128,
 ) -> Decision<TopicAnswer<CreatedTopic>> {
-    let mut decision = create_topics(image, wanted, false, defaults, validate_config, random);
+    let mut decision = create_topics(image, wanted, false, defaults, validate_configs, random);
     for (name, outcome) in &mut decision.answers {
         if let Err(refusal) = outcome
             && check_topic_name(name).is_ok()
@@ -288,7 +288,7 @@ fn create_topic(
     image: &MetadataImage,
     topic: &NewTopic<'_>,
     defaults: TopicDefaults,
-    validate_config: ValidateConfig<'_>,
+    validate_configs: ValidateConfigs<'_>,
     random: &mut dyn FnMut() -> u128,
 ) -> Result<(CreatedTopic, Vec<MetadataRecord>), Refusal> {
     check_topic_name(topic.name).map_err(|error| Refusal::new(RefusalKind::InvalidTopic, error.to_string()))?;
@@ -304,7 +304,7 @@ fn create_topic(
         );
         return Err(Refusal::new(RefusalKind::InvalidTopic, message));
     }
-    let configs = check_configs(&topic.configs, validate_config)?;
+    let configs = check_configs(&topic.configs, validate_configs)?;
     let partitions = place_partitions(image, topic, defaults, random)?;
 
     let id = Uuid::from_random(random());
@@ -331,7 +331,7 @@ fn create_topic(
 
 fn check_configs<'a>(
     configs: &[(&'a str, Option<&'a str>)],
-    validate_config: ValidateConfig<'_>,
+    validate_configs: ValidateConfigs<'_>,
 ) -> Result<BTreeMap<&'a str, &'a str>, Refusal> {
     let mut checked = BTreeMap::new();
     for &(name, value) in configs {
@@ -343,9 +343,7 @@ fn check_configs<'a>(
         }
         checked.insert(name, value);
     }
-    for (name, value) in &checked {
-        validate_config(name, value).map_err(|message| Refusal::new(RefusalKind::InvalidConfig, message))?;
-    }
+    validate_configs(&checked).map_err(|message| Refusal::new(RefusalKind::InvalidConfig, message))?;
     Ok(checked)
 }
 

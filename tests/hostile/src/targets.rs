@@ -291,7 +291,7 @@ fn metadata() -> (Vec<u8>, Vec<u8>) {
         ..Default::default()
     };
     let defaults = TopicDefaults { partition_count: 1, replication_factor: 1 };
-    let created = create_topics(log.proposed(), &[topic], false, defaults, &|_, _| Ok(()), &mut || 5);
+    let created = create_topics(log.proposed(), &[topic], false, defaults, &|_| Ok(()), &mut || 5);
     log.propose(&created.records, Timestamp(3)).expect("there is room");
     write(&mut log);
     let snapshot = encode_snapshot(log.durable(), log.voters(), Timestamp(4)).expect("can be built");

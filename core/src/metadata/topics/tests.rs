@@ -27,15 +27,19 @@ fn counter(image: &MetadataImage) -> impl FnMut() -> u128 + use<> {
     }
 }
 
-fn validate_config(name: &str, value: &str) -> Result<(), String> {
+fn validate_one(name: &str, value: &str) -> Result<(), String> {
     match name {
         "retention.ms" => value.trim().parse::<i64>().map(drop).map_err(|error| error.to_string()),
         _ => Err(format!("unknown topic setting {name}")),
     }
 }
 
+fn validate_configs(configs: &BTreeMap<&str, &str>) -> Result<(), String> {
+    configs.iter().try_for_each(|(name, value)| validate_one(name, value))
+}
+
 fn create(image: &MetadataImage, wanted: &[NewTopic<'_>]) -> Decision<TopicAnswer<CreatedTopic>> {
-    create_topics(image, wanted, false, DEFAULTS, &validate_config, &mut counter(image))
+    create_topics(image, wanted, false, DEFAULTS, &validate_configs, &mut counter(image))
 }
 
 fn applied(image: &MetadataImage, records: &[MetadataRecord]) -> MetadataImage {
@@ -127,7 +131,7 @@ fn create_topics_refuses_what_kafka_refuses() {
         if let Err(refusal) = &decision.answers[0].1 {
             assert!(refusal.message.len() > 10, "{label}: {}", refusal.message);
         }
-        let checked = create_topics(&image, &[wanted], true, DEFAULTS, &validate_config, &mut counter(&image));
+        let checked = create_topics(&image, &[wanted], true, DEFAULTS, &validate_configs, &mut counter(&image));
         assert!(checked.records.is_empty());
         assert_eq!(checked.answers, decision.answers, "{label}");
         applied(&image, &decision.records);
@@ -261,7 +265,7 @@ fn auto_creation_never_says_more_than_unknown_or_invalid() {
     let image = applied(&empty, &create(&empty, &[topic("a.b", 1, 1)]).records);
     let wanted =
         [topic("new", -1, -1), topic("bad name", -1, -1), topic("a_b", -1, -1), topic("__cluster_metadata", -1, -1)];
-    let decision = auto_create_topics(&image, &wanted, DEFAULTS, &validate_config, &mut counter(&image));
+    let decision = auto_create_topics(&image, &wanted, DEFAULTS, &validate_configs, &mut counter(&image));
     assert_eq!(codes(&decision.answers), [("new", 0), ("bad name", 17), ("a_b", 3), ("__cluster_metadata", 3)]);
     let next = applied(&image, &decision.records);
     assert_eq!(next.topic("new").map(|topic| topic.partition_count()), Some(1));
