@@ -236,7 +236,7 @@ impl<S: Sys> Shard<S> {
             Call::Producers(keys) => {
                 Reply::Producers(keys.into_iter().map(|key| records::producers(self.partition(key))).collect())
             }
-            Call::Marks => Reply::Marks(self.partitions().iter().map(|log| log.marks()).collect()),
+            Call::Marks => Reply::Marks(self.own_marks()),
             Call::WriteCheckpoints => Reply::WriteCheckpoints(self.write_checkpoints().await),
             Call::Tell => {
                 self.tell();
@@ -647,6 +647,18 @@ impl<S: Sys> Shard<S> {
         (0..self.sys.shards()).map(ShardId)
     }
 
+    /// Where the logs of this shard stand; those that could not be opened, where they stood at the start: what is not written
+    /// down is forgotten.
+    fn own_marks(&self) -> Vec<checkpoints::PartitionMarks> {
+        let catalog = self.catalog();
+        let unopened = self.unopened.borrow();
+        let unopened = unopened.iter().filter_map(|key| {
+            let topic = catalog.topic_by_id(key.topic)?;
+            catalog.start.checkpoints.marks(&topic.image.name, key.index)
+        });
+        self.partitions().iter().map(|log| log.marks()).chain(unopened).collect()
+    }
+
     /// Asks shards where their logs stand.
     pub(crate) async fn marks(
         self: &Rc<Self>,
@@ -670,13 +682,7 @@ impl<S: Sys> Shard<S> {
         if self.stopping.get() {
             return Err("the broker is stopping".to_owned());
         }
-        let mut marks = self.marks(self.everybody()).await;
-        let catalog = self.catalog();
-        // Logs that could not be opened stand where they stood at the start, and what is not written down is forgotten.
-        let known: BTreeSet<(String, PartitionIndex)> = marks.iter().map(|m| (m.topic.clone(), m.index)).collect();
-        let unopened = catalog.partitions().map(|(key, topic)| (topic.image.name.to_string(), key.index));
-        let unopened = unopened.filter(|name| !known.contains(name));
-        marks.extend(unopened.filter_map(|(topic, index)| catalog.start.checkpoints.marks(&topic, index)));
+        let marks = self.marks(self.everybody()).await;
         let written = checkpoints::write(&self.sys, &self.settings.data_directory, &marks).await;
         written.map_err(|error| error.to_string())
     }
