@@ -7,7 +7,6 @@
 
 mod broker;
 mod broker_table;
-
 mod definition;
 mod describe;
 mod dynamic;

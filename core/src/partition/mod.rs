@@ -613,9 +613,8 @@ impl Partition {
 
     /// A cleaned segment has taken the places of those at `replaced`, which are neighbours, ended and on the device.
     pub fn replace(&mut self, replaced: &[Offset], by: Segment) {
-        let Some(first) = self.segments.iter().position(|segment| Some(&segment.base) == replaced.first()) else {
-            return;
-        };
+        let first = self.segments.iter().position(|segment| Some(&segment.base) == replaced.first());
+        let first = first.expect("what is cleaned is a part of the log");
         let end = first.saturating_add(replaced.len());
         assert!(end < self.segments.len(), "the active segment is not cleaned");
         self.segments.splice(first..end, [by]);

@@ -23,13 +23,12 @@ use corelane_core::limits::CLEANER_PIECE_BYTES;
 use corelane_core::log::aborted::{AbortedTransaction, to_bytes};
 use corelane_core::log::compaction::{Cleanable, CleaningError, CompactedLog, Copying, KeyMap, KeyWalk, Step, group};
 use corelane_core::log::index::{IndexBuilder, UnwrittenEntries};
-use corelane_core::log::names::{FileStage, SegmentFile, SegmentFileKind};
+use corelane_core::log::names::{FileStage, SegmentFileKind};
 use corelane_core::partition::Segment;
 use corelane_core::record::header::HEADER_BYTES;
 use corelane_core::record::{BatchError, BatchHeader};
 
-use super::retention::{SEGMENT_FILES, remove_all};
-use super::segments::path_of;
+use super::segments::{SEGMENT_FILES, path_of, remove_all, staged_path_of};
 use super::{PartitionLog, State};
 use crate::sys::{OpenMode, Sys};
 
@@ -313,14 +312,10 @@ impl<S: Sys> PartitionLog<S> {
     /// Removes a copy. What is left of one would be taken for a part of the next.
     async fn give_up(&self, base: Offset, stage: FileStage) -> Result<(), Ended> {
         // The `.log` last: without one the others would be taken for what is left of an exchange.
-        let files = self.staged(base, stage).into_iter().rev().collect();
+        let files = SEGMENT_FILES.into_iter().rev().map(|kind| staged_path_of(&self.directory, base, kind, stage));
         let Err(error) = remove_all(&self.sys, files).await else { return Ok(()) };
         self.fence("the removal of a copy", &error);
         Err(Ended::Interrupted)
-    }
-
-    fn staged(&self, base: Offset, stage: FileStage) -> [PathBuf; 4] {
-        SEGMENT_FILES.map(|kind| self.directory.join(SegmentFile { base_offset: base, kind, stage }.name()))
     }
 
     /// Writes the copy of a group as `.cleaned`, and syncs it.
@@ -333,8 +328,8 @@ impl<S: Sys> PartitionLog<S> {
     ) -> Result<(Copying, u64, Segment, u64), Ended> {
         let mut copying = copying;
         let create = async |kind| {
-            let name = SegmentFile { base_offset: first, kind, stage: FileStage::Cleaned }.name();
-            let file = self.sys.open(self.directory.join(name), OpenMode::Create).await?;
+            let path = staged_path_of(&self.directory, first, kind, FileStage::Cleaned);
+            let file = self.sys.open(path, OpenMode::Create).await?;
             self.sys.truncate(&file, 0).await?;
             io::Result::Ok(file)
         };
@@ -440,15 +435,16 @@ impl<S: Sys> PartitionLog<S> {
         }
     }
 
-    /// Says of a copy that it is complete.
+    /// Says of a copy, by the names of its files, that it is complete.
     async fn complete(&self, base: Offset, kinds: &[SegmentFileKind]) -> io::Result<()> {
-        let staged = |kind, stage| self.directory.join(SegmentFile { base_offset: base, kind, stage }.name());
+        let staged = |kind, stage| staged_path_of(&self.directory, base, kind, stage);
         for kind in kinds.iter().copied() {
             self.sys.rename(staged(kind, FileStage::Cleaned), staged(kind, FileStage::Swap)).await?;
         }
         self.sys.sync_directory(self.directory.clone()).await
     }
 
+    /// Exchanges the files and what is known of them; searches wait meanwhile. Gives the files that are out of the log.
     async fn swap(
         &self,
         bases: &[Offset],
@@ -469,7 +465,7 @@ impl<S: Sys> PartitionLog<S> {
         let missing: Vec<SegmentFileKind> = SEGMENT_FILES.into_iter().filter(|kind| !kinds.contains(kind)).collect();
         doomed.extend(self.set_aside(base, &missing).await?);
         for kind in kinds.iter().copied() {
-            let swap = self.directory.join(SegmentFile { base_offset: base, kind, stage: FileStage::Swap }.name());
+            let swap = staged_path_of(&self.directory, base, kind, FileStage::Swap);
             self.sys.rename(swap, path_of(&self.directory, base, kind)).await?;
         }
         let mut files = self.files.borrow_mut();

@@ -12,7 +12,7 @@ use corelane_core::log::names::{FileStage, SegmentFileKind};
 use corelane_core::log::recovery::{Exchange, ScanEnd, SegmentScan};
 
 use super::open::walk;
-use super::retention;
+use super::segments;
 use crate::sys::{OpenMode, Sys};
 
 /// Brings the folder into a state in which only files in use are left of segments.
@@ -48,7 +48,7 @@ pub(super) async fn finish<S: Sys>(sys: &S, directory: &Path) -> io::Result<()> 
 }
 
 async fn remove_all<S: Sys>(sys: &S, directory: &Path, files: &[SegmentFile]) -> io::Result<()> {
-    retention::remove_all(sys, files.iter().map(|file| directory.join(file.name())).collect()).await?;
+    segments::remove_all(sys, files.iter().map(|file| directory.join(file.name()))).await?;
     if files.is_empty() { Ok(()) } else { sys.sync_directory(directory.to_owned()).await }
 }
 

@@ -27,9 +27,8 @@ use super::claims::{AskCoordinator, Claims};
 use super::exchange;
 use super::gather::Gathering;
 use super::recall::recall;
-use super::retention::remove_all;
 use super::searches::Searches;
-use super::segments::{SegmentFiles, open_files, path_of, remove_segment};
+use super::segments::{SegmentFiles, open_files, path_of, remove_all, remove_segment};
 use super::{PartitionKey, PartitionLog, State};
 use crate::hop::WatchId;
 use crate::local::{GroupCommit, Signal, Turn};
@@ -603,6 +602,6 @@ impl<S: Sys> PartitionLog<S> {
 pub(crate) async fn remove_tree<S: Sys>(sys: &S, directory: PathBuf) -> io::Result<()> {
     // Some of them may be removed at this moment, as those of deleted segments are.
     let files = sys.list(directory.clone()).await?;
-    remove_all(sys, files.into_iter().map(|entry| directory.join(entry.name)).collect()).await?;
+    remove_all(sys, files.into_iter().map(|entry| directory.join(entry.name))).await?;
     sys.remove_directory(directory).await
 }

@@ -435,7 +435,7 @@ impl<S: Sys> PartitionLog<S> {
         Ok(None)
     }
 
-    pub(super) fn damaged(&self, position: FilePosition) -> io::Error {
+    fn damaged(&self, position: FilePosition) -> io::Error {
         let message = format!("no whole batch at position {position} of a segment of {}", self.name);
         io::Error::new(io::ErrorKind::InvalidData, message)
     }

@@ -16,17 +16,13 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use corelane_core::base::{Offset, Timestamp};
-use corelane_core::log::names::{FileStage, SegmentFile, SegmentFileKind};
+use corelane_core::log::names::{FileStage, SegmentFileKind};
 use corelane_core::log::retention::Expired;
 
 use super::open::LEADER_EPOCHS;
-use super::segments::path_of;
+use super::segments::{SEGMENT_FILES, path_of, remove_all, staged_path_of};
 use super::{PartitionLog, State};
 use crate::sys::Sys;
-
-/// The files of a segment that go with it.
-pub(super) const SEGMENT_FILES: [SegmentFileKind; 4] =
-    [SegmentFileKind::Log, SegmentFileKind::OffsetIndex, SegmentFileKind::TimeIndex, SegmentFileKind::TransactionIndex];
 
 impl<S: Sys> PartitionLog<S> {
     /// Takes away what need not be kept any longer.
@@ -120,7 +116,7 @@ impl<S: Sys> PartitionLog<S> {
     pub(super) async fn set_aside(&self, base: Offset, kinds: &[SegmentFileKind]) -> io::Result<Vec<PathBuf>> {
         let mut aside = Vec::new();
         for kind in kinds.iter().copied() {
-            let doomed = self.directory.join(SegmentFile { base_offset: base, kind, stage: FileStage::Deleted }.name());
+            let doomed = staged_path_of(&self.directory, base, kind, FileStage::Deleted);
             match self.sys.rename(path_of(&self.directory, base, kind), doomed.clone()).await {
                 Ok(()) => aside.push(doomed),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -145,15 +141,4 @@ impl<S: Sys> PartitionLog<S> {
         });
         Ok(())
     }
-}
-
-/// Removes files, as far as they are there: a topic may have been deleted with all of its own.
-pub(super) async fn remove_all<S: Sys>(sys: &S, paths: Vec<PathBuf>) -> io::Result<()> {
-    for path in paths {
-        match sys.remove_file(path).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
 }

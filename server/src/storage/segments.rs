@@ -8,7 +8,7 @@ use bytes::Bytes;
 use corelane_core::base::{FilePosition, Offset};
 use corelane_core::limits::UNWRITTEN_INDEX_ENTRIES_MAX;
 use corelane_core::log::index::UnwrittenEntries;
-use corelane_core::log::names::{SegmentFile, SegmentFileKind};
+use corelane_core::log::names::{FileStage, SegmentFile, SegmentFileKind};
 
 use super::PartitionLog;
 use crate::sys::{OpenMode, Sys};
@@ -30,8 +30,22 @@ pub(super) struct ActiveFiles<S: Sys> {
     time_index: S::File,
 }
 
+/// The files of a segment that come and go with it; the `.log` first, since what has none is no segment.
+pub(super) const SEGMENT_FILES: [SegmentFileKind; 4] =
+    [SegmentFileKind::Log, SegmentFileKind::OffsetIndex, SegmentFileKind::TimeIndex, SegmentFileKind::TransactionIndex];
+
 pub(super) fn path_of(directory: &Path, base: Offset, kind: SegmentFileKind) -> PathBuf {
-    directory.join(SegmentFile::live(base, kind).name())
+    staged_path_of(directory, base, kind, FileStage::Live)
+}
+
+/// The path of a file of a segment with which something is being done.
+pub(super) fn staged_path_of(
+    directory: &Path,
+    base_offset: Offset,
+    kind: SegmentFileKind,
+    stage: FileStage,
+) -> PathBuf {
+    directory.join(SegmentFile { base_offset, kind, stage }.name())
 }
 
 /// Opens the files of a segment, making what is missing.
@@ -44,11 +58,15 @@ pub(super) async fn open_files<S: Sys>(sys: &S, directory: &Path, base: Offset) 
     })
 }
 
-/// Removes the files of a segment; the `.log` first, since what has none is no segment.
+/// Removes the files of a segment.
 pub(super) async fn remove_segment<S: Sys>(sys: &S, directory: &Path, base: Offset) -> io::Result<()> {
-    use SegmentFileKind::{Log, OffsetIndex, TimeIndex, TransactionIndex};
-    for kind in [Log, OffsetIndex, TimeIndex, TransactionIndex] {
-        match sys.remove_file(path_of(directory, base, kind)).await {
+    remove_all(sys, SEGMENT_FILES.map(|kind| path_of(directory, base, kind))).await
+}
+
+/// Removes files one after the other, as far as they are there: somebody else may be about to remove them, too.
+pub(super) async fn remove_all<S: Sys>(sys: &S, paths: impl IntoIterator<Item = PathBuf>) -> io::Result<()> {
+    for path in paths {
+        match sys.remove_file(path).await {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
