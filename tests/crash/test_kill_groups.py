@@ -15,7 +15,7 @@ CYCLES_DEFAULT = 3
 CYCLES_FULL = 20
 RECORDS_PER_SECOND = 400
 SESSION_MS = 6_000
-PROGRESS_SECONDS_MAX = 60
+PROGRESS_SECONDS_MAX = 180
 TOPIC = "orders"
 # A client for each implementation of the protocol that people run most.
 CLIENTS = ["confluent-kafka", "java", "franz-go"]

@@ -34,7 +34,7 @@ DELIVERY_SECONDS_MAX = 120
 REFERENCE_SETTINGS = {"broker.session.timeout.ms": 3_000, "broker.heartbeat.interval.ms": 500}
 # A start after a kill waits for the session of the killed one, and may wait for its transactions, ten seconds each; the
 # reference takes ten more to start.
-PROGRESS_SECONDS_MAX = 120
+PROGRESS_SECONDS_MAX = 240
 
 
 def user_of(number: int) -> int:

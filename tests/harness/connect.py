@@ -11,8 +11,8 @@ from pathlib import Path
 from harness.broker import free_port
 from harness.paths import TESTS
 
-READY_SECONDS_MAX = 120
-REST_SECONDS_MAX = 60
+READY_SECONDS_MAX = 300
+REST_SECONDS_MAX = 180
 STORAGE = ("config", "offset", "status")
 # One replica of everything: there is one broker.
 ONE_REPLICA = {f"{name}.storage.replication.factor": 1 for name in STORAGE}

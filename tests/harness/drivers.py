@@ -23,7 +23,7 @@ from confluent_kafka import admin as confluent_admin
 from harness.paths import KAFKA, TESTS, WORK
 from harness.records import Record
 
-OPERATION_SECONDS_MAX = 90
+OPERATION_SECONDS_MAX = 240
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 
 

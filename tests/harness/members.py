@@ -18,8 +18,8 @@ from harness.drivers import CLIENTS, JsonLines, PyKafka, PythonProgram
 from harness.paths import TESTS
 
 SESSION_MS = 5_000
-SETTLE_SECONDS_MAX = 60
-LEAVE_SECONDS_MAX = 30
+SETTLE_SECONDS_MAX = 180
+LEAVE_SECONDS_MAX = 120
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import uuid
 from harness.broker import Broker
 from harness.connection import Connection
 
-VISIBLE_SECONDS_MAX = 10
+VISIBLE_SECONDS_MAX = 60
 
 
 def create_topic(broker: Broker, name: str, partitions: int = 1, **configs: object) -> uuid.UUID:

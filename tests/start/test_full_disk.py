@@ -14,7 +14,7 @@ from harness.topics import create_topic
 KAFKA_STORAGE_ERROR = 56
 DISK_BYTES = 48 << 20
 RECORD_BYTES = 60_000
-SERVES_AGAIN_SECONDS_MAX = 10
+SERVES_AGAIN_SECONDS_MAX = 60
 
 
 @pytest.fixture

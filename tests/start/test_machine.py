@@ -8,7 +8,7 @@ import pytest
 from harness.broker import Corelane, free_port
 from harness.machine import old_kernel, own_mounts, without_io_uring
 
-ENDS_SECONDS_MAX = 10
+ENDS_SECONDS_MAX = 60
 
 
 def refused(directory, *, before=(), **how) -> str:
