@@ -374,6 +374,19 @@ def kafka_cluster_unregister(t):
     t("kafka-cluster", "unregister", "--id", 77)
 
 
+@scenario
+def kafka_acls(t):
+    """Without an authorizer."""
+    def acls(*arguments):
+        return t("kafka-acls", *arguments)
+
+    allow = ("--allow-principal", "User:somebody", "--operation", "Read", "--topic", "acls")
+    acls("--list")
+    acls("--list", "--topic", "acls")
+    acls("--add", *allow)
+    acls("--remove", "--force", *allow)
+
+
 FIGURES = [(r"\d+\.\d+", "FIGURE"), (r"\b\d+ ms", "FIGURE ms"), (r"\bFIGURE ms\b", "TIME")]
 
 

@@ -15,6 +15,7 @@ INVALID_REPLICA_ASSIGNMENT = 39
 INVALID_CONFIG = 40
 INVALID_REQUEST = 42
 LOG_DIR_NOT_FOUND = 57
+SECURITY_DISABLED = 54
 ELECTION_NOT_NEEDED = 84
 NO_REASSIGNMENT_IN_PROGRESS = 85
 
@@ -350,6 +351,41 @@ def test_no_quotas_are_set(session, version):
     assert (answer.error, answer.entries) == (NONE, [])
     twice = session.call("DescribeClientQuotas", version, components=asked * 2)
     assert (twice.error, twice.entries) == (INVALID_REQUEST, None)
+
+
+# Without an authorizer nobody is asked who may do what.
+ANY = 1
+EVERY_ACL = {
+    "resource_type_filter": ANY, "resource_name_filter": None, "principal_filter": None, "host_filter": None, "operation": ANY,
+    "permission_type": ANY,
+}  # fmt: skip
+AN_ACL = {
+    "resource_type": TOPIC, "resource_name": "orders", "principal": "User:somebody", "host": "*", "operation": 3,
+    "permission_type": 3,
+}  # fmt: skip
+REFUSED = (SECURITY_DISABLED, "No Authorizer is configured.")
+NOT_TOLD = (SECURITY_DISABLED, "No Authorizer is configured on the broker")
+
+
+@versions("DescribeAcls")
+def test_no_acls_are_told(session, version):
+    answer = session.call("DescribeAcls", version, **EVERY_ACL)
+    assert (answer.error, answer.error_message, answer.resources) == (*NOT_TOLD, [])
+
+
+@versions("CreateAcls")
+def test_no_acls_are_taken(session, version):
+    for count in (0, 2):
+        answer = session.call("CreateAcls", version, creations=[AN_ACL] * count)
+        assert [(result.error, result.error_message) for result in answer.results] == [REFUSED] * count
+
+
+@versions("DeleteAcls")
+def test_no_acls_are_deleted(session, version):
+    for count in (0, 2):
+        answer = session.call("DeleteAcls", version, filters=[EVERY_ACL] * count)
+        found = [(result.error, result.error_message, result.matching_acls) for result in answer.filter_results]
+        assert found == [(*REFUSED, [])] * count
 
 
 def test_a_broker_that_is_not_there_cannot_be_unregistered(session):

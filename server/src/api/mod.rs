@@ -3,6 +3,7 @@
 //! [`SERVED`] is what ApiVersions advertises and what is accepted: a version is listed when every field of it acts.
 //! Whatever else comes is answered as Kafka answers it, with a closed connection.
 
+mod acls;
 mod by_owner;
 mod coordinator;
 mod described;
@@ -31,6 +32,9 @@ mod k25_add_offsets_to_txn;
 mod k26_end_txn;
 mod k27_write_txn_markers;
 mod k28_txn_offset_commit;
+mod k29_describe_acls;
+mod k30_create_acls;
+mod k31_delete_acls;
 mod k32_describe_configs;
 mod k33_alter_configs;
 mod k34_alter_replica_log_dirs;
@@ -98,6 +102,9 @@ pub const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
     (ApiKey::EndTxn, 0..=5),
     (ApiKey::WriteTxnMarkers, 1..=2),
     (ApiKey::TxnOffsetCommit, 0..=5),
+    (ApiKey::DescribeAcls, 0..=3),
+    (ApiKey::CreateAcls, 0..=3),
+    (ApiKey::DeleteAcls, 0..=3),
     (ApiKey::DescribeConfigs, 0..=4),
     (ApiKey::AlterConfigs, 0..=2),
     (ApiKey::AlterReplicaLogDirs, 0..=2),
@@ -233,6 +240,9 @@ pub(crate) async fn serve<S: Sys>(shard: Rc<Shard<S>>, request: Request) -> Answ
         ApiKey::EndTxn => k26_end_txn::serve(&shard, request).await,
         ApiKey::WriteTxnMarkers => k27_write_txn_markers::serve(&shard, request).await,
         ApiKey::TxnOffsetCommit => k28_txn_offset_commit::serve(&shard, request).await,
+        ApiKey::DescribeAcls => k29_describe_acls::serve::<S>(request),
+        ApiKey::CreateAcls => k30_create_acls::serve::<S>(request),
+        ApiKey::DeleteAcls => k31_delete_acls::serve::<S>(request),
         ApiKey::DescribeConfigs => k32_describe_configs::serve(&shard, request),
         ApiKey::AlterConfigs => k33_alter_configs::serve(&shard, request).await,
         ApiKey::AlterReplicaLogDirs => k34_alter_replica_log_dirs::serve(&shard, request),

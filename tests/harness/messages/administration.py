@@ -166,6 +166,71 @@ entries ?[]
     value i64
 """)
 
+define("DescribeAcls", 29, 1, 3, 2, """
+resource_type_filter i8
+resource_name_filter ?string
+pattern_type_filter i8 =3
+principal_filter ?string
+host_filter ?string
+operation i8
+permission_type i8
+""", """
+throttle_time_ms i32
+error i16
+error_message ?string
+resources []
+  type i8
+  name string
+  pattern_type i8
+  acls []
+    principal string
+    host string
+    operation i8
+    permission_type i8
+""")
+
+define("CreateAcls", 30, 1, 3, 2, """
+creations []
+  resource_type i8
+  resource_name string
+  resource_pattern_type i8 =3
+  principal string
+  host string
+  operation i8
+  permission_type i8
+""", """
+throttle_time_ms i32
+results []
+  error i16
+  error_message ?string
+""")
+
+define("DeleteAcls", 31, 1, 3, 2, """
+filters []
+  resource_type_filter i8
+  resource_name_filter ?string
+  pattern_type_filter i8 =3
+  principal_filter ?string
+  host_filter ?string
+  operation i8
+  permission_type i8
+""", """
+throttle_time_ms i32
+filter_results []
+  error i16
+  error_message ?string
+  matching_acls []
+    error i16
+    error_message ?string
+    resource_type i8
+    resource_name string
+    pattern_type i8
+    principal string
+    host string
+    operation i8
+    permission_type i8
+""")
+
 define("DescribeQuorum", 55, 0, 2, 0, """
 topics []
   name string

@@ -3,14 +3,15 @@
 use corelane_core::base::Uuid;
 use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::{
-    AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest, DeleteRecordsRequest,
-    DescribeClientQuotasRequest, DescribeConfigsRequest, DescribeLogDirsRequest, DescribeProducersRequest,
-    DescribeQuorumRequest, ElectLeadersRequest, IncrementalAlterConfigsRequest, ListConfigResourcesRequest,
-    ListOffsetsRequest, ListPartitionReassignmentsRequest, UnregisterBrokerRequest, UpdateFeaturesRequest,
-    alter_configs_request, alter_partition_reassignments_request, alter_replica_log_dirs_request,
-    delete_records_request, describe_client_quotas_request, describe_configs_request, describe_log_dirs_request,
-    describe_producers_request, describe_quorum_request, elect_leaders_request, incremental_alter_configs_request,
-    list_offsets_request, list_partition_reassignments_request, update_features_request,
+    AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest, CreateAclsRequest,
+    DeleteAclsRequest, DeleteRecordsRequest, DescribeAclsRequest, DescribeClientQuotasRequest, DescribeConfigsRequest,
+    DescribeLogDirsRequest, DescribeProducersRequest, DescribeQuorumRequest, ElectLeadersRequest,
+    IncrementalAlterConfigsRequest, ListConfigResourcesRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest,
+    UnregisterBrokerRequest, UpdateFeaturesRequest, alter_configs_request, alter_partition_reassignments_request,
+    alter_replica_log_dirs_request, create_acls_request, delete_acls_request, delete_records_request,
+    describe_client_quotas_request, describe_configs_request, describe_log_dirs_request, describe_producers_request,
+    describe_quorum_request, elect_leaders_request, incremental_alter_configs_request, list_offsets_request,
+    list_partition_reassignments_request, update_features_request,
 };
 use corelane_simulation::client::Link;
 
@@ -265,6 +266,60 @@ pub(crate) async fn describe_client_quotas(version: i16, link: &mut Link) {
         let answer = link.call(version, &request).await.expect("is answered");
         assert_eq!(ErrorCode(answer.error_code), code);
         assert_eq!(answer.entries.as_ref().map(Vec::len), code.is_none().then_some(0));
+    }
+}
+
+const ANY: i8 = 1;
+const READ: i8 = 3;
+const ALLOW: i8 = 3;
+const LITERAL: i8 = 3;
+
+/// Nobody decides who may do what, so nothing of it is told or taken.
+pub(crate) async fn describe_acls(version: i16, link: &mut Link) {
+    let request = DescribeAclsRequest {
+        resource_type_filter: ANY,
+        pattern_type_filter: LITERAL,
+        operation: ANY,
+        permission_type: ANY,
+        ..Default::default()
+    };
+    let answer = link.call(version, &request).await.expect("is answered");
+    assert_eq!(ErrorCode(answer.error_code), ErrorCode::SECURITY_DISABLED);
+    assert!(answer.error_message.is_some() && answer.resources.is_empty());
+}
+
+pub(crate) async fn create_acls(version: i16, link: &mut Link) {
+    let allowed = |name| create_acls_request::AclCreation {
+        resource_type: TOPIC,
+        resource_name: text(name),
+        resource_pattern_type: LITERAL,
+        principal: text("User:somebody"),
+        host: text("*"),
+        operation: READ,
+        permission_type: ALLOW,
+    };
+    for creations in [Vec::new(), vec![allowed("one"), allowed("two")]] {
+        let count = creations.len();
+        let answer = link.call(version, &CreateAclsRequest { creations }).await.expect("is answered");
+        let codes: Vec<_> = answer.results.iter().map(|result| ErrorCode(result.error_code)).collect();
+        assert_eq!(codes, vec![ErrorCode::SECURITY_DISABLED; count]);
+    }
+}
+
+pub(crate) async fn delete_acls(version: i16, link: &mut Link) {
+    let everything = delete_acls_request::DeleteAclsFilter {
+        resource_type_filter: ANY,
+        pattern_type_filter: LITERAL,
+        operation: ANY,
+        permission_type: ANY,
+        ..Default::default()
+    };
+    for count in [0, 2] {
+        let request = DeleteAclsRequest { filters: vec![everything.clone(); count] };
+        let answer = link.call(version, &request).await.expect("is answered");
+        let found: Vec<_> =
+            answer.filter_results.iter().map(|r| (ErrorCode(r.error_code), r.matching_acls.len())).collect();
+        assert_eq!(found, vec![(ErrorCode::SECURITY_DISABLED, 0); count]);
     }
 }
 
