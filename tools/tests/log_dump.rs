@@ -25,6 +25,8 @@ fn every_file_of_a_directory_is_explained() {
         "group.initial.rebalance.delay.ms=0",
         "--override",
         "offsets.topic.num.partitions=1",
+        "--override",
+        "transaction.state.log.num.partitions=1",
     ]);
     broker.ok("topics create", &["t", "--config", "index.interval.bytes=100"], b"");
     for codec in ["none", "zstd"] {
@@ -34,6 +36,8 @@ fn every_file_of_a_directory_is_explained() {
         }
     }
     broker.ok("consume", &["-t", "t", "-g", "g", "--from-beginning", "--exit"], b"");
+    let transactions = ["-t", "other", "--num-records", "10", "--record-size", "10", "--transactional-id", "writer"];
+    broker.ok("perf producer", &transactions, b"");
     let directory = broker.directory();
     let segment = directory.join("t-0/00000000000000000000.log");
 
@@ -57,6 +61,10 @@ fn every_file_of_a_directory_is_explained() {
     let offsets = dump(&offsets, &["--print-data-log"]);
     assert!(offsets.contains("group: \"g\", topic: \"t\""), "{offsets}");
     assert!(dump(&directory.join("meta.properties"), &["--json"]).contains("\"node_id\":1"));
+
+    let state = directory.join("__transaction_state-0/00000000000000000000.log");
+    let state = dump(&state, &["--print-data-log"]);
+    assert!(state.contains("key: writer payload: CompleteCommit ") && state.contains("\"other\""), "{state}");
 
     broker.stop();
     let all = dump(&directory.join("t-0"), &[]);
@@ -100,6 +108,19 @@ fn damaged_files_are_told_with_the_position(directory: &Path) {
     assert!(refused(&copy.join("00000000000000000000.snapshot")).contains("is not known"));
     std::fs::write(copy.join("leader-epoch-checkpoint"), "0\n1\nx y\n").unwrap();
     assert!(refused(&copy.join("leader-epoch-checkpoint")).contains("line 3"));
+    let (stable, torn) = (copy.join("00000000000000000007.txnindex"), copy.join("00000000000000000008.txnindex"));
+    let entry = |last| {
+        let fields = [77, 3, last, 2_i64];
+        [&[0, 0], fields.map(i64::to_be_bytes).as_flattened()].concat()
+    };
+    std::fs::write(&stable, [entry(9), entry(12)].concat()).unwrap();
+    let lines = "version: 0 producerId: 77 firstOffset: 3 lastOffset: 9 lastStableOffset: 2\n";
+    assert!(dump(&stable, &[]).contains(&format!("{lines}{}", lines.replace('9', "12"))));
+    assert!(dump(&stable, &["--json"]).contains("\"producer_id\":77,\"first_offset\":3,\"last_offset\":9"));
+    std::fs::write(&torn, &[entry(9), entry(12)].concat()[..50]).unwrap();
+    assert!(refused(&torn).contains("position 34: an entry has 34 bytes"));
+    std::fs::write(&torn, [entry(9), entry(8)].concat()).unwrap();
+    assert!(refused(&torn).contains("position 34: what is there is no entry, or one that is out of order"));
     std::fs::write(copy.join("notes.txt"), "x").unwrap();
     assert!(refused(&copy.join("notes.txt")).contains("none of a data directory's files"));
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use corelane_core::base::{FilePosition, Offset};
+use corelane_core::log::aborted::{ABORTED_BYTES, parse};
 use corelane_core::log::index::{OFFSET_ENTRY_BYTES, OffsetIndex, TIME_ENTRY_BYTES, TimeIndex};
 use serde::Serialize;
 
@@ -105,4 +106,44 @@ pub(super) fn times(path: &Path, base: Offset, options: &DumpOptions, json: bool
         line(format!("{name} passed sanity check."))?;
     }
     first_of(failures)
+}
+
+#[derive(Serialize)]
+struct AbortedRow<'a> {
+    file: &'a str,
+    producer_id: i64,
+    first_offset: i64,
+    last_offset: i64,
+    last_stable_offset: i64,
+}
+
+/// Prints an index of aborted transactions.
+pub(super) fn aborted(path: &Path, json: bool) -> Result<(), Failure> {
+    let bytes = std::fs::read(path)?;
+    let name = path.display().to_string();
+    let mut position = 0;
+    for each in parse(&bytes) {
+        let row = AbortedRow {
+            file: &name,
+            producer_id: each.producer.0,
+            first_offset: each.first_offset.0,
+            last_offset: each.last_offset.0,
+            last_stable_offset: each.last_stable_offset.0,
+        };
+        match json {
+            true => print_json([row])?,
+            false => line(format!(
+                "version: 0 producerId: {} firstOffset: {} lastOffset: {} lastStableOffset: {}",
+                row.producer_id, row.first_offset, row.last_offset, row.last_stable_offset
+            ))?,
+        }
+        position += ABORTED_BYTES;
+    }
+    match bytes.len() - position {
+        0 => Ok(()),
+        1..ABORTED_BYTES => {
+            Err(Failure::new(format!("position {position}: an entry has {ABORTED_BYTES} bytes, and less is left")))
+        }
+        _ => Err(Failure::new(format!("position {position}: what is there is no entry, or one that is out of order"))),
+    }
 }

@@ -66,11 +66,18 @@ pub(crate) struct DumpOptions {
     /// Read records as those of __consumer_offsets; in its directories that is the default.
     #[arg(long, conflicts_with = "cluster_metadata_decoder")]
     pub(crate) offsets_decoder: bool,
+    /// Read records as those of __transaction_state; in its directories that is the default.
+    #[arg(long, conflicts_with_all = ["cluster_metadata_decoder", "offsets_decoder"])]
+    pub(crate) transaction_log_decoder: bool,
 }
 
 impl DumpOptions {
     fn opens_batches(&self) -> bool {
-        self.print_data_log || self.deep_iteration || self.cluster_metadata_decoder || self.offsets_decoder
+        self.print_data_log
+            || self.deep_iteration
+            || self.cluster_metadata_decoder
+            || self.offsets_decoder
+            || self.transaction_log_decoder
     }
 
     fn decoder(&self, path: &Path) -> Decoder {
@@ -78,8 +85,10 @@ impl DumpOptions {
         match () {
             () if self.cluster_metadata_decoder => Decoder::Metadata,
             () if self.offsets_decoder => Decoder::Offsets,
+            () if self.transaction_log_decoder => Decoder::Transactions,
             () if directory.starts_with("__cluster_metadata-") => Decoder::Metadata,
             () if directory.starts_with("__consumer_offsets-") => Decoder::Offsets,
+            () if directory.starts_with("__transaction_state-") => Decoder::Transactions,
             () => Decoder::Text,
         }
     }
@@ -163,11 +172,11 @@ pub(crate) fn dump(files: &[PathBuf], options: &DumpOptions, json: bool) -> Resu
                 checkpoint::producers(path, base_offset, json)
             }
             Some(Kind::Segment(SegmentFile { kind: SegmentFileKind::TransactionIndex, .. })) => {
-                Err(Failure::new("indexes of aborted transactions cannot be explained yet"))
+                index::aborted(path, json)
             }
             Some(Kind::Checkpoint(kind)) => checkpoint::dump(path, kind, json),
             None => Err(Failure::new("its name is none of a data directory's files").remedy(
-                "There are *.log, *.index, *.timeindex, *.snapshot, *.checkpoint, *-checkpoint, partition.metadata, \
+                "There are *.log, *.index, *.timeindex, *.txnindex, *.snapshot, *.checkpoint, *-checkpoint, partition.metadata, \
                  meta.properties, quorum-state and .kafka_cleanshutdown.",
             )),
         };

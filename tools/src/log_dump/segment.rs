@@ -88,6 +88,8 @@ struct BatchRow<'a> {
     max_timestamp: i64,
     size: usize,
     codec: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delete_horizon: Option<i64>,
     crc: u32,
     is_valid: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,6 +133,7 @@ fn row<'a>(file: &'a str, position: u64, batch: &Batch) -> BatchRow<'a> {
         max_timestamp: header.max_timestamp().0,
         size: batch.bytes().len(),
         codec: header.attributes().codec().map_or("unknown", |codec| codec.name()),
+        delete_horizon: header.attributes().has_delete_horizon().then(|| header.base_timestamp().0),
         crc: header.crc(),
         is_valid: batch.is_crc_valid(),
         records: None,
@@ -233,10 +236,11 @@ fn open(batch: &Batch, decoder: Decoder) -> Result<Vec<RecordRow>, String> {
 }
 
 fn print_batch(out: &mut impl Write, row: &BatchRow<'_>) -> std::io::Result<()> {
+    let horizon = row.delete_horizon.map_or("OptionalLong.empty".to_owned(), |at| format!("OptionalLong[{at}]"));
     writeln!(
         out,
         "baseOffset: {} lastOffset: {} count: {} baseSequence: {} lastSequence: {} producerId: {} producerEpoch: {} \
-         partitionLeaderEpoch: {} isTransactional: {} isControl: {} deleteHorizonMs: OptionalLong.empty position: {} {}: {} \
+         partitionLeaderEpoch: {} isTransactional: {} isControl: {} deleteHorizonMs: {horizon} position: {} {}: {} \
          size: {} magic: 2 compresscodec: {} crc: {} isvalid: {}",
         row.base_offset,
         row.last_offset,
