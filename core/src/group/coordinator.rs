@@ -621,6 +621,8 @@ impl GroupCoordinator {
         if let Some(group) = self.groups.get_mut(&id) {
             group.in_flight -= 1;
         }
+        // Nobody but who asked for it depends on an offset.
+        let is_of_offsets = !changes.is_empty() && matches!(then, Then::Answer { .. } | Then::Removed);
         self.settle_offsets(&id, producer, changes, result);
         let result = result.map(|_| ()).map_err(append_error);
         match then {
@@ -665,12 +667,14 @@ impl GroupCoordinator {
         }
         for waiting in waiting {
             let answer = match result {
-                Ok(()) => *waiting.answer,
-                Err(code) => waiting.refusal(code),
+                Err(code) if !is_of_offsets => waiting.refusal(code),
+                _ => *waiting.answer,
             };
             self.answer(waiting.request, answer);
         }
-        if let Err(code) = result {
+        if let Err(code) = result
+            && !is_of_offsets
+        {
             self.refuse_waiting(&id, code);
         }
         for (request, fetch) in fetches {

@@ -98,6 +98,15 @@ impl Offsets {
         all
     }
 
+    /// What was committed for a partition, and what open transactions would commit.
+    pub(super) fn stored(&self, topic: &str, partition: PartitionIndex) -> impl Iterator<Item = &Stored> {
+        let of_partition = (partition, ProducerId(i64::MIN))..=(partition, ProducerId(i64::MAX));
+        self.topics.get(topic).into_iter().flat_map(move |topic| {
+            let transactional = topic.transactional.range(of_partition.clone()).map(|(_, stored)| stored);
+            topic.committed.get(&partition).into_iter().chain(transactional)
+        })
+    }
+
     pub(super) fn topics(&self) -> impl Iterator<Item = &KafkaString> {
         self.topics.keys()
     }

@@ -1,7 +1,7 @@
 //! What goes: OffsetDelete, DeleteGroups, offsets that expired, topics that were deleted. And what operators look at:
 //! ListGroups and DescribeGroups.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use super::classic::{ClassicGroup, State};
@@ -297,7 +297,6 @@ impl GroupCoordinator {
 
     /// Topics were deleted: what was committed for them is, too. An offset without a topic id counts by name.
     pub fn on_topics_deleted(&mut self, now: Now, topics: &[(KafkaString, TopicId)]) -> Vec<Effect> {
-        let topics: BTreeMap<&str, TopicId> = topics.iter().map(|(name, id)| (name.as_str(), *id)).collect();
         let ids: Vec<_> = self.groups.keys().cloned().collect();
         for id in ids {
             let Some(group) = self.groups.get(&id) else { continue };
@@ -306,11 +305,13 @@ impl GroupCoordinator {
                 continue;
             }
             let mut gone = Vec::new();
-            for (topic, partitions) in group.offsets.committed() {
-                let Some(topic_id) = topics.get(topic.as_str()) else { continue };
+            for (topic, topic_id) in topics {
                 let is_its = |known: Uuid| known == Uuid::ZERO || known == *topic_id;
-                let its = partitions.iter().filter(|(_, stored)| is_its(stored.committed.topic_id));
-                gone.extend(its.map(|(partition, _)| (topic.clone(), *partition)));
+                // Also what a transaction would commit, and what is on its way to the log: the tombstone comes behind it.
+                let its = group.offsets.partitions(topic).into_iter().filter(|partition| {
+                    group.offsets.stored(topic, *partition).all(|stored| is_its(stored.committed.topic_id))
+                });
+                gone.extend(its.map(|partition| (topic.clone(), partition)));
             }
             if !gone.is_empty() {
                 self.append_tombstones(now, &id, gone, Then::Removed, false);

@@ -45,9 +45,8 @@ impl GroupCoordinator {
             |what: &str| Err(Refusal::new(ErrorCode::GROUP_ID_NOT_FOUND, format!("Group {group_id} {what}")));
         match self.groups.get(group_id).map(|group| (&group.kind, group.is_recorded || group.in_flight > 0)) {
             Some((Kind::Consumer(_), _)) => Ok(()),
-            Some((Kind::Classic(group), may_be_recorded))
-                if joins && group.state == State::Empty && group.pending.is_empty() =>
-            {
+            // Who was given an id and has not come with it is no member yet.
+            Some((Kind::Classic(group), may_be_recorded)) if joins && group.state == State::Empty => {
                 let tombstone = may_be_recorded.then(|| group_tombstone(group_id));
                 self.become_another(now, group_id, tombstone.into_iter().collect(), |id, _| {
                     Kind::Consumer(Box::new(ConsumerGroup::new(id)))

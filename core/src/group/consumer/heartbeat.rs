@@ -134,9 +134,7 @@ impl ConsumerGroup {
         if asked.member_epoch == LEAVES {
             self.remove_member(turn.metadata, &id);
         } else {
-            // It keeps what it has until its session is over.
-            self.change_member(&id, |member| member.holding.epoch = LEAVES_FOR_A_WHILE);
-            self.unwritten.insert(RecordKey::Current(id.clone()));
+            self.release(turn, &id);
         }
         Ok(ConsumerGroupHeartbeatResponse {
             member_id: Some(id),

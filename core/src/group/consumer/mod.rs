@@ -30,10 +30,10 @@ pub use self::assignor::Assignor;
 use self::assignor::{Partitions, Subscriber};
 use self::heartbeat::{Refusal, check};
 pub(super) use self::member::Member;
-use self::reconciliation::{MemberState, Target};
+use self::reconciliation::{Holding, MemberState, Target};
 pub use self::records::Part;
 pub(super) use self::records::RecordKey;
-use self::subscription::Pattern;
+use self::subscription::{Pattern, compiled};
 use super::turn::Turn;
 use crate::base::{Monotonic, Offset, PartitionIndex, Timestamp, TopicId};
 use crate::coordinator::{LogRecord, Now};
@@ -171,6 +171,13 @@ impl ConsumerGroup {
 
     /// Takes a member out, with everything that it has. Its records go with the next write.
     fn take_member(&mut self, id: &KafkaString) -> Option<Member> {
+        let member = self.take_out(id)?;
+        self.drop_unused_pattern(member.told.pattern.as_ref());
+        Some(member)
+    }
+
+    /// The same, but a pattern that only it has read is kept.
+    fn take_out(&mut self, id: &KafkaString) -> Option<Member> {
         let member = self.members.remove(id)?;
         self.bytes -= member.bytes();
         if let Some(instance_id) =
@@ -183,7 +190,6 @@ impl ConsumerGroup {
         }
         let parts = [RecordKey::Member(id.clone()), RecordKey::Target(id.clone()), RecordKey::Current(id.clone())];
         self.unwritten.extend(parts);
-        self.drop_unused_pattern(member.told.pattern.as_ref());
         Some(member)
     }
 
@@ -196,12 +202,9 @@ impl ConsumerGroup {
 
     /// A member gets the place of another, with all that this one had.
     fn replace(&mut self, before: &KafkaString, id: &KafkaString) {
-        let Some(mut member) = self.members.get(before).cloned() else { return };
-        let text = member.told.pattern.take();
-        self.take_member(before);
+        let Some(mut member) = self.take_out(before) else { return };
         member.id = id.clone();
         (member.holding.epoch, member.holding.previous_epoch) = (0, 0);
-        member.told.pattern = text.filter(|text| self.patterns.contains_key(text));
         self.add_member(member);
         let parts = [RecordKey::Member(id.clone()), RecordKey::Target(id.clone()), RecordKey::Current(id.clone())];
         self.unwritten.extend(parts);
@@ -273,7 +276,23 @@ impl ConsumerGroup {
             return false;
         }
         let is_changed = next.assigned != member.holding.assigned;
-        for place in member.places() {
+        self.hold(turn, id, next);
+        is_changed
+    }
+
+    /// A static member goes for a while: it keeps what it is assigned until its session is over, but reads nothing any more,
+    /// so that what it was to give back is free.
+    fn release(&mut self, turn: &Turn<'_>, id: &KafkaString) {
+        let Some(member) = self.members.get(id) else { return };
+        let mut next = Holding { epoch: LEAVES_FOR_A_WHILE, revoking: Partitions::new(), ..member.holding.clone() };
+        if next.state == MemberState::UnrevokedPartitions {
+            next.state = MemberState::Stable;
+        }
+        self.hold(turn, id, next);
+    }
+
+    fn hold(&mut self, turn: &Turn<'_>, id: &KafkaString, next: Holding) {
+        for place in self.members.get(id).into_iter().flat_map(Member::places) {
             self.owners.remove(&place);
         }
         self.change_member(id, |member| member.hold(next, turn.now));
@@ -282,7 +301,6 @@ impl ConsumerGroup {
             self.wake = [self.wake, member.rebalance_deadline].into_iter().flatten().min();
         }
         self.unwritten.insert(RecordKey::Current(id.clone()));
-        is_changed
     }
 
     /// A member showed that it lives.
@@ -344,8 +362,9 @@ impl ConsumerGroup {
     /// Starts the sessions of a loaded group, and drops what is no member's.
     pub(super) fn resume(&mut self, turn: &mut Turn<'_>) {
         let partial: Vec<_> = self.members.values().filter(|member| !member.is_known).map(|it| it.id.clone()).collect();
-        partial.iter().for_each(|id| drop(self.take_member(id)));
+        partial.iter().for_each(|id| drop(self.take_out(id)));
         self.unwritten.clear();
+        self.resume_patterns(turn);
         let newest = self.members.values().map(Member::epoch).max().unwrap_or(0);
         if newest > self.target_epoch || self.target_epoch > self.epoch {
             // Of appends on their way when the broker stopped an earlier one had failed. Nobody was told of either.
@@ -359,6 +378,19 @@ impl ConsumerGroup {
             self.change_member(&id, |member| member.resume(turn.now));
         }
         self.wake = self.members.values().flat_map(Member::deadlines).min();
+    }
+
+    /// Patterns that nobody reads any more go, and such as have no record are evaluated.
+    fn resume_patterns(&mut self, turn: &Turn<'_>) {
+        let read: BTreeSet<_> = self.members.values().filter_map(|member| member.told.pattern.clone()).collect();
+        let unread: Vec<_> = self.patterns.keys().filter(|text| !read.contains(*text)).cloned().collect();
+        unread.into_iter().for_each(|text| self.put_pattern(text, None));
+        let missing: Vec<_> = read.into_iter().filter(|text| !self.patterns.contains_key(text)).collect();
+        for text in &missing {
+            let Ok(regex) = compiled(text) else { continue };
+            self.add_pattern(text, &regex, turn.metadata, turn.now.wall);
+            self.bump(turn.metadata);
+        }
     }
 
     /// Refuses everything from now on, until the tombstones are written.

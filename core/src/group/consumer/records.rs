@@ -161,7 +161,8 @@ impl ConsumerGroup {
                 });
                 self.put_pattern(detached_text(&text), pattern);
             }
-            Part::Member(id, None) => drop(self.take_member(&id)),
+            // Patterns have tombstones of their own: another member may come that reads this one.
+            Part::Member(id, None) => drop(self.take_out(&id)),
             Part::Member(id, Some(value)) => self.replay_member(&id, |member| member.take_metadata(&value)),
             Part::Target(id, None) => self.replay_known(&id, |member| member.target = Partitions::new()),
             Part::Target(id, Some(value)) => self.replay_member(&id, |member| {
@@ -180,7 +181,7 @@ impl ConsumerGroup {
         change(&mut member);
         // No broker has two members of one instance id; of a log that says so the last one counts.
         let namesake = member.told.instance_id.as_ref().and_then(|it| self.static_members.get(it)).cloned();
-        namesake.iter().for_each(|id| drop(self.take_member(id)));
+        namesake.iter().for_each(|id| drop(self.take_out(id)));
         // A log that gives a partition to two members is mended as if the first had given it back.
         let taken: Vec<_> =
             member.places().filter_map(|place| Some((place, self.owners.get(&place)?.clone()))).collect();

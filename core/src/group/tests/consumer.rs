@@ -296,6 +296,70 @@ fn static_members_keep_their_place_for_a_while() {
 }
 
 #[test]
+fn static_members_keep_their_pattern() {
+    let mut broker = Broker::new();
+    broker.topics(&[(1, 4)]);
+    broker.beat_now(named(matching("a", "t.*"), "i"));
+    broker.beat_now(named(beating("a", -2), "i"));
+    let back = broker.beat_now(named(matching("b", "t.*"), "i"));
+    assert_eq!(assigned(&back), Some(places(1, 0..4)));
+    broker.crash(0);
+    broker.topics(&[(2, 1)]);
+    broker.pass(1_000);
+    let wider = broker.beat_now(beating("b", back.member_epoch));
+    assert_eq!(assigned(&wider), Some(places(1, 0..4).into_iter().chain([(2, 0)]).collect()));
+}
+
+#[test]
+fn a_static_member_that_goes_for_a_while_holds_up_nobody() {
+    let mut broker = Broker::new();
+    broker.topics(&[(1, 4)]);
+    broker.beat_now(named(joining("a", &["t1"]), "i"));
+    broker.pass(1_000);
+    let second = broker.beat_now(joining("b", &["t1"]));
+    assert_eq!((second.member_epoch, assigned(&second)), (3, Some(BTreeSet::new())));
+    assert_eq!(assigned(&broker.beat_now(beating("a", 2))), Some(places(1, 0..2)), "two are to be given back");
+    broker.beat_now(named(beating("a", -2), "i"));
+    assert_eq!(assigned(&broker.beat_now(beating("b", 3))), Some(places(1, 2..4)));
+    broker.crash(0);
+    let back = broker.beat_now(named(joining("c", &["t1"]), "i"));
+    assert_eq!((back.member_epoch, assigned(&back)), (3, Some(places(1, 0..2))));
+}
+
+#[test]
+fn a_commit_that_fails_is_nobody_elses_failure() {
+    let mut broker = Broker::new();
+    broker.topics(&[(1, 1)]);
+    broker.beat_now(joining("a", &["t1"]));
+    broker.prompt = false;
+    // On its way: a commit, a member, a commit. The last two beats tell of nothing new and wait for all of it.
+    let commit = broker.commit(9, 2, "a", "t1", 5);
+    let join = broker.beat(joining("b", &["t1"]));
+    let other_commit = broker.commit(9, 2, "a", "t1", 6);
+    let beats = [broker.beat(beating("a", 2)), broker.beat(beating("b", 2))];
+    broker.tell(Err(ErrorCode::NOT_ENOUGH_REPLICAS));
+    assert_eq!(broker.committed(commit), ErrorCode::COORDINATOR_NOT_AVAILABLE);
+    broker.tell(Ok(()));
+    assert_eq!(broker.heard(join).error_code, 0);
+    broker.tell(Err(ErrorCode::NOT_ENOUGH_REPLICAS));
+    assert_eq!(broker.committed(other_commit), ErrorCode::COORDINATOR_NOT_AVAILABLE);
+    for beat in beats {
+        assert_eq!(broker.heard(beat).error_code, 0);
+    }
+}
+
+#[test]
+fn who_was_only_given_an_id_is_no_member() {
+    let mut broker = Broker::new();
+    broker.topics(&[(1, 1)]);
+    let id = broker.join(NEW, "", None, &[("range", b"")]);
+    assert_eq!(ErrorCode(broker.joined(id).error_code), ErrorCode::MEMBER_ID_REQUIRED);
+    assert_eq!(broker.beat_now(joining("a", &["t1"])).error_code, 0);
+    broker.pass(MEMBER_SESSION_MS - 1_000);
+    assert_eq!(broker.list()[0].group_type, "consumer");
+}
+
+#[test]
 fn patterns_follow_the_topics() {
     let mut broker = Broker::new();
     broker.topics(&[(1, 1), (2, 1)]);

@@ -484,6 +484,22 @@ fn offsets_of_deleted_topics_go_with_them() {
 }
 
 #[test]
+fn what_a_transaction_would_commit_goes_with_the_topic() {
+    let mut broker = Broker::new();
+    commit_in_transaction(&mut broker, 9, "t", 5);
+    broker.prompt = false;
+    broker.commit(7, -1, "", "u", 6);
+    let now = broker.now();
+    let effects =
+        broker.coordinator.on_topics_deleted(now, &[("t".into(), Uuid([7; 16])), ("u".into(), Uuid([9; 16]))]);
+    broker.perform(effects);
+    broker.prompt = true;
+    broker.acknowledge();
+    broker.coordinator.on_end_marker(ProducerId(9), true, Offset(100));
+    assert_eq!((broker.fetch("t"), broker.fetch("u")), (-1, -1));
+}
+
+#[test]
 fn a_topic_may_be_deleted_while_its_readers_are() {
     let mut broker = Broker::new();
     broker.commit(7, -1, "", "t", 5);
