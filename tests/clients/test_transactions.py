@@ -7,7 +7,6 @@ from itertools import islice
 import confluent_kafka
 import pytest
 
-from harness.advertised import TRANSACTIONS, needs
 from harness.connection import Connection
 from harness.drivers import KafkaError, Offsets, Round
 from harness.records import Record, assert_same, by_partition, numbered
@@ -84,7 +83,6 @@ class Stage:
     """What one story plays on: a topic of its own, the client that writes to it, and what is there by now."""
 
     def __init__(self, broker, clients, client, topic):
-        needs(broker, TRANSACTIONS)
         self.broker, self.client, self.topic = broker, client, topic
         self.judge = clients[JUDGE]
         self.log = Log()
@@ -261,6 +259,14 @@ def test_a_second_producer_fences_the_first(name, then, broker, clients, topic):
     assert met in (INVALID_PRODUCER_EPOCH, PRODUCER_FENCED, confluent_kafka.KafkaError._FENCED), met
     stage.log.add_rounds([Round([first], commit=False), Round(second)])
     stage.check(stage.judge)
+
+
+def test_partitions_take_part_without_verification(brokers, broker_kind, clients, topic):
+    """The setting spares older clients a question; those that rely on being added by what they write are added."""
+    broker = brokers.create(broker_kind, **{"transaction.partition.verification.enable": "false"}).start()
+    stage = Stage(broker, clients, clients["java"], topic)
+    stage.transact(Round(stage.records(10)), Round(stage.records(10), commit=False), Round(stage.records(10)))
+    stage.check(stage.judge, stage.client)
 
 
 def test_a_timeout_that_is_too_long_is_refused(stage):

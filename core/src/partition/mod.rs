@@ -408,18 +408,24 @@ impl Partition {
         self.place(batch, Some(marker), wall)
     }
 
-    /// Whether a transaction of its producer begins here with this batch, and the coordinator has not said that it may.
+    /// Whether a transaction of its producer begins here with this batch, and the coordinator has not said that it may. With
+    /// `adds` the coordinator learns by being asked that the partition takes part: then it is asked whatever the settings say.
     #[must_use]
-    pub fn must_verify(&self, header: &BatchHeader) -> bool {
-        self.settings.verifies_transactions
+    pub fn must_verify(&self, header: &BatchHeader, adds: bool) -> bool {
+        (adds || self.settings.verifies_transactions)
             && self.producers.begins_transaction(header)
             && !self.producers.is_verified(header)
     }
 
     /// The same for what a producer will write next, whatever that is.
     #[must_use]
-    pub fn must_verify_producer(&self, producer: ProducerId, epoch: ProducerEpoch) -> bool {
-        self.settings.verifies_transactions && self.producers.may_begin_transaction(producer, epoch)
+    pub fn must_verify_producer(&self, producer: ProducerId, epoch: ProducerEpoch, adds: bool) -> bool {
+        (adds || self.settings.verifies_transactions) && self.producers.may_begin_transaction(producer, epoch)
+    }
+
+    /// The coordinator is being asked about a batch. None behind it may come first.
+    pub fn await_verification(&mut self, header: &BatchHeader, adds: bool) {
+        self.producers.await_verification(header, adds);
     }
 
     /// The coordinator says that the transaction of a producer may begin here.
@@ -447,7 +453,7 @@ impl Partition {
                 return Admission::Refused(refusal);
             }
         }
-        if self.must_verify(batch.header()) {
+        if self.must_verify(batch.header(), false) {
             // It was verified, and has ended since: what came too late must not begin another.
             let message = "the producer's transaction does not take part in this partition".to_owned();
             return Admission::Refused(Refusal { code: ErrorCode::INVALID_TXN_STATE, message });

@@ -355,12 +355,12 @@ fn a_transaction_begins_where_its_coordinator_has_said_that_it_may() {
         other => panic!("{other:?}"),
     };
     let first = transactional(0, 0);
-    assert!(partition.must_verify(first.header()) && !partition.must_verify(batch(1).header()));
+    assert!(partition.must_verify(first.header(), false) && !partition.must_verify(batch(1).header(), false));
     assert_eq!(refused(&mut partition, &first), ErrorCode::INVALID_TXN_STATE);
     partition.verify(ProducerId(9), ProducerEpoch(0));
     admitted(&mut partition, &first);
-    assert!(!partition.must_verify(transactional(0, 1).header()), "it has begun");
-    assert!(!partition.must_verify(first.header()), "it is there already");
+    assert!(!partition.must_verify(transactional(0, 1).header(), false), "it has begun");
+    assert!(!partition.must_verify(first.header(), false), "it is there already");
     admitted(&mut partition, &transactional(0, 1));
     // The end comes between what the coordinator says and the batch: it must not begin another transaction.
     assert!(matches!(end(&mut partition, 1, true, true), Admission::Admitted(_)));
@@ -369,7 +369,21 @@ fn a_transaction_begins_where_its_coordinator_has_said_that_it_may() {
     assert_eq!(refused(&mut partition, &transactional(1, 0)), ErrorCode::INVALID_PRODUCER_EPOCH);
     assert_eq!(refused(&mut partition, &transactional(2, 0)), ErrorCode::INVALID_TXN_STATE);
     partition.verify(ProducerId(9), ProducerEpoch(1));
-    assert!(partition.must_verify(transactional(2, 0).header()), "another generation");
+    assert!(partition.must_verify(transactional(2, 0).header(), false), "another generation");
+}
+
+#[test]
+fn without_verification_the_coordinator_still_learns_who_takes_part() {
+    let rules = LogSettings { roll: RollRules::default(), verifies_transactions: false, ..settings(i64::MAX) };
+    let mut partition = empty(rules);
+    let first = transactional(0, 0);
+    let (producer, epoch) = (ProducerId(9), ProducerEpoch(0));
+    assert!(!partition.must_verify(first.header(), false) && partition.must_verify(first.header(), true));
+    assert!(!partition.must_verify_producer(producer, epoch, false));
+    assert!(partition.must_verify_producer(producer, epoch, true));
+    partition.verify(producer, epoch);
+    assert!(!partition.must_verify(first.header(), true) && !partition.must_verify_producer(producer, epoch, true));
+    admitted(&mut partition, &first);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use corelane_core::protocol::ErrorCode;
 
 use super::Request;
 use crate::catalog::Catalog;
+use crate::controller::{Command, Outcome};
 use crate::hop::{Call, GroupCall, Reply};
 use crate::shard::Shard;
 use crate::storage::PartitionKey;
@@ -42,6 +43,21 @@ pub(super) fn context<S: Sys>(shard: &Shard<S>, request: &Request) -> RequestCon
 /// coordinator.
 pub(super) fn of_group<S: Sys>(shard: &Shard<S>, group_id: &str) -> Option<(PartitionIndex, ShardId)> {
     shard.coordinator_of(OFFSETS_TOPIC_NAME, group_id)
+}
+
+/// The partition of a topic of coordinators that an id maps to, and the shard that coordinates it; the topic is made if it is
+/// not there yet. The error says why it is not.
+pub(super) async fn located<S: Sys>(
+    shard: &Rc<Shard<S>>,
+    topic: &'static str,
+    id: &str,
+) -> Result<(PartitionIndex, ShardId), String> {
+    if shard.coordinator_of(topic, id).is_none()
+        && let Outcome::Failed(why) = shard.control(Command::CreateInternalTopic(topic)).await
+    {
+        return Err(why);
+    }
+    shard.coordinator_of(topic, id).ok_or_else(|| format!("{topic} is not there yet"))
 }
 
 /// Has the coordinator of a group answer.

@@ -9,8 +9,7 @@ use corelane_core::protocol::messages::{FindCoordinatorRequest, FindCoordinatorR
 use corelane_core::protocol::{ErrorCode, KafkaString};
 use corelane_core::transaction::TRANSACTION_TOPIC_NAME;
 
-use super::{Request, Served};
-use crate::controller::{Command, Outcome};
+use super::{Request, Served, coordinator};
 use crate::shard::Shard;
 use crate::sys::Sys;
 use crate::view::Endpoint;
@@ -70,14 +69,8 @@ async fn locate<S: Sys>(
         SHARE => return Err((ErrorCode::INVALID_REQUEST, "this broker has no share groups yet".to_owned())),
         other => return Err((ErrorCode::INVALID_REQUEST, format!("{other} is no kind of coordinator"))),
     };
-    if shard.coordinator_of(topic, key).is_none()
-        && let Outcome::Failed(why) = shard.control(Command::CreateInternalTopic(topic)).await
-    {
-        return Err((ErrorCode::COORDINATOR_NOT_AVAILABLE, why));
-    }
-    let unavailable = |why: &str| (ErrorCode::COORDINATOR_NOT_AVAILABLE, why.to_owned());
-    let (_, owner) =
-        shard.coordinator_of(topic, key).ok_or_else(|| unavailable(&format!("{topic} is not there yet")))?;
+    let unavailable = |why: String| (ErrorCode::COORDINATOR_NOT_AVAILABLE, why);
+    let (_, owner) = coordinator::located(shard, topic, key).await.map_err(unavailable)?;
     let endpoint = shard.view(request.origin).endpoint(owner);
-    endpoint.ok_or_else(|| unavailable("this listener has no address to tell"))
+    endpoint.ok_or_else(|| unavailable("this listener has no address to tell".to_owned()))
 }

@@ -16,13 +16,14 @@ const VERSION_WITH_FENCE: i16 = 2;
 
 pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Served<S> {
     let asked: AddOffsetsToTxnRequest = request.decode()?;
-    let code = match coordinator::of_group(shard, &asked.group_id) {
-        Some((index, _)) => {
+    // Clients ask for the group's coordinator only after this, and it may be the first group of all.
+    let code = match coordinator::located(shard, OFFSETS_TOPIC_NAME, &asked.group_id).await {
+        Ok((index, _)) => {
             let producer = transactions::producer(asked.producer_id, asked.producer_epoch);
             let partition = transactions::partition(OFFSETS_TOPIC_NAME, index.0);
             transactions::add(shard, request, asked.transactional_id, producer, BTreeSet::from([partition])).await
         }
-        None => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+        Err(_) => ErrorCode::COORDINATOR_NOT_AVAILABLE,
     };
     let error_code = transactions::known_fence(code, request.version, VERSION_WITH_FENCE).0;
     request.answer(&AddOffsetsToTxnResponse { error_code, ..Default::default() })

@@ -52,23 +52,26 @@ impl<S: Sys> PartitionLog<S> {
 
     /// Has the coordinator of a claim say that a transaction may begin here, unless it is open or the coordinator has said so.
     pub(crate) async fn make_sure_of(&self, claim: Claim) -> Result<(), ErrorCode> {
-        let Claim { producer, epoch, .. } = claim;
-        if !self.machine.borrow().must_verify_producer(producer, epoch) {
+        let Claim { producer, epoch, adds, .. } = claim;
+        if !self.machine.borrow().must_verify_producer(producer, epoch, adds) {
             return Ok(());
         }
-        (self.ask_coordinator)(claim, self.key).await?;
+        self.ask(claim).await?;
         self.machine.borrow_mut().verify(producer, epoch);
         Ok(())
     }
 
     fn must_wait(&self, queued: &Queued, claim: &Claim) -> bool {
         let is_behind = self.claims.0.borrow().contains_key(&(claim.producer, claim.epoch));
-        let begins = |header: BatchHeader| self.machine.borrow().must_verify(&header);
+        let begins = |header: BatchHeader| self.machine.borrow().must_verify(&header, claim.adds);
         is_behind || queued.header().is_some_and(begins)
     }
 
     fn hold(self: &Rc<Self>, claim: Claim, queued: Queued) {
         let producer = (claim.producer, claim.epoch);
+        if let Some(header) = queued.header() {
+            self.machine.borrow_mut().await_verification(&header, claim.adds);
+        }
         let is_first = {
             let mut claims = self.claims.0.borrow_mut();
             let waiting = claims.entry(producer).or_default();
@@ -80,9 +83,19 @@ impl<S: Sys> PartitionLog<S> {
         }
     }
 
+    /// What the coordinator says, in the words of those who write: they know to begin anew with a newer epoch, but would take
+    /// PRODUCER_FENCED for the end.
+    async fn ask(&self, claim: Claim) -> Result<(), ErrorCode> {
+        let answer = (self.ask_coordinator)(claim, self.key).await;
+        answer.map_err(|code| match code {
+            ErrorCode::PRODUCER_FENCED => ErrorCode::INVALID_PRODUCER_EPOCH,
+            code => code,
+        })
+    }
+
     async fn settle_claim(self: Rc<Self>, claim: Claim) {
         let Claim { producer, epoch, .. } = claim;
-        let answer = (self.ask_coordinator)(claim, self.key).await;
+        let answer = self.ask(claim).await;
         let waiting = self.claims.0.borrow_mut().remove(&(producer, epoch)).unwrap_or_default();
         match answer {
             Ok(()) => {

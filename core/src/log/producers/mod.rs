@@ -185,6 +185,11 @@ impl ProducerEntry {
         self.batches.last().map(|batch| batch.last_offset)
     }
 
+    /// Whether no batch of its epoch is remembered.
+    fn is_blank(&self) -> bool {
+        self.batches.is_empty()
+    }
+
     fn set_epoch(&mut self, epoch: ProducerEpoch) {
         if self.epoch != epoch {
             self.epoch = epoch;
@@ -231,9 +236,21 @@ pub struct ProducerStates {
     open: BTreeSet<(Offset, ProducerId)>,
     /// Batches below this offset are in here already, out of a snapshot.
     known_to: Offset,
-    /// Producers of which the transaction coordinator says that their transaction may begin here, with their epochs; until
-    /// it has, or a marker shows that it has ended meanwhile. Lost with the process, and asked for again.
-    verified: BTreeMap<ProducerId, ProducerEpoch>,
+    /// Producers about which the transaction coordinator is or was asked; until their transaction has begun here, or a marker
+    /// shows that it has ended meanwhile. Lost with the process, and asked for again.
+    verifications: BTreeMap<ProducerId, Verification>,
+}
+
+/// Whether the transaction of a producer may begin here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Verification {
+    epoch: ProducerEpoch,
+    /// The coordinator says so.
+    is_verified: bool,
+    /// By a client that relies on being added by its first batch (KIP-890): it numbers them from 0 in each epoch.
+    adds: bool,
+    /// The lowest sequence about which it was asked: nothing may come before that.
+    lowest: Sequence,
 }
 
 impl ProducerStates {
@@ -274,6 +291,9 @@ impl ProducerStates {
             return ProducerVerdict::Append;
         }
         let Some(entry) = self.entries.get(&batch.producer_id()) else {
+            if let Err(rejection) = self.check_beginning(batch, true) {
+                return ProducerVerdict::Reject(rejection);
+            }
             // Forgotten, or all its data are deleted: Kafka then takes any sequence (KIP-360).
             return if self.open.len() >= PARTITION_PRODUCERS_MAX {
                 ProducerVerdict::Reject(ProducerRejection::TooManyProducers)
@@ -288,7 +308,7 @@ impl ProducerStates {
                 timestamp: original.timestamp,
             };
         }
-        match check_order(entry, batch) {
+        match self.check_beginning(batch, entry.is_blank()).and_then(|()| check_order(entry, batch)) {
             Ok(()) if entry.transaction_start.is_some() && !batch.attributes().is_transactional() => {
                 ProducerVerdict::Reject(ProducerRejection::InvalidTransactionState)
             }
@@ -311,20 +331,66 @@ impl ProducerStates {
     #[must_use]
     pub fn may_begin_transaction(&self, producer: ProducerId, epoch: ProducerEpoch) -> bool {
         let is_open = |entry: &ProducerEntry| entry.transaction_start.is_some() && entry.epoch == epoch;
-        !self.entries.get(&producer).is_some_and(is_open) && self.verified.get(&producer) != Some(&epoch)
+        !self.entries.get(&producer).is_some_and(is_open) && !self.has_said_so(producer, epoch)
+    }
+
+    /// The coordinator is being asked whether a transaction may begin here with this batch.
+    pub fn await_verification(&mut self, batch: &BatchHeader, adds: bool) {
+        let asked = self.verification(batch.producer_id(), batch.producer_epoch());
+        if let Some(asked) = asked {
+            asked.adds |= adds;
+            asked.lowest = asked.lowest.min(batch.base_sequence());
+        }
     }
 
     /// The coordinator says that the transaction of a producer may begin here.
     pub fn verify(&mut self, producer: ProducerId, epoch: ProducerEpoch) {
-        if self.verified.len() < PARTITION_PRODUCERS_MAX {
-            self.verified.insert(producer, epoch);
+        if let Some(asked) = self.verification(producer, epoch) {
+            asked.is_verified = true;
         }
+    }
+
+    /// What is known of this generation of a producer; `None` if there are too many.
+    fn verification(&mut self, producer: ProducerId, epoch: ProducerEpoch) -> Option<&mut Verification> {
+        let fresh = Verification { epoch, is_verified: false, adds: false, lowest: Sequence(i32::MAX) };
+        if self.verifications.get(&producer).is_none_or(|known| known.epoch != epoch) {
+            if self.verifications.len() >= PARTITION_PRODUCERS_MAX {
+                // Who was refused and never came again.
+                self.verifications.retain(|_, known| known.is_verified);
+            }
+            if self.verifications.len() >= PARTITION_PRODUCERS_MAX {
+                return None;
+            }
+            self.verifications.insert(producer, fresh);
+        }
+        self.verifications.get_mut(&producer)
     }
 
     /// Whether it has said so.
     #[must_use]
     pub fn is_verified(&self, batch: &BatchHeader) -> bool {
-        self.verified.get(&batch.producer_id()) == Some(&batch.producer_epoch())
+        self.has_said_so(batch.producer_id(), batch.producer_epoch())
+    }
+
+    fn has_said_so(&self, producer: ProducerId, epoch: ProducerEpoch) -> bool {
+        self.verifications.get(&producer).is_some_and(|known| known.is_verified && known.epoch == epoch)
+    }
+
+    /// That a transaction begins here with the first of its batches, and not with one that has overtaken it: those before it
+    /// were refused and come again. `is_new` says that no batch of the producer is remembered.
+    fn check_beginning(&self, batch: &BatchHeader, is_new: bool) -> Result<(), ProducerRejection> {
+        let found = batch.base_sequence();
+        let asked = self.verifications.get(&batch.producer_id()).filter(|asked| asked.epoch == batch.producer_epoch());
+        match asked {
+            _ if !batch.attributes().is_transactional() || found == NO_SEQUENCE => Ok(()),
+            Some(asked) if asked.adds && is_new && found != Sequence(0) => {
+                Err(ProducerRejection::OutOfOrderSequence { expected: Sequence(0), found })
+            }
+            Some(asked) if found > asked.lowest => {
+                Err(ProducerRejection::OutOfOrderSequence { expected: asked.lowest, found })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Judges a marker. With `raises_epoch` it is of a transaction whose end has raised the epoch (KIP-890): its own is
@@ -355,7 +421,7 @@ impl ProducerStates {
         let offset_delta = batch.last_offset_delta();
         let last_offset = base_offset.plus(i64::from(offset_delta));
         if batch.attributes().is_transactional() {
-            self.verified.remove(&batch.producer_id());
+            self.verifications.remove(&batch.producer_id());
         }
         self.update(batch.producer_id(), batch.producer_epoch(), |entry| {
             entry.set_epoch(batch.producer_epoch());
@@ -382,7 +448,7 @@ impl ProducerStates {
     ) -> Option<EndedTransaction> {
         let producer = batch.producer_id();
         let first_offset = self.entries.get(&producer).and_then(|entry| entry.transaction_start);
-        self.verified.remove(&producer);
+        self.verifications.remove(&producer);
         self.update(producer, batch.producer_epoch(), |entry| {
             entry.set_epoch(batch.producer_epoch());
             entry.coordinator_epoch = marker.coordinator_epoch;

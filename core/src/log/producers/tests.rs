@@ -65,6 +65,43 @@ fn each_row_of_the_table() {
 }
 
 #[test]
+fn a_transaction_begins_with_its_first_batch() {
+    let transactional = |epoch, sequence| batch_with(1, epoch, sequence, 1, true);
+    for adds in [false, true] {
+        let mut states = ProducerStates::new();
+        // The first two are refused, since the transaction before is still being ended; the third has overtaken their return.
+        for sequence in [0, 1, 2] {
+            states.await_verification(transactional(0, sequence).header(), adds);
+        }
+        states.verify(ProducerId(1), ProducerEpoch(0));
+        assert_eq!(code(&offer(&mut states, &transactional(0, 2), 0)), 45);
+        for sequence in [0, 1, 2] {
+            assert_eq!(code(&offer(&mut states, &transactional(0, sequence), sequence.into())), 0);
+        }
+    }
+    // A producer that is not known here: of old clients any sequence is taken, new ones begin with 0.
+    for (adds, expected) in [(false, 0), (true, 45)] {
+        let mut states = ProducerStates::new();
+        states.await_verification(transactional(3, 7).header(), adds);
+        states.verify(ProducerId(1), ProducerEpoch(3));
+        assert_eq!(code(&offer(&mut states, &transactional(3, 7), 0)), expected, "{adds}");
+        assert_eq!(code(&offer(&mut states, &batch(1, 4, 0, 1), 1)), if adds { 0 } else { 48 });
+    }
+    // The marker raises the epoch, and what was asked under the old one counts no more.
+    let mut states = ProducerStates::new();
+    states.await_verification(transactional(0, 0).header(), true);
+    states.verify(ProducerId(1), ProducerEpoch(0));
+    assert_eq!(code(&offer(&mut states, &transactional(0, 0), 0)), 0);
+    let mark = EndMarker { committed: true, coordinator_epoch: 3 };
+    states.end_transaction(&marker(1, 1), mark, Offset(1), AT);
+    states.await_verification(transactional(1, 3).header(), true);
+    states.await_verification(transactional(1, 0).header(), true);
+    states.verify(ProducerId(1), ProducerEpoch(1));
+    assert_eq!(code(&offer(&mut states, &transactional(1, 3), 2)), 45);
+    assert_eq!(code(&offer(&mut states, &transactional(1, 0), 2)), 0);
+}
+
+#[test]
 fn sequences_wrap() {
     let mut states = ProducerStates::new();
     assert_eq!(offer(&mut states, &batch(1, 0, i32::MAX - 1, 4), 0), ProducerVerdict::Append);

@@ -1,4 +1,4 @@
-//! Finishing what Kafka's log cleaner was killed in: the exchange of segments for their cleaned copies.
+//! Finishing what a log cleaner, ours or Kafka's, was killed in: the exchange of segments for their cleaned copies.
 //!
 //! The cleaner writes copies as `.cleaned` and syncs them; renames each to `.swap`, the last one first; renames the
 //! segments that they replace to `.deleted`; and renames each `.swap` to its name in use. Splitting a segment whose

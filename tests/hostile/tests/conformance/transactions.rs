@@ -279,8 +279,6 @@ async fn committed_offset(link: &mut Link, group: &str, topic: &Topic) -> (Error
 /// A transaction that commits an offset, with both APIs that take part in that.
 async fn commit_offsets(link: &mut Link, name: String, (add_version, commit_version): (i16, i16)) {
     let topic = create(link, name.clone(), 1).await;
-    let request = FindCoordinatorRequest { coordinator_keys: vec![text(&name)], ..Default::default() };
-    assert_eq!(link.call(6, &request).await.expect("is answered").coordinators[0].error_code, 0);
     let producer = producer(link, name.clone()).await;
     let add = |producer: &Producer| AddOffsetsToTxnRequest {
         transactional_id: text(&producer.transactional_id),
@@ -297,6 +295,9 @@ async fn commit_offsets(link: &mut Link, name: String, (add_version, commit_vers
         let answer = link.call(add_version, &add(&producer)).await.expect("is answered");
         assert_eq!(answer.error_code, 0);
     }
+    // As clients do: now they have something for the coordinator of the group.
+    let request = FindCoordinatorRequest { coordinator_keys: vec![text(&name)], ..Default::default() };
+    assert_eq!(link.call(6, &request).await.expect("is answered").coordinators[0].error_code, 0);
     loop {
         let answer = link.call(commit_version, &commit_request(&producer, &name, &topic)).await.expect("is answered");
         let codes: Vec<_> = answer.topics[0].partitions.iter().map(|part| ErrorCode(part.error_code)).collect();
