@@ -314,6 +314,7 @@ impl<S: Sys> PartitionLog<S> {
             return Ok(None);
         }
         let mut extent = Some(extent);
+        let mut is_first = true;
         while let Some(Extent { segment, visible_bytes, active }) = extent {
             let file = self.segment_file(segment, SegmentFileKind::Log).await?;
             let end = FilePosition(visible_bytes);
@@ -321,7 +322,8 @@ impl<S: Sys> PartitionLog<S> {
                 let position = batch.position;
                 let end = match stable {
                     None => end,
-                    Some(stable) if stable.is_all => end,
+                    // What is visible of the others was looked up later, when something else may have come.
+                    Some(stable) if stable.is_all && is_first => end,
                     Some(stable) if stable.end <= batch.base_offset => return Ok(None),
                     // The first batch that is not stable, if it lies in this segment, begins where the stable ones end.
                     Some(stable) => {
@@ -345,6 +347,7 @@ impl<S: Sys> PartitionLog<S> {
                 return Ok(Some((Range { file, position, bytes, whole_bytes }, aborted)));
             }
             extent = self.machine.borrow().next_extent(segment);
+            is_first = false;
         }
         Ok(None)
     }
