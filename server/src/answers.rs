@@ -1,7 +1,8 @@
 //! The answers of one connection, sent in the order in which its requests came.
 //!
 //! A place is taken when a request is read and filled when it is served. Whoever fills the first place in line sends
-//! all that is ready behind it in one go, unless somebody is sending already, who then goes on with it.
+//! all that is ready behind it in one go, unless somebody is sending already, who then goes on with it. Where several are
+//! in line, those that are served in one turn of the shard leave together.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -64,6 +65,8 @@ pub(crate) struct Answers<S: Sys> {
     line: RefCell<VecDeque<Entry<S::File>>>,
     /// Somebody is sending.
     sending: Cell<bool>,
+    /// Somebody will send when this turn of the shard is over.
+    gathering: Cell<bool>,
     /// The connection is finished: a send failed, or an answer said so.
     closed: Cell<bool>,
     /// Raised whenever answers have left the line, and at the end.
@@ -79,6 +82,7 @@ impl<S: Sys> Answers<S> {
             first: Cell::new(0),
             line: RefCell::default(),
             sending: Cell::new(false),
+            gathering: Cell::new(false),
             closed: Cell::new(false),
             moved: Signal::default(),
         })
@@ -180,6 +184,20 @@ impl<S: Sys> Answers<S> {
         }
         self.sending.set(false);
         self.moved.raise();
+    }
+
+    /// As [`flush`](Self::flush), but if others are in line, what is served in the same turn goes out with it: appends that were
+    /// written together are.
+    pub(crate) async fn flush_together(&self) {
+        if !self.has_ready() || self.gathering.get() {
+            return;
+        }
+        if self.line.borrow().len() > 1 {
+            self.gathering.set(true);
+            self.sys.breathe().await;
+            self.gathering.set(false);
+        }
+        self.flush().await;
     }
 
     fn have_left(&self, leaving: &mut Vec<Leaving>) {

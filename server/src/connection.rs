@@ -300,7 +300,7 @@ async fn handle_frame<S: Sys>(
                 let answer = handler.await;
                 drop(reservation);
                 answers.fill(place, answer);
-                answers.flush().await;
+                answers.flush_together().await;
             });
         }
     }

@@ -147,8 +147,8 @@ pub enum Call {
 pub enum Reply<S: Sys> {
     /// One result for each item.
     Append(Vec<AppendResult>),
-    /// One result for each item.
-    Read(Vec<ReadResult<S>>),
+    /// One result for each item, and whether the watch is left there.
+    Read(Vec<ReadResult<S>>, bool),
     /// One result for each item.
     List(Vec<ListResult>),
     /// One result for each item.
@@ -190,7 +190,15 @@ pub(crate) struct Hop<S: Sys> {
     sys: S,
     next: Cell<u64>,
     calls: RefCell<BTreeMap<u64, Rc<Slot<Reply<S>>>>>,
-    watches: RefCell<BTreeMap<u64, Rc<Signal>>>,
+    watches: RefCell<BTreeMap<u64, Watch>>,
+}
+
+/// A watch of this shard.
+#[derive(Default)]
+struct Watch {
+    signal: Rc<Signal>,
+    /// Shards that have given notice: they have forgotten it.
+    noticed: Vec<ShardId>,
 }
 
 impl<S: Sys> Hop<S> {
@@ -246,28 +254,30 @@ impl<S: Sys> Hop<S> {
     /// A new watch; the signal is raised when its notice comes.
     pub(crate) fn watch(&self) -> (WatchId, Rc<Signal>) {
         let id = self.number();
-        let signal = Rc::new(Signal::default());
-        self.watches.borrow_mut().insert(id, Rc::clone(&signal));
+        let watch = Watch::default();
+        let signal = Rc::clone(&watch.signal);
+        self.watches.borrow_mut().insert(id, watch);
         (WatchId(id), signal)
     }
 
-    /// A notice came.
-    pub(crate) fn noticed(&self, watch: WatchId) {
+    /// A notice came from a shard.
+    pub(crate) fn noticed(&self, from: ShardId, watch: WatchId) {
         // Late notices of a watch that was given up are normal.
-        if let Some(signal) = self.watches.borrow().get(&watch.0) {
-            signal.raise();
+        if let Some(watch) = self.watches.borrow_mut().get_mut(&watch.0) {
+            watch.noticed.push(from);
+            watch.signal.raise();
         }
     }
 
     /// Wakes every long poll, when the node stops.
     pub(crate) fn notice_all(&self) {
-        for signal in self.watches.borrow().values() {
-            signal.raise();
+        for watch in self.watches.borrow().values() {
+            watch.signal.raise();
         }
     }
 
-    /// Forgets a watch on this side.
-    pub(crate) fn unwatch(&self, watch: WatchId) {
-        self.watches.borrow_mut().remove(&watch.0);
+    /// Forgets a watch on this side. Who has forgotten it already.
+    pub(crate) fn unwatch(&self, watch: WatchId) -> Vec<ShardId> {
+        self.watches.borrow_mut().remove(&watch.0).map(|watch| watch.noticed).unwrap_or_default()
     }
 }

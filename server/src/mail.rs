@@ -20,7 +20,7 @@ pub(crate) async fn deliver<S: Sys>(shard: Rc<Shard<S>>) {
             Mail::Adopt { socket, origin } => connection::adopt(&shard, socket, origin),
             Mail::Ended => shard.connection_ended_on(from),
             Mail::Reply(ticket, reply) => shard.hop.replied(ticket, reply),
-            Mail::Notice(watch) => shard.hop.noticed(watch),
+            Mail::Notice(watch) => shard.hop.noticed(from, watch),
             Mail::Unwatch(watch) => shard.unwatch(from, watch),
             Mail::Exit => shard.end(),
             Mail::Call(ticket, call) => {

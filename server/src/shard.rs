@@ -172,7 +172,10 @@ impl<S: Sys> Shard<S> {
     pub(crate) async fn perform(self: &Rc<Self>, from: ShardId, call: Call) -> Reply<S> {
         match call {
             Call::Append(items) => Reply::Append(self.append(items).await),
-            Call::Read(items, long_poll) => Reply::Read(self.read(from, items, long_poll).await),
+            Call::Read(items, long_poll) => {
+                let (results, is_watched) = self.read(from, items, long_poll).await;
+                Reply::Read(results, is_watched)
+            }
             Call::List(items) => {
                 let found =
                     items.into_iter().map(|item| read::list_offset(self.served_partition(item.partition), item));
@@ -322,7 +325,13 @@ impl<S: Sys> Shard<S> {
         }
     }
 
-    async fn read(&self, from: ShardId, items: Vec<ReadItem>, long_poll: Option<LongPoll>) -> Vec<ReadResult<S>> {
+    /// What can be read, and whether a watch is left here.
+    async fn read(
+        &self,
+        from: ShardId,
+        items: Vec<ReadItem>,
+        long_poll: Option<LongPoll>,
+    ) -> (Vec<ReadResult<S>>, bool) {
         if let Some(LongPoll { watch, .. }) = long_poll {
             // Left before anything is read: what becomes visible in between gives notice too.
             let keys: Vec<PartitionKey> = items.iter().map(|item| item.partition).collect();
@@ -340,7 +349,8 @@ impl<S: Sys> Shard<S> {
         {
             self.unwatch(from, watch);
         }
-        results
+        let is_watched = |LongPoll { watch, .. }| self.watching.borrow().contains_key(&(from, watch));
+        (results, long_poll.is_some_and(is_watched))
     }
 
     /// Takes a watch back that was left here.
@@ -352,10 +362,10 @@ impl<S: Sys> Shard<S> {
         }
     }
 
-    /// Gives up a watch on all shards that may have it.
-    pub(crate) fn end_watch(self: &Rc<Self>, watch: WatchId, owners: &[ShardId]) {
-        self.hop.unwatch(watch);
-        for owner in owners {
+    /// Gives up a watch that was left on some shards, but for those that have given notice.
+    pub(crate) fn end_watch(self: &Rc<Self>, watch: WatchId, left_on: &[ShardId]) {
+        let noticed = self.hop.unwatch(watch);
+        for owner in left_on.iter().filter(|owner| !noticed.contains(owner)) {
             if *owner == self.sys.shard() {
                 self.unwatch(*owner, watch);
             } else {
@@ -372,7 +382,7 @@ impl<S: Sys> Shard<S> {
         self.unwatch(shard, watch);
         if shard == self.sys.shard() {
             self.has_woken_readers.set(true);
-            self.hop.noticed(watch);
+            self.hop.noticed(shard, watch);
         } else {
             self.post(shard, Mail::Notice(watch));
         }

@@ -5,6 +5,7 @@ import re
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import time
 from contextlib import ExitStack
@@ -12,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.batch import Batch
 from harness.broker import Corelane, free_port
 from harness.connection import Connection
 from harness.records import Record, numbered, random_bytes
+from harness.session import produce_values
 from harness.topics import create_topic
 
 # Some of these measure, and one takes the default port.
@@ -175,6 +178,36 @@ def test_what_comes_together_is_written_together(brokers, shards):
             before = counts
             # A connection goes to the shard with the fewest: the next ones to another.
             others.enter_context(Connection(broker.address)).call("Metadata", 1, topics=[])
+
+
+# Place of `tcpi_data_segs_in` in the kernel's `tcp_info`.
+DATA_SEGMENTS_IN = struct.Struct("152x I")
+
+
+def segments_with_data(connection: Connection) -> int:
+    """How many have come: a call of the peer's that sends a little makes one."""
+    (count,) = DATA_SEGMENTS_IN.unpack(connection.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, DATA_SEGMENTS_IN.size))
+    return count
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_answers_that_are_ready_together_leave_together(brokers, shards):
+    """Of requests that have come at once, to partitions of every shard: one write for all of them, and one send."""
+    broker = brokers.create(f"corelane-{shards}").start()
+    create_topic(broker, "t", partitions=4)
+    with Connection(broker.address) as connection:
+        connection.call("Metadata", 12, topics=[{"name": "t"}])
+        for _ in range(3):
+            before = segments_with_data(connection)
+            connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+            asked = [
+                connection.send("Produce", 9, **produce_values("t", [Batch([(None, b"x")])], number % 4, -1, None))
+                for number in range(40)
+            ]
+            connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+            for correlation_id in asked:
+                assert connection.receive("Produce", 9, correlation_id).topics[0].partitions[0].error == 0
+            assert segments_with_data(connection) - before <= 8, "for 40 answers"
 
 
 def test_records_are_not_copied_on_their_way(corelane, clients):

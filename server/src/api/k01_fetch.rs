@@ -3,6 +3,7 @@
 //! What comes back from an owner is a plan: file, position, length. The bytes are read on the shard of the socket, at
 //! the last moment, so that nothing but the plan crosses shards.
 
+use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -220,21 +221,21 @@ async fn find<S: Sys>(
         let (watch, signal) = shard.hop.watch();
         let notice = signal.next();
         let poll = LongPoll { watch, bytes_min };
-        let (found, owners) = ask_owners(shard, request, &catalog, fetch, (Some(poll), committed_only)).await;
+        let (found, left_on) = ask_owners(shard, request, &catalog, fetch, (Some(poll), committed_only)).await;
         if is_enough(&found, bytes_min) {
-            shard.end_watch(watch, &owners);
+            shard.end_watch(watch, &left_on);
             return found;
         }
         let notice = first_of(notice, request.peer.ended());
         let waited = first_of(notice, shard.sys.sleep_until(deadline)).await;
-        shard.end_watch(watch, &owners);
+        shard.end_watch(watch, &left_on);
         if matches!(waited, Either::Second(())) {
             return found;
         }
     }
 }
 
-/// Asks each owner once; results come in the order of the session.
+/// Asks each owner once; results come in the order of the session, and with them the owners that have kept the watch.
 async fn ask_owners<S: Sys>(
     shard: &Rc<Shard<S>>,
     request: &Request,
@@ -272,9 +273,12 @@ async fn ask_owners<S: Sys>(
             Err(code) => results.push(ReadResult::failed(code)),
         }
     }
-    let owners = questions.owners();
+    let left_on = RefCell::new(Vec::new());
     let ask = async |owner, items| match shard.ask(owner, Call::Read(items, long_poll)).await {
-        Reply::Read(found) => found,
+        Reply::Read(found, is_watched) => {
+            left_on.borrow_mut().extend(is_watched.then_some(owner));
+            found
+        }
         _ => unreachable!("a reply has the name of its call"),
     };
     for ((place, partition), result) in questions.ask(ask).await {
@@ -283,7 +287,7 @@ async fn ask_owners<S: Sys>(
             *slot = ReadResult { leader, ..result };
         }
     }
-    (results, owners)
+    (results, left_on.into_inner())
 }
 
 /// One partition of the answer.
