@@ -6,10 +6,12 @@ import re
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from brokers import Corelane, Life
+from profiles import Profiles
 
 GIB = 1 << 30
 TIMEOUT_SECONDS = 1200
@@ -41,12 +43,16 @@ class Sizes:
 class Loads:
     """Runs the clients against one life and accounts for what its process used meanwhile."""
 
-    def __init__(self, life: Life, load_binary: Path, sizes: Sizes, wanted: str = "", counts_writes: bool = False):
+    def __init__(
+        self, life: Life, load_binary: Path, sizes: Sizes, wanted: str = "", counts_writes: bool = False,
+        profiles: Profiles | None = None,
+    ):  # fmt: skip
         self.life = life
         self.load_binary = load_binary
         self.sizes = sizes
         self.wanted = re.compile(wanted)
         self.counts_writes = counts_writes
+        self.profiles = profiles
         self.topics = 0
 
     def wants(self, row: str) -> bool:
@@ -70,15 +76,18 @@ class Loads:
     def measured(self, run: Callable[[], dict]) -> Figures:
         """Figures of a run, and the broker's CPU time per GiB."""
         writes_before = self.life.writes() if self.counts_writes else 0
-        before = self.life.cpu_seconds()
-        done = run()
-        cpu_seconds = self.life.cpu_seconds() - before
+        with self.profiles.taking(self.life.broker.process.pid) if self.profiles else nullcontext():
+            before = self.life.cpu_seconds()
+            done = run()
+            cpu_seconds = self.life.cpu_seconds() - before
         moved = done.get("delivered_bytes", done["bytes"])
         figures = {
             "throughput": done["bytes"] / done["seconds"] / 1e6,
             "records": done["records"] / done["seconds"],
             "cpu": cpu_seconds / (moved / GIB),
         }
+        if self.profiles and self.profiles.taken:
+            self.profiles.taken.cpu_seconds = figures["cpu"]
         if self.counts_writes:
             figures["writes"] = (self.life.writes() - writes_before) / (done["bytes"] / GIB)
         return figures | {name: done[f"{name}_ms"] for name in LATENCIES if f"{name}_ms" in done}
