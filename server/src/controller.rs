@@ -345,7 +345,7 @@ fn decide<S: Sys>(shard: &Shard<S>, image: &MetadataImage, command: &Command) ->
                 return (Vec::new(), Outcome::Created(Vec::new()));
             }
             let value = |name: &str| config.value(name).unwrap_or_default();
-            // Kafka's own choice. Nothing is compacted yet; the setting is for whoever reads the directory later.
+            // Kafka's own choice.
             let (partition_count, configs) = match *name {
                 TRANSACTION_TOPIC_NAME => (
                     value("transaction.state.log.num.partitions"),

@@ -348,11 +348,9 @@ def test_an_answer_comes_in_milliseconds(broker):
 
 
 def test_groups_of_the_new_protocol_are_described(broker):
-    """KIP-848, which only Kafka serves so far."""
+    """KIP-848."""
     from confluent_kafka import Consumer
 
-    if not broker.is_reference:
-        pytest.skip("not served yet")
     written(broker, "new", partitions=2)
     consumer = Consumer({"bootstrap.servers": broker.address, "group.id": "new", "group.protocol": "consumer",
                          "auto.offset.reset": "earliest"})

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import confluent_kafka
 import pytest
 
-from harness.advertised import CONSUMER_PROTOCOL, GROUPS, needs
 from harness.connection import Connection
 from harness.drivers import CLIENTS
 from harness.members import ABILITIES, SESSION_MS, Group
@@ -119,7 +118,6 @@ def stories():
 
 @pytest.fixture
 def play(stories, request, broker, clients):
-    needs(broker, GROUPS)
     return lambda story: stories.outcome(request, broker, clients, story)
 
 
@@ -329,7 +327,6 @@ def group_changes_over_and_back(stage: Stage, **how) -> None:
 def test_consumer_protocol(name, brokers, broker_kind, clients, topic):
     """KIP-848: the broker assigns, by each of its assignors, topics by name and by pattern. One story beside the other."""
     broker = brokers.create(broker_kind, **SETTINGS, **CONSUMER_SETTINGS).start()
-    needs(broker, CONSUMER_PROTOCOL)
     told = {
         "uniform": lambda stage: one_leaves_and_one_crashes(stage, protocol="consumer", assignor="uniform"),
         "range": lambda stage: one_leaves_and_one_crashes(stage, protocol="consumer", assignor="range"),

@@ -3,7 +3,6 @@
 import pytest
 
 from clients.test_groups import SETTINGS, Stage, commit_and_resume, one_leaves_and_one_crashes
-from harness.advertised import GROUPS, needs, needs_old_versions
 from harness.broker import KINDS
 
 
@@ -19,17 +18,14 @@ def pytest_generate_tests(metafunc):
 def old_broker(request, module_brokers):
     assert request.param in KINDS
     broker = module_brokers.share(request.param, **SETTINGS)
-    needs_old_versions(broker)
     return broker
 
 
 def test_commit_and_resume(old_broker, clients, topic):
-    needs(old_broker, GROUPS)
     Stage(old_broker, clients, "pykafka", topic).play(commit_and_resume)
 
 
 def test_one_leaves_and_one_crashes(old_broker, clients, topic, full):
-    needs(old_broker, GROUPS)
     if not full:
         pytest.skip("its session is 30 s, whatever it is told: --full")
     Stage(old_broker, clients, "pykafka", topic).play(lambda stage: one_leaves_and_one_crashes(stage, session_ms=30_000))

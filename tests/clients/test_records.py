@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 from harness.connection import Connection
-from harness.advertised import GROUPS, lacking, needs
 from harness.drivers import CLIENTS, CODECS, KafkaError
 from harness.records import assert_same, by_partition, every_shape, numbered
 from harness.topics import by_leader, create_topic
@@ -35,19 +34,6 @@ def check(client, expected, reader, broker, topic, **how):
         assert_same([reader.reads_as(record) for record in sequence], received)
 
 
-def must_read(client, broker):
-    """For tests of what a client reads."""
-    if "assigned partitions" in client.lacks:
-        needs(broker, GROUPS)
-
-
-def reader_beside(client, clients, broker):
-    """The client itself, unless it reads in groups only and the broker has none."""
-    if "assigned partitions" in client.lacks and lacking(broker, GROUPS):
-        return clients[REFERENCE_READER]
-    return client
-
-
 # Both can express every shape; the writer is Kafka's own.
 REFERENCE_WRITER, REFERENCE_READER = "java", "franz-go"
 
@@ -57,7 +43,7 @@ def test_every_shape_is_written(client, broker, clients, topic, codec, full):
     create_topic(broker, topic, partitions=3)
     expected = written(client, broker, topic, every_shape(3), codec=codec)
     readers = CLIENTS if full else {client.name, REFERENCE_READER}
-    for reader in {reader_beside(clients[name], clients, broker).name for name in readers}:
+    for reader in readers:
         check(client, expected, clients[reader], broker, topic)
 
 
@@ -79,13 +65,12 @@ def written_by_reference(clients):
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_every_shape_is_read(client, broker, written_by_reference, clients, codec):
-    must_read(client, broker)
     topic, expected = written_by_reference(broker, codec)
     check(clients[REFERENCE_WRITER], expected, client, broker, topic)
 
 
 @pytest.mark.parametrize("acks", [0, 1, -1])
-def test_acks(client, broker, clients, topic, acks):
+def test_acks(client, broker, topic, acks):
     create_topic(broker, topic)
     records = numbered(200)
     if client.name == "kcat":
@@ -96,7 +81,7 @@ def test_acks(client, broker, clients, topic, acks):
         # partition could overtake them on another connection, so the log's end is awaited.
         await_end(client, broker, topic, len(records))
         placed = [(0, offset) for offset in range(len(records))]
-    check(client, by_partition(records, placed), reader_beside(client, clients, broker), broker, topic)
+    check(client, by_partition(records, placed), client, broker, topic)
 
 
 def await_end(client, broker, topic, end):
@@ -113,7 +98,7 @@ def await_end(client, broker, topic, end):
 
 
 @pytest.mark.parametrize("codec", ["none", "lz4"])
-def test_idempotent_producer(client, broker, clients, topic, codec):
+def test_idempotent_producer(client, broker, topic, codec):
     if "idempotence" in client.lacks:
         pytest.skip(client.lacks["idempotence"])
     create_topic(broker, topic, partitions=2)
@@ -121,12 +106,11 @@ def test_idempotent_producer(client, broker, clients, topic, codec):
     expected = by_partition(
         records, client.produce(broker.address, topic, records, codec=codec, idempotent=True)
     )
-    check(client, expected, reader_beside(client, clients, broker), broker, topic)
+    check(client, expected, client, broker, topic)
 
 
 def test_read_from_an_offset(client, broker, clients, topic):
     """Also in the middle of a batch: the broker answers with the whole batch and the client skips."""
-    must_read(client, broker)
     create_topic(broker, topic)
     records = numbered(300)
     expected = by_partition(records, clients["confluent-kafka"].produce(broker.address, topic, records, codec="lz4"))
@@ -136,7 +120,6 @@ def test_read_from_an_offset(client, broker, clients, topic):
 
 def test_read_committed(client, broker, clients, topic):
     """Nothing here is in a transaction, so everything is committed."""
-    must_read(client, broker)
     create_topic(broker, topic)
     records = numbered(50)
     expected = by_partition(records, clients["confluent-kafka"].produce(broker.address, topic, records))
@@ -163,8 +146,7 @@ def test_read_by_time(client, broker, clients, topic):
     after_all, _ = client.list_offset(broker.address, topic, 0, records[-1].timestamp + 1)
     # These show the end of the log where the broker says that there is none.
     assert after_all in ((-1, 100) if client.name in TELL_OFFSETS_ONLY else (-1,))
-    reader = reader_beside(client, clients, broker)
-    assert_same(expected[42:], reader.consume(broker.address, topic, 0, start=42))
+    assert_same(expected[42:], client.consume(broker.address, topic, 0, start=42))
 
 
 def test_first_last_and_largest_time(admin, broker, clients, topic):

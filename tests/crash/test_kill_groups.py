@@ -8,7 +8,6 @@ import confluent_kafka
 import pytest
 from crash.check import read_acknowledged
 from crash.test_kill import Load, create_topics
-from harness.advertised import CONSUMER_PROTOCOL, GROUPS, needs
 from harness.members import Group
 
 CYCLES_DEFAULT = 3
@@ -67,7 +66,6 @@ def test_kills_with_groups(brokers, broker_kind, tmp_path, groups, full, capsys,
     chance = random.Random(seed)
     print(f"seed {seed}")
     broker = brokers.create(broker_kind, **SETTINGS[protocol]).start()
-    needs(broker, CONSUMER_PROTOCOL if protocol == "consumer" else GROUPS)
     partitions = create_topics(broker)[TOPIC]
     load = Load(broker, tmp_path, {TOPIC: partitions}, RECORDS_PER_SECOND)
     try:

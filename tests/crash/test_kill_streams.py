@@ -11,7 +11,6 @@ from os.path import commonprefix
 
 import confluent_kafka
 import pytest
-from harness.advertised import TRANSACTIONS, needs
 from harness.drivers import Java
 from harness.topics import create_topic
 
@@ -233,7 +232,6 @@ def test_kills_with_streams(brokers, broker_kind, application, full, capsys):
     if broker.is_reference:
         broker.settings |= REFERENCE_SETTINGS
     broker.start()
-    needs(broker, TRANSACTIONS)
     for topic in ("clicks", "users", "joined", "counts"):
         create_topic(broker, topic, partitions=PARTITIONS)
     streams, clicks, output = application(broker), Clicks(broker), Output(broker)

@@ -9,7 +9,6 @@ import time
 
 import confluent_kafka
 import pytest
-from harness.advertised import TRANSACTIONS, needs
 from harness.broker import Corelane
 from harness.paths import TESTS
 from harness.topics import create_topic
@@ -115,7 +114,6 @@ def test_kills_with_transactions(brokers, broker_kind, copying, full, capsys):
     chance = random.Random(seed)
     print(f"seed {seed}")
     broker = brokers.create(broker_kind, **{"group.initial.rebalance.delay.ms": 0}).start()
-    needs(broker, TRANSACTIONS)
     for topic in ("source", "target"):
         create_topic(broker, topic, partitions=PARTITIONS)
     writer, copier, reader = Writer(broker, "source"), copying(broker), Reader(broker)

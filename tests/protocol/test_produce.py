@@ -204,8 +204,6 @@ def test_append_time_is_the_topics_choice(session, made):
 
 
 def test_a_compacted_topic_wants_keys(session, broker, topic):
-    if not broker.is_reference:
-        pytest.skip("Corelane has no compaction yet and refuses the config by name")
     create_topic(broker, topic, cleanup_policy="compact")
     batch = Batch([(b"key", b"a"), (None, b"b"), (b"key", b"c"), (None, b"d")])
     answer = session.produce(topic, batch)

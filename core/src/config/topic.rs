@@ -25,8 +25,7 @@ impl std::error::Error for InvalidTopicConfig {}
 
 /// Checks one configuration that a client sets on a topic.
 ///
-/// One that does not act yet is refused unless the value is Kafka's default or asks for what happens without it, so
-/// that nobody relies on it by mistake.
+/// One that does not act yet is refused unless the value is Kafka's default, so that nobody relies on it by mistake.
 ///
 /// # Errors
 /// The name is unknown, the value does not fit, or the configuration does not act yet.

@@ -1,4 +1,4 @@
-//! Finishes, before a log is opened, an exchange of segments that Kafka's log cleaner was killed in; what it means is
+//! Finishes, before a log is opened, an exchange of segments that a log cleaner, ours or Kafka's, was killed in; what it means is
 //! in [`corelane_core::log::recovery::Exchange`].
 
 use std::io;
