@@ -27,6 +27,6 @@ SUITES = {
     "transactions": Suite("producing in transactions", transactions.measure, None, True),
     "cold": Suite("new records, while somebody reads old ones that are in no memory", cold.measure, None, True),
     "connections": Suite("connections that do nothing", connections.measure, "discard", False),
-    "partitions": Suite("thousands of partitions", partitions.measure, None, False),
+    "partitions": Suite("thousands of partitions", partitions.measure, None, True),
     "restart": Suite("starts, and kill -9 to the next acknowledgement", restart.measure, None, False),
 }

@@ -21,6 +21,7 @@ def measure(loads: Loads) -> Iterator[tuple[str, Figures]]:
             # The next number on an empty directory of its own.
             life.__exit__()
             life.__enter__()
+            loads.warm()
         topic = loads.fresh_topic(partitions)
         records = partitions * RECORDS_EACH
         figures = loads.measured(lambda: loads.load("produce", topic, partitions, records, RECORD_BYTES, "linger.ms=5"))
