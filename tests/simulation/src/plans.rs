@@ -139,7 +139,8 @@ pub fn compacted_life(seed: u64) -> Case {
     ];
     case.plan.producers = vec![(("compacted", 0), Way::Idempotent), (("compacted-strict", 0), Way::Idempotent)];
     case.plan.batches = 4;
-    case.plan.pause_ms_max = 100;
+    // Long enough for the cleaner to come between two of them, whatever is drawn.
+    case.plan.pause_ms_max = 300;
     case.settings = vec![("log.cleaner.backoff.ms", "5")];
     case
 }
