@@ -264,9 +264,10 @@ async fn handle_frame<S: Sys>(
     let overlaps = matches!(request.key, ApiKey::Produce | ApiKey::Fetch);
     if !overlaps || !answers.has_room() || !shard.hop.has_room() {
         shard.gathering.write();
+        // Nobody else may be there to make room.
+        answers.flush().await;
     }
     if !overlaps {
-        answers.flush().await;
         answers.all_sent().await;
     }
     answers.room().await;

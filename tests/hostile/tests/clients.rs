@@ -195,6 +195,22 @@ fn half_a_request_does_not_hold_up_those_before_it() {
     }
 }
 
+/// More requests at once than may be in line, all answered when they are looked at: nobody but the reader makes room.
+#[test]
+fn many_requests_that_are_refused_at_once_are_answered() {
+    with_broker(0, 1, |clients| async move {
+        create(&clients).await;
+        let raw = clients.raw().await;
+        let mut bytes = Vec::new();
+        for number in 1..=300 {
+            bytes.extend_from_slice(&frame(PRODUCE_VERSION, number, &produce(999, batch(b"x"), -1)));
+        }
+        assert!(raw.send(bytes).await);
+        let answered = clients.within_ms(1_000, correlation_ids(&raw, 300)).await;
+        assert_eq!(answered.expect("each is answered"), (1..=300).collect::<Vec<_>>());
+    });
+}
+
 #[test]
 fn a_fetch_that_waits_goes_with_its_connection() {
     with_broker(1, 2, |clients| async move {
