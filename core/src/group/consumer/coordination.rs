@@ -115,10 +115,10 @@ impl GroupCoordinator {
         let last = group.filter(|group| group.in_flight > 0).map(|group| group.last_append);
         let is_written = group.is_none_or(|group| !matches!(&group.kind, Kind::Consumer(group) if !group.is_written()));
         match last.and_then(|last| self.appends.get_mut(last)) {
-            Some(pending) => pending.waiting.push(waiting),
-            None if is_written => self.answer(waiting.request, *waiting.answer),
             // Tried just now, and refused before it came to the log.
-            None => self.answer(waiting.request, waiting.refusal(ErrorCode::UNKNOWN_SERVER_ERROR)),
+            _ if !is_written => self.answer(waiting.request, waiting.refusal(ErrorCode::UNKNOWN_SERVER_ERROR)),
+            Some(pending) => pending.waiting.push(waiting),
+            None => self.answer(waiting.request, *waiting.answer),
         }
     }
 

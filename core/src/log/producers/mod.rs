@@ -336,8 +336,10 @@ impl ProducerStates {
 
     /// The coordinator is being asked whether a transaction may begin here with this batch.
     pub fn await_verification(&mut self, batch: &BatchHeader, adds: bool) {
-        let asked = self.verification(batch.producer_id(), batch.producer_epoch());
-        if let Some(asked) = asked {
+        if batch.base_sequence() < Sequence(0) {
+            return;
+        }
+        if let Some(asked) = self.verification(batch.producer_id(), batch.producer_epoch()) {
             asked.adds |= adds;
             asked.lowest = asked.lowest.min(batch.base_sequence());
         }
@@ -350,10 +352,14 @@ impl ProducerStates {
         }
     }
 
-    /// What is known of this generation of a producer; `None` if there are too many.
+    /// What is known of this generation of a producer; `None` if there is a later one, or there are too many.
     fn verification(&mut self, producer: ProducerId, epoch: ProducerEpoch) -> Option<&mut Verification> {
         let fresh = Verification { epoch, is_verified: false, adds: false, lowest: Sequence(i32::MAX) };
-        if self.verifications.get(&producer).is_none_or(|known| known.epoch != epoch) {
+        let known = self.verifications.get(&producer).map(|known| known.epoch);
+        if known.is_some_and(|known| known > epoch) {
+            return None;
+        }
+        if known != Some(epoch) {
             if self.verifications.len() >= PARTITION_PRODUCERS_MAX {
                 // Who was refused and never came again.
                 self.verifications.retain(|_, known| known.is_verified);

@@ -87,6 +87,12 @@ fn a_transaction_begins_with_its_first_batch() {
         assert_eq!(code(&offer(&mut states, &transactional(3, 7), 0)), expected, "{adds}");
         assert_eq!(code(&offer(&mut states, &batch(1, 4, 0, 1), 1)), if adds { 0 } else { 48 });
     }
+    // A batch of an earlier epoch that comes late changes nothing.
+    let mut states = ProducerStates::new();
+    states.await_verification(transactional(4, 0).header(), true);
+    states.verify(ProducerId(1), ProducerEpoch(4));
+    states.await_verification(transactional(3, 0).header(), true);
+    assert!(states.is_verified(transactional(4, 0).header()) && !states.is_verified(transactional(3, 0).header()));
     // The marker raises the epoch, and what was asked under the old one counts no more.
     let mut states = ProducerStates::new();
     states.await_verification(transactional(0, 0).header(), true);

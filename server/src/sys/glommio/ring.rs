@@ -169,9 +169,11 @@ impl Ring {
         });
         let slot = &mut self.slots[index as usize];
         let key = Key { index, generation: slot.generation };
-        self.is_urgent |= cargo.is_write();
+        let is_write = cargo.is_write();
         slot.state = State::Flying { cargo, waker: None, abandoned: false };
         self.submit(key);
+        // Behind it: a full queue is handed over first.
+        self.is_urgent |= is_write;
         key
     }
 
