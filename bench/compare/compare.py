@@ -132,6 +132,8 @@ def main() -> None:
     settings |= {"rounds": options.rounds, "warm_mib": options.warm_mib, **dataclasses.asdict(options.sizes)}
     if options.rows:
         settings["rows"] = options.rows
+    if options.profile:
+        settings["profiled"] = True
     results = Results(date, commit(), machine(), settings, options.variants)
     options.results.mkdir(parents=True, exist_ok=True)
     is_whole = set(options.suites) == set(SUITES)

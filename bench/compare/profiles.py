@@ -17,7 +17,7 @@ SAMPLES_PER_SECOND = 997
 SHARE_MIN = 0.01
 # What a sample is in: the outermost of these that its stack has, except that the network's own work, which the kernel does
 # within whatever call has come, counts for itself.
-NETWORK = re.compile(r"^(net_rx_action|__do_softirq|handle_softirqs)$")
+NETWORK = re.compile(r"^net_[rt]x_action$")
 SYSTEM_CALL = re.compile(r"^__(?:x64|se|do|arm64)_sys_(\w+)$")
 INTERRUPT = re.compile(r"^(?:asm_)?(?:sysvec|exc|common_interrupt)")
 
@@ -60,9 +60,9 @@ def read(script: str) -> Samples:
         lines = block.splitlines()
         frames = []
         for line in lines[1:]:
-            found = re.match(r"\s*[0-9a-f]+ (.*) \((.*)\)$", line)
-            if found:
-                frames.append((found.group(1).split("+0x")[0], "[kernel" in found.group(2) or ".ko" in found.group(2)))
+            if found := re.match(r"\s*([0-9a-f]+) (.*) \(.*\)$", line):
+                # The kernel has the upper half of all addresses.
+                frames.append((found[2].split("+0x")[0], int(found[1], 16) >= 1 << 63))
         if lines:
             samples.add(lines[0].strip(), frames)
     return samples
@@ -81,6 +81,7 @@ class Profiles:
     @contextmanager
     def taking(self, process_id: int) -> Iterator[None]:
         self.data.parent.mkdir(parents=True, exist_ok=True)
+        self.data.unlink(missing_ok=True)
         record = subprocess.Popen(
             ["perf", "record", "--quiet", "-e", "cpu-clock", "-F", str(SAMPLES_PER_SECOND), "-g", "-p", str(process_id), "-o", self.data],
             stdout=subprocess.DEVNULL,
@@ -91,7 +92,10 @@ class Profiles:
             record.send_signal(signal.SIGINT)
             record.wait()
         script = ["perf", "script", "--no-inline", "-F", "comm,ip,sym,dso", "-i", self.data]
-        self.taken = read(subprocess.run(script, capture_output=True, text=True, check=True).stdout)
+        done = subprocess.run(script, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise SystemExit(f"perf took no samples of process {process_id}: {done.stderr.strip()}")
+        self.taken = read(done.stdout)
 
     def keep(self, suite: str, row: str, kind: str) -> None:
         """What was taken last is that row's; rows that nothing was taken of are passed over."""
