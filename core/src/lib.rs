@@ -12,6 +12,7 @@ pub mod limits;
 pub mod log;
 pub mod metadata;
 pub mod partition;
+pub mod pattern;
 pub mod record;
 pub use corelane_ring as ring;
 pub mod session;

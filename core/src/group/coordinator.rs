@@ -325,7 +325,7 @@ impl GroupCoordinator {
         let group_id = &asked.group_id;
         let is_new = self.groups.get(group_id).is_none_or(|group| matches!(group.kind, Kind::Consumer(_)));
         match self.groups.get(group_id).map(|group| &group.kind) {
-            Some(Kind::Consumer(group)) if group.is_empty() && !group.is_dead && asked.member_id.is_empty() => {
+            Some(Kind::Consumer(group)) if group.is_empty() && !group.is_dead => {
                 let tombstones = group.tombstones();
                 self.become_another(now, group_id, tombstones.into_iter().collect(), |id, now| {
                     Kind::Classic(Box::new(ClassicGroup::new(id, now.wall)))

@@ -3,10 +3,10 @@
 use std::rc::Rc;
 
 use corelane_core::base::ProducerId;
+use corelane_core::pattern::whole_match;
 use corelane_core::protocol::ErrorCode;
 use corelane_core::protocol::messages::{ListTransactionsRequest, ListTransactionsResponse};
 use corelane_core::transaction::{ListFilter, TransactionState};
-use regex::Regex;
 
 use super::{Request, Served};
 use crate::hop::{Call, Reply};
@@ -22,7 +22,7 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     let failed = |code: ErrorCode| ListTransactionsResponse { error_code: code.0, ..Default::default() };
     let pattern = match asked.transactional_id_pattern.as_deref().filter(|pattern| !pattern.is_empty()) {
         None => None,
-        Some(pattern) => match whole_match(pattern) {
+        Some(pattern) => match whole_match(pattern, PATTERN_BYTES_MAX) {
             Ok(pattern) => Some(pattern),
             Err(_) => return request.answer(&failed(ErrorCode::INVALID_REGULAR_EXPRESSION)),
         },
@@ -55,9 +55,4 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     }
     response.transaction_states.sort_by(|a, b| a.transactional_id.cmp(&b.transactional_id));
     request.answer(&response)
-}
-
-/// The pattern, which must match a whole transactional id.
-fn whole_match(pattern: &str) -> Result<Regex, regex::Error> {
-    regex::RegexBuilder::new(&format!("^(?:{pattern})$")).size_limit(PATTERN_BYTES_MAX).build()
 }

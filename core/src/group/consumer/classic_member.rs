@@ -82,14 +82,20 @@ fn owned(subscription: &ConsumerProtocolSubscription, metadata: &MetadataImage) 
     by_id(topics.iter().map(|(name, indexes)| (name.as_str(), &indexes[..])), metadata)
 }
 
-/// What a leader has assigned; nothing if that cannot be understood.
-fn assigned(bytes: &Bytes, metadata: &MetadataImage) -> Partitions {
+/// What a leader has assigned; `None` if that cannot be understood, or if there is more in it that only an assignor of the
+/// application's own can have meant.
+fn assigned(bytes: &Bytes, metadata: &MetadataImage) -> Option<Partitions> {
+    if bytes.is_empty() {
+        return Some(Partitions::new());
+    }
     let mut reader = Reader::new(bytes.clone());
-    let Ok(version) = reader.i16() else { return Partitions::new() };
-    let version = version.clamp(0, *ConsumerProtocolAssignment::VERSIONS.end());
-    let Ok(assignment) = ConsumerProtocolAssignment::decode(&mut reader, version) else { return Partitions::new() };
+    let version = reader.i16().ok()?.clamp(0, *ConsumerProtocolAssignment::VERSIONS.end());
+    let assignment = ConsumerProtocolAssignment::decode(&mut reader, version).ok()?;
+    if assignment.user_data.is_some_and(|data| !data.is_empty()) {
+        return None;
+    }
     let topics = assignment.assigned_partitions.iter();
-    by_id(topics.map(|its| (its.topic.as_str(), &its.partitions[..])), metadata)
+    Some(by_id(topics.map(|its| (its.topic.as_str(), &its.partitions[..])), metadata))
 }
 
 /// The same as a leader would send it.
@@ -124,7 +130,7 @@ fn converted(member: &classic::Member, generation: i32, metadata: &MetadataImage
         protocols: member.wishes.protocols.clone(),
     };
     let (subscription, _) = side.subscription().ok()?;
-    let has = assigned(&member.assignment, metadata);
+    let has = assigned(&member.assignment, metadata)?;
     let mut converted = Member::new(member.id.clone());
     converted.told.instance_id = member.instance_id.clone();
     converted.told.rack_id = subscription.rack_id.as_deref().map(detached_text);
@@ -179,6 +185,7 @@ impl ConsumerGroup {
         turn.settings.consumer.migration.downgrades
             && !self.is_dead
             && !self.members.is_empty()
+            && self.members.len() <= turn.settings.group_size_max
             && self.members.values().all(|member| member.told.classic.is_some())
     }
 
@@ -263,6 +270,10 @@ impl ConsumerGroup {
         let refuse = |code| Err((None, code));
         if self.is_dead {
             return refuse(ErrorCode::COORDINATOR_NOT_AVAILABLE);
+        }
+        let migration = turn.settings.consumer.migration;
+        if !migration.upgrades && !migration.downgrades {
+            return refuse(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
         }
         let side = ClassicSide { session_timeout_ms: wishes.session_timeout_ms, protocols: wishes.protocols };
         let Ok((subscription, _)) = side.subscription() else { return refuse(ErrorCode::INCONSISTENT_GROUP_PROTOCOL) };

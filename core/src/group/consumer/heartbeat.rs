@@ -83,10 +83,10 @@ pub(in super::super) fn check(
             if asked.topic_partitions.as_ref().is_none_or(|topics| !topics.is_empty()) {
                 return invalid("TopicPartitions must be empty when (re-)joining.");
             }
-            let has_names = asked.subscribed_topic_names.as_ref().is_some_and(|names| !names.is_empty());
-            if !has_names && asked.subscribed_topic_regex.as_deref().is_none_or(str::is_empty) {
+            // They may be empty: a client whose own pattern matches nothing yet joins so.
+            if asked.subscribed_topic_names.is_none() && asked.subscribed_topic_regex.is_none() {
                 return invalid(
-                    "Either SubscribedTopicNames or SubscribedTopicRegex must be non-empty when (re-)joining.",
+                    "Either SubscribedTopicNames or SubscribedTopicRegex must be non-null when (re-)joining.",
                 );
             }
         }

@@ -108,7 +108,6 @@ impl Member {
 
     /// It has something else from now on.
     pub(super) fn hold(&mut self, next: Holding, now: Now) {
-        let was_revoking = self.holding.state == MemberState::UnrevokedPartitions;
         let is_revoking = next.state == MemberState::UnrevokedPartitions;
         self.holding = next;
         let epoch = self.holding.epoch;
@@ -116,7 +115,8 @@ impl Member {
         self.since = since;
         if !is_revoking {
             self.rebalance_deadline = None;
-        } else if !was_revoking {
+        } else {
+            // Each time it is asked for something it has that long.
             let timeout_ms = u64::try_from(self.told.rebalance_timeout_ms).unwrap_or(0);
             self.rebalance_deadline = Some(now.monotonic.plus_ms(timeout_ms));
         }

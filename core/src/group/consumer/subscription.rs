@@ -8,6 +8,7 @@ use super::{ConsumerGroup, Member, RecordKey};
 use crate::base::{Timestamp, TopicId};
 use crate::limits::TOPIC_PATTERN_BYTES_MAX;
 use crate::metadata::MetadataImage;
+use crate::pattern::whole_match;
 use crate::protocol::KafkaString;
 
 /// Estimates of what a pattern and a topic that it matches take besides their texts, in bytes.
@@ -23,12 +24,12 @@ pub(super) struct Pattern {
     pub(super) at: Timestamp,
 }
 
-/// The pattern that a text stands for; it must match a whole name.
+/// The pattern that a text stands for.
 ///
 /// # Errors
 /// What is wrong with it.
 pub(super) fn compiled(text: &str) -> Result<Regex, regex::Error> {
-    regex::RegexBuilder::new(&format!("^(?:{text})$")).size_limit(TOPIC_PATTERN_BYTES_MAX).build()
+    whole_match(text, TOPIC_PATTERN_BYTES_MAX)
 }
 
 impl Pattern {

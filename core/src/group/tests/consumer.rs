@@ -174,8 +174,7 @@ fn what_a_heartbeat_must_say() {
     let invalid = [
         ConsumerGroupHeartbeatRequest { group_id: "".into(), ..joining("a", &["t1"]) },
         joining("", &["t1"]),
-        joining("a", &[]),
-        matching("a", ""),
+        ConsumerGroupHeartbeatRequest { subscribed_topic_names: None, ..joining("a", &[]) },
         ConsumerGroupHeartbeatRequest { rebalance_timeout_ms: -1, ..joining("a", &["t1"]) },
         ConsumerGroupHeartbeatRequest { topic_partitions: None, ..joining("a", &["t1"]) },
         ConsumerGroupHeartbeatRequest { topic_partitions: owned(&places(1, 0..1)), ..joining("a", &["t1"]) },
@@ -293,6 +292,67 @@ fn static_members_keep_their_place_for_a_while() {
     broker.beat_now(named(beating("b", -2), "i"));
     broker.pass(MEMBER_SESSION_MS);
     assert_eq!(broker.described().members.len(), 0, "too long");
+}
+
+#[test]
+fn who_reads_nothing_yet_may_join() {
+    for nothing in [joining("a", &[]), matching("a", "")] {
+        let mut broker = Broker::new();
+        broker.topics(&[(1, 2)]);
+        let joined = broker.beat_now(nothing);
+        assert_eq!((joined.error_code, assigned(&joined)), (0, Some(BTreeSet::new())));
+        let names = ConsumerGroupHeartbeatRequest {
+            subscribed_topic_names: Some(vec!["t1".into()]),
+            ..having("a", joined.member_epoch, &[])
+        };
+        broker.pass(1_000);
+        assert_eq!(assigned(&broker.beat_now(names)), Some(places(1, 0..2)));
+    }
+}
+
+#[test]
+fn patterns_are_those_of_re2() {
+    let mut broker = Broker::new();
+    broker.topics(&[(1, 1), (2, 1), (11, 1)]);
+    for (number, (pattern, topics)) in
+        [("(?i)T[12]", &[1, 2][..]), (r"\Qt1\E", &[1]), (r"\Qt1\E\d?", &[1, 11]), (r"t\pN", &[1, 2]), (r"\Qt.\E", &[])]
+            .into_iter()
+            .enumerate()
+    {
+        let member = format!("m{number}");
+        let joined = broker.beat_now(matching(&member, pattern));
+        assert_eq!(assigned(&joined), Some(topics.iter().map(|topic| (*topic, 0)).collect()), "{pattern}");
+        broker.beat_now(beating(&member, -1));
+        broker.pass(1_000);
+    }
+}
+
+#[test]
+fn each_revocation_has_its_own_time() {
+    let mut broker = Broker::new();
+    broker.topics(&[(1, 6)]);
+    let timeout_ms = 30_000;
+    let patient = |request| ConsumerGroupHeartbeatRequest { rebalance_timeout_ms: timeout_ms, ..request };
+    broker.beat_now(patient(joining("a", &["t1"])));
+    broker.pass(1_000);
+    broker.beat_now(joining("b", &["t1"]));
+    let told = broker.beat_now(beating("a", 2));
+    assert_eq!(assigned(&told), Some(places(1, 0..3)), "three are to be given back");
+    // While it is at that, another one comes; it gives back what it was asked for late, and is asked for more.
+    broker.pass(1_000);
+    broker.beat_now(joining("c", &["t1"]));
+    for _ in 0..27 {
+        broker.pass(1_000);
+        broker.beat_now(beating("a", 2));
+        broker.beat_now(beating("b", 3));
+        broker.beat_now(beating("c", 4));
+    }
+    let told = broker.beat_now(having("a", 2, &[(1, 0), (1, 1), (1, 2)]));
+    assert_eq!(assigned(&told), Some(places(1, 0..2)), "one more");
+    for _ in 0..10 {
+        broker.pass(1_000);
+        assert_eq!(broker.beat_now(beating("a", told.member_epoch)).error_code, 0);
+    }
 }
 
 #[test]

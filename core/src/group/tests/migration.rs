@@ -66,6 +66,10 @@ fn told(bytes: &Bytes) -> BTreeSet<Place> {
 impl Broker {
     /// A classic group of two that share a topic of four partitions.
     fn classic_pair(&mut self) -> Vec<String> {
+        self.classic_pair_with([assignment(&places(1, 0..2)), assignment(&places(1, 2..4))])
+    }
+
+    fn classic_pair_with(&mut self, shares: [Vec<u8>; 2]) -> Vec<String> {
         self.topics(&[(1, 4)]);
         let none = BTreeSet::new();
         let protocols: &[(&str, &[u8])] = &[("range", &subscription(&[1], &none))];
@@ -74,7 +78,6 @@ impl Broker {
         let mut members: Vec<_> = joins.into_iter().map(|id| self.joined(id)).collect();
         members.sort_by_key(|joined| joined.member_id != joined.leader);
         let ids: Vec<String> = members.iter().map(|joined| joined.member_id.to_string()).collect();
-        let shares = [assignment(&places(1, 0..2)), assignment(&places(1, 2..4))];
         let assignments: Vec<SyncGroupRequestAssignment> = ids
             .iter()
             .zip(shares)
@@ -209,6 +212,58 @@ fn the_policy_says_which_way() {
         assert_eq!(broker.list()[0].group_type, "consumer");
         assert_eq!(broker.heartbeat(1, &ids[0]), ErrorCode::REBALANCE_IN_PROGRESS);
     }
+}
+
+#[test]
+fn what_an_assignor_of_the_application_has_made_does_not_change_over() {
+    let of_its_own = ConsumerProtocolAssignment { user_data: Some(vec![1].into()), ..Default::default() };
+    for (other, code) in [
+        (assignment(&places(1, 2..4)), ErrorCode::NONE),
+        (Vec::new(), ErrorCode::NONE),
+        (written(&of_its_own), ErrorCode::GROUP_ID_NOT_FOUND),
+        (vec![0, 0, 9], ErrorCode::GROUP_ID_NOT_FOUND),
+    ] {
+        let mut broker = Broker::new();
+        let ids = broker.classic_pair_with([assignment(&places(1, 0..2)), other]);
+        assert_eq!(ErrorCode(broker.beat_now(joining("new", &["t1"])).error_code), code);
+        if !code.is_none() {
+            assert_eq!(broker.heartbeat(1, &ids[0]), ErrorCode::NONE, "nobody is disturbed");
+        }
+    }
+}
+
+#[test]
+fn without_migration_the_protocols_keep_apart() {
+    let mut settings = GroupSettings::default();
+    settings.consumer.migration = MigrationPolicy { upgrades: false, downgrades: false };
+    let mut broker = Broker::with(settings);
+    broker.topics(&[(1, 1)]);
+    assert_eq!(broker.beat_now(joining("a", &["t1"])).error_code, 0);
+    let protocols: &[(&str, &[u8])] = &[("range", &subscription(&[1], &BTreeSet::new()))];
+    for member in ["", "somebody"] {
+        let id = broker.join(OLD, member, None, protocols);
+        assert_eq!(ErrorCode(broker.joined(id).error_code), ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
+    }
+    // When nobody is there the group is anybody's, also that of one who believes to be a member.
+    broker.beat_now(beating("a", -1));
+    let id = broker.join(OLD, "somebody", None, protocols);
+    assert_eq!(ErrorCode(broker.joined(id).error_code), ErrorCode::UNKNOWN_MEMBER_ID);
+}
+
+#[test]
+fn a_group_that_is_too_large_for_the_classic_protocol_stays() {
+    let mut settings = GroupSettings { group_size_max: 1, ..GroupSettings::default() };
+    settings.consumer.group_size_max = 10;
+    let mut broker = Broker::with(settings);
+    broker.topics(&[(1, 2)]);
+    assert_eq!(broker.beat_now(joining("new", &["t1"])).error_code, 0);
+    let protocols: &[(&str, &[u8])] = &[("range", &subscription(&[1], &BTreeSet::new()))];
+    for _ in 0..2 {
+        let id = broker.join(OLD, "", None, protocols);
+        assert_eq!(broker.joined(id).error_code, 0);
+    }
+    broker.beat_now(beating("new", -1));
+    assert_eq!(broker.list()[0].group_type, "consumer");
 }
 
 #[test]
