@@ -117,8 +117,6 @@ pub(super) struct Ring {
     wake: Arc<OwnedFd>,
     wake_armed: bool,
     no_iowait: EnterFlags,
-    /// A write or a sync waits to be handed over: a device could be at work.
-    is_urgent: bool,
     /// Bytes that were received, and what of them was copied out of a provided buffer.
     received: Received,
 }
@@ -157,7 +155,6 @@ impl Ring {
             wake,
             wake_armed: false,
             no_iowait,
-            is_urgent: false,
         })
     }
 
@@ -169,11 +166,8 @@ impl Ring {
         });
         let slot = &mut self.slots[index as usize];
         let key = Key { index, generation: slot.generation };
-        let is_write = cargo.is_write();
         slot.state = State::Flying { cargo, waker: None, abandoned: false };
         self.submit(key);
-        // Behind it: a full queue is handed over first.
-        self.is_urgent |= is_write;
         key
     }
 
@@ -234,11 +228,6 @@ impl Ring {
         queue.taskrun() || queue.cq_overflow()
     }
 
-    /// Whether something waits to be handed to the kernel that should not wait for other work.
-    pub(super) fn is_urgent(&self) -> bool {
-        self.is_urgent
-    }
-
     /// Whether operations wait to be handed to the kernel.
     pub(super) fn has_submissions(&mut self) -> bool {
         !self.uring.submission().is_empty() || !self.again.is_empty()
@@ -285,7 +274,6 @@ impl Ring {
     }
 
     fn enter_kernel(&mut self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
-        self.is_urgent = false;
         let pending = u32::try_from(self.uring.submission().len()).expect("at most the ring's size");
         let flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG | self.no_iowait;
         let timespec = timeout.map(Timespec::from);

@@ -231,11 +231,12 @@ impl Shard {
     /// Looks at everything once; whether any task was woken.
     ///
     /// What only waits to be submitted is left for one turn: mostly the shard has nothing else to do then, and going to
-    /// sleep submits it in the same call. Writes and syncs are not left: a device has nothing to do meanwhile.
+    /// sleep submits it in the same call. To hand writes to a device over at once was tried with strict
+    /// topics and was no better.
     fn turn(&self, ran: bool) -> bool {
         let mut ring = self.ring.borrow_mut();
         let waiting = ring.has_submissions();
-        if ring.is_due() || ring.is_urgent() || (waiting && ran && self.deferred.get()) {
+        if ring.is_due() || (waiting && ran && self.deferred.get()) {
             ring.enter().expect("the shard's own ring can be entered");
             self.deferred.set(false);
         } else {
