@@ -18,7 +18,8 @@ SHARE_MIN = 0.01
 # What a sample is in: the outermost of these that its stack has, except that the network's own work, which the kernel does
 # within whatever call has come, counts for itself.
 NETWORK = re.compile(r"^net_[rt]x_action$")
-SYSTEM_CALL = re.compile(r"^__(?:x64|se|do|arm64)_sys_(\w+)$")
+SYSTEM_CALL = re.compile(r"^(?:__(?:x64|se|do|arm64)_sys_|ksys_|do_)(\w+)$")
+SYSTEM_CALL_ENTRIES = {"do_syscall_64", "x64_sys_call", "invoke_syscall"}
 INTERRUPT = re.compile(r"^(?:asm_)?(?:sysvec|exc|common_interrupt)")
 
 
@@ -45,12 +46,14 @@ class Samples:
 def doing(kernel_frames: list[str]) -> str:
     if any(NETWORK.match(name) for name in kernel_frames):
         return "network, on behalf of the other end"
-    for name in reversed(kernel_frames):
-        if call := SYSTEM_CALL.match(name):
-            return f"{call.group(1)}()"
-        if INTERRUPT.match(name):
-            return "interrupts and faults"
-    return "kernel threads' functions"
+    # What perf could not name is what a frame pointer led to that was none.
+    outermost = [name for name in reversed(kernel_frames) if name != "[unknown]" and not name.startswith("entry_")]
+    if outermost and outermost[0] not in SYSTEM_CALL_ENTRIES:
+        return "interrupts and faults" if INTERRUPT.match(outermost[0]) else "what the kernel does for it in other threads"
+    # Behind the entry comes the call; the compiler may have left out its first function.
+    inside = [name for name in outermost if name not in SYSTEM_CALL_ENTRIES]
+    call = SYSTEM_CALL.match(inside[0]) if inside else None
+    return f"{call.group(1)}()" if call else "around system calls"
 
 
 def read(script: str) -> Samples:

@@ -183,6 +183,23 @@ fn produce(load: &ProducerLoad, text: &Arc<Text>, slot: &Slot<'_>) -> Result<(Re
     let start = driver.now();
     let mut number = stream;
     loop {
+        // What was answered makes room for the records behind it.
+        while let Some((id, result)) = driver.poll_answer() {
+            let _ = producer.handle_answer(driver.now(), &mut driver.client, id, result);
+        }
+        while let Some(Delivery { records, result, .. }) = producer.poll_delivery() {
+            result.map_err(LoadError::Delivery)?;
+            let now = driver.now();
+            for id in records {
+                let Some((number, due, bytes)) = underway.settle(id.0) else { continue };
+                let latency = Duration::from_nanos(now.since_ns(due));
+                slot.add(bytes, latency);
+                if load.warmup_records > 0 && number >= load.warmup_records {
+                    steady_start = Some(steady_start.map_or(due, |first: Monotonic| first.min(due)));
+                    steady.add(bytes, latency);
+                }
+            }
+        }
         let now = driver.now();
         let timestamp = wall_clock();
         let mut burst = 0;
@@ -209,30 +226,12 @@ fn produce(load: &ProducerLoad, text: &Arc<Text>, slot: &Slot<'_>) -> Result<(Re
             number += load.producers;
             burst += 1;
         }
-        let had_to_wait = underway.count >= unacknowledged_max;
         let is_sent = number >= load.records;
         if is_sent {
             producer.flush();
         }
         if let Some(transaction) = &mut transaction {
             transaction.turn(driver.now(), is_sent, &mut producer)?;
-        }
-        producer.advance(driver.now(), &mut driver.client);
-        while let Some((id, result)) = driver.poll_answer() {
-            let _ = producer.handle_answer(driver.now(), &mut driver.client, id, result);
-        }
-        while let Some(Delivery { records, result, .. }) = producer.poll_delivery() {
-            result.map_err(LoadError::Delivery)?;
-            let now = driver.now();
-            for id in records {
-                let Some((number, due, bytes)) = underway.settle(id.0) else { continue };
-                let latency = Duration::from_nanos(now.since_ns(due));
-                slot.add(bytes, latency);
-                if load.warmup_records > 0 && number >= load.warmup_records {
-                    steady_start = Some(steady_start.map_or(due, |first: Monotonic| first.min(due)));
-                    steady.add(bytes, latency);
-                }
-            }
         }
         let now = driver.now();
         let is_open = transaction.as_ref().is_some_and(|transaction| transaction.due.is_some());
@@ -249,7 +248,7 @@ fn produce(load: &ProducerLoad, text: &Arc<Text>, slot: &Slot<'_>) -> Result<(Re
         let may_send = !is_sent && underway.count < unacknowledged_max && !is_ending;
         let ends_at = transaction.as_ref().and_then(|transaction| transaction.due).filter(|_| !is_ending);
         let next_due = load.rate.filter(|_| may_send).map(|rate| due_at(start, number, rate));
-        let more_now = load.rate.is_none() && may_send && (burst == BURST_RECORDS_MAX || had_to_wait);
+        let more_now = load.rate.is_none() && may_send && burst == BURST_RECORDS_MAX;
         let look = Some(now.plus_ms(LOOK_MS));
         let wake = [producer.poll_timeout(now), next_due, more_now.then_some(now), ends_at, look];
         let wake = wake.into_iter().flatten().min();

@@ -9,6 +9,7 @@ use corelane_core::protocol::KafkaString;
 use corelane_core::protocol::messages::describe_producers_request::TopicRequest;
 use corelane_core::protocol::messages::describe_producers_response::ProducerState;
 use corelane_core::protocol::messages::describe_transactions_response::TransactionState;
+use corelane_core::protocol::messages::metadata_response::MetadataResponseTopic;
 use corelane_core::protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
 use corelane_core::protocol::messages::{
     DescribeProducersRequest, DescribeTransactionsRequest, DescribeTransactionsResponse, InitProducerIdRequest,
@@ -75,6 +76,9 @@ enum Action {
         /// Topics, or some partitions of them, as orders:0,1.
         #[arg(value_name = "TOPIC[:PARTITIONS]", required = true)]
         topics: Vec<String>,
+        /// Ask this broker, which has a replica, instead of the leaders.
+        #[arg(long, value_name = "ID")]
+        broker_id: Option<i32>,
     },
     /// Print transactions that are open in a partition and that no coordinator will ever end.
     Hanging {
@@ -83,8 +87,11 @@ enum Action {
         #[command(flatten)]
         output: OutputArguments,
         /// Topics, or some partitions of them, as orders:0,1.
-        #[arg(value_name = "TOPIC[:PARTITIONS]", required = true)]
+        #[arg(value_name = "TOPIC[:PARTITIONS]", required_unless_present = "broker_id")]
         topics: Vec<String>,
+        /// Only where this broker has a replica, which it is asked about; in all topics if none are named.
+        #[arg(long, value_name = "ID")]
+        broker_id: Option<i32>,
         /// Minutes that a transaction may be open; use the broker's transaction.max.timeout.ms and some more.
         #[arg(long, value_name = "MINUTES", default_value_t = 20, value_parser = clap::value_parser!(i64).range(0..))]
         minutes: i64,
@@ -99,7 +106,18 @@ enum Action {
         partition: String,
         /// Offset at which the transaction begins there, as `producers` prints it.
         #[arg(long, value_name = "OFFSET", value_parser = clap::value_parser!(i64).range(0..))]
-        start_offset: i64,
+        #[arg(required_unless_present = "producer_id")]
+        start_offset: Option<i64>,
+        /// Its producer, instead of the offset; with the two epochs.
+        #[arg(long, value_name = "ID", conflicts_with = "start_offset")]
+        #[arg(requires_all = ["producer_epoch", "coordinator_epoch"])]
+        producer_id: Option<i64>,
+        /// Epoch of the producer.
+        #[arg(long, value_name = "EPOCH", requires = "producer_id")]
+        producer_epoch: Option<i16>,
+        /// Epoch of the coordinator that ends it; not below the one that `producers` prints.
+        #[arg(long, value_name = "EPOCH", requires = "producer_id")]
+        coordinator_epoch: Option<i32>,
     },
     /// Abort the open transaction of a transactional id, wherever it has written, and fence its producer.
     Terminate {
@@ -125,19 +143,38 @@ impl Transactions {
                 list(&mut cluster.admin(), &request, output.json)
             }
             Action::Describe { cluster, output, ids } => describe(&mut cluster.admin(), ids, output.json),
-            Action::Producers { cluster, output, topics } => {
+            Action::Producers { cluster, output, topics, broker_id } => {
                 let admin = &mut cluster.admin();
                 let partitions = parse_topics(admin, topics)?;
-                let found = producers(admin, &partitions)?;
-                print_producers(&found, output.json)
+                let places = places(admin, &partitions, broker_id.map(NodeId))?;
+                print_producers(&producers(admin, &places)?, output.json)
             }
-            Action::Hanging { cluster, output, topics, minutes } => {
+            Action::Hanging { cluster, output, topics, broker_id, minutes } => {
                 let admin = &mut cluster.admin();
-                let partitions = parse_topics(admin, topics)?;
-                let found = hanging(admin, &partitions, minutes.saturating_mul(MINUTE_MS))?;
+                let places = match (&topics[..], broker_id.map(NodeId)) {
+                    ([], Some(broker)) => places_on(admin, broker)?,
+                    (topics, broker) => {
+                        let partitions = parse_topics(admin, topics)?;
+                        places(admin, &partitions, broker)?
+                    }
+                };
+                let found = hanging(admin, &places, minutes.saturating_mul(MINUTE_MS))?;
                 print_producers(&found, output.json)
             }
-            Action::Abort { cluster, partition, start_offset } => abort(&mut cluster.admin(), partition, *start_offset),
+            Action::Abort { cluster, partition, start_offset, producer_id, producer_epoch, coordinator_epoch } => {
+                let admin = &mut cluster.admin();
+                let at = one_partition(admin, partition)?;
+                let ids = producer_id.zip(*producer_epoch).zip(*coordinator_epoch);
+                let (producer, what) = match (ids, start_offset) {
+                    (Some(((id, epoch), coordinator_epoch)), _) => {
+                        (Ended { id, epoch, coordinator_epoch }, format!("of producer {id}"))
+                    }
+                    (None, Some(offset)) => (who_began(admin, &at, *offset)?, format!("that began at offset {offset}")),
+                    (None, None) => return Err(Failure::new("say which: --start-offset, or --producer-id")),
+                };
+                abort(admin, &at, &producer)?;
+                line(format!("{at}: the transaction {what} is aborted"))
+            }
             Action::Terminate { cluster, id } => terminate(&mut cluster.admin(), id),
         }
     }
@@ -283,21 +320,52 @@ fn describe(admin: &mut Admin, ids: &[String], json: bool) -> Result<(), Failure
 
 type Producers = Vec<(TopicPartition, ProducerState)>;
 
-/// The producers that partitions know.
-fn producers(admin: &mut Admin, partitions: &[TopicPartition]) -> Result<Producers, Failure> {
-    let (led, leaderless) = admin.by_leader(partitions)?;
-    if let Some((at, code)) = leaderless.first() {
-        return Err(Failure::new(format!("{at}: {} ({})", code.message(), code.name())));
+/// Partitions, by the broker that is asked about them.
+type Places = BTreeMap<NodeId, Vec<TopicPartition>>;
+
+/// Whom to ask about partitions: this broker, or else those that lead them.
+fn places(admin: &mut Admin, partitions: &[TopicPartition], broker: Option<NodeId>) -> Result<Places, Failure> {
+    if let Some(broker) = broker {
+        known_broker(admin, broker)?;
+        return Ok(BTreeMap::from([(broker, partitions.to_vec())]));
     }
+    let (led, leaderless) = admin.by_leader(partitions)?;
+    match leaderless.first() {
+        Some((at, code)) => Err(Failure::new(format!("{at}: {} ({})", code.message(), code.name()))),
+        None => Ok(led),
+    }
+}
+
+/// Every partition of which a broker has a replica.
+fn places_on(admin: &mut Admin, broker: NodeId) -> Result<Places, Failure> {
+    known_broker(admin, broker)?;
+    let topics = admin.topics(None)?;
+    let partitions = topics.iter().flat_map(|topic| topic.partitions.iter().map(move |each| (topic, each)));
+    let here = partitions.filter(|(_, each)| each.replica_nodes.contains(&broker.0));
+    let name = |topic: &MetadataResponseTopic| topic.name.as_deref().unwrap_or_default().to_owned();
+    let here = here.map(|(topic, each)| TopicPartition::new(&name(topic), each.partition_index));
+    Ok(BTreeMap::from([(broker, here.collect())]))
+}
+
+fn known_broker(admin: &mut Admin, broker: NodeId) -> Result<(), Failure> {
+    match admin.brokers()?.contains(&broker) {
+        true => Ok(()),
+        false => Err(Failure::new(format!("--broker-id {broker}: the cluster has no such broker"))
+            .remedy("`corelane cluster describe` prints those that there are.")),
+    }
+}
+
+/// The producers that partitions know.
+fn producers(admin: &mut Admin, places: &Places) -> Result<Producers, Failure> {
     let mut found = Vec::new();
-    for (node, partitions) in led {
+    for (node, partitions) in places {
         let topics = by_topic(partitions.iter().map(|at| (at, ()))).into_iter();
         let topics = topics.map(|(name, partitions)| TopicRequest {
             name: KafkaString::copied(name),
             partition_indexes: partitions.iter().map(|(index, ())| *index).collect(),
         });
         let request = DescribeProducersRequest { topics: topics.collect() };
-        for topic in admin.call(Destination::Node(node), request)?.topics {
+        for topic in admin.call(Destination::Node(*node), request)?.topics {
             for part in topic.partitions {
                 let at = TopicPartition::new(&topic.name, part.partition_index);
                 let code = ErrorCode(part.error_code);
@@ -373,10 +441,10 @@ fn print_producers(found: &Producers, json: bool) -> Result<(), Failure> {
 
 /// The open transactions in these partitions that are older than `age_ms` and that their coordinators do not know to be open
 /// there (KIP-664).
-fn hanging(admin: &mut Admin, partitions: &[TopicPartition], age_ms: i64) -> Result<Producers, Failure> {
+fn hanging(admin: &mut Admin, places: &Places, age_ms: i64) -> Result<Producers, Failure> {
     let now = wall_clock().0;
     let is_old = |producer: &ProducerState| now.saturating_sub(producer.last_timestamp) >= age_ms;
-    let mut candidates = producers(admin, partitions)?;
+    let mut candidates = producers(admin, places)?;
     candidates.retain(|(_, producer)| producer.current_txn_start_offset >= 0 && is_old(producer));
     if candidates.is_empty() {
         return Ok(candidates);
@@ -413,37 +481,60 @@ fn hanging(admin: &mut Admin, partitions: &[TopicPartition], age_ms: i64) -> Res
     Ok(found)
 }
 
-fn abort(admin: &mut Admin, partition: &str, start_offset: i64) -> Result<(), Failure> {
-    let partitions = parse_topics(admin, &[partition.to_owned()])?;
-    let [at] = partitions.as_slice() else {
-        return Err(Failure::new(format!("{partition} is not one partition")).remedy("Write it as TOPIC:PARTITION."));
-    };
-    let found = producers(admin, std::slice::from_ref(at))?;
-    let begins_there = |(_, producer): &&(_, ProducerState)| producer.current_txn_start_offset == start_offset;
+fn one_partition(admin: &mut Admin, text: &str) -> Result<TopicPartition, Failure> {
+    let partitions = parse_topics(admin, &[text.to_owned()])?;
+    match partitions.as_slice() {
+        [at] => Ok(at.clone()),
+        _ => Err(Failure::new(format!("{text} is not one partition")).remedy("Write it as TOPIC:PARTITION.")),
+    }
+}
+
+/// Whose transaction is ended, and in whose name.
+struct Ended {
+    id: i64,
+    epoch: i16,
+    coordinator_epoch: i32,
+}
+
+/// Whose transaction begins at an offset.
+fn who_began(admin: &mut Admin, at: &TopicPartition, offset: i64) -> Result<Ended, Failure> {
+    let places = places(admin, std::slice::from_ref(at), None)?;
+    let found = producers(admin, &places)?;
+    let begins_there = |(_, producer): &&(_, ProducerState)| producer.current_txn_start_offset == offset;
     let Some((_, producer)) = found.iter().find(begins_there) else {
-        return Err(Failure::new(format!("{at}: no open transaction begins at offset {start_offset}"))
-            .remedy(format!("`corelane transactions producers {partition}` prints those that are open.")));
+        return Err(Failure::new(format!("{at}: no open transaction begins at offset {offset}")).remedy(format!(
+            "`corelane transactions producers {}:{}` prints those that are open.",
+            at.topic, at.partition
+        )));
     };
+    Ok(Ended {
+        id: producer.producer_id,
+        epoch: i16::try_from(producer.producer_epoch).unwrap_or(-1),
+        // No coordinator has ended anything of it there yet: any may.
+        coordinator_epoch: producer.coordinator_epoch.max(0),
+    })
+}
+
+fn abort(admin: &mut Admin, at: &TopicPartition, producer: &Ended) -> Result<(), Failure> {
     let marker = WritableTxnMarker {
-        producer_id: producer.producer_id,
-        producer_epoch: i16::try_from(producer.producer_epoch).unwrap_or(-1),
+        producer_id: producer.id,
+        producer_epoch: producer.epoch,
         transaction_result: false,
         topics: vec![WritableTxnMarkerTopic {
             name: KafkaString::copied(&at.topic),
             partition_indexes: vec![at.partition],
         }],
-        // No coordinator has ended anything of it there yet: any may.
-        coordinator_epoch: producer.coordinator_epoch.max(0),
+        coordinator_epoch: producer.coordinator_epoch,
         transaction_version: 0,
     };
     let (led, _) = admin.by_leader(std::slice::from_ref(at))?;
     let node = led.keys().next().copied().ok_or_else(|| Failure::new(format!("{at} has no leader")))?;
     let response = admin.call(Destination::Node(node), WriteTxnMarkersRequest { markers: vec![marker] })?;
     let parts = response.markers.iter().flat_map(|marker| &marker.topics).flat_map(|topic| &topic.partitions);
-    if let Some(code) = parts.map(|part| ErrorCode(part.error_code)).find(|code| !code.is_none()) {
-        return Err(Failure::new(format!("{at}: {} ({})", code.message(), code.name())));
+    match parts.map(|part| ErrorCode(part.error_code)).find(|code| !code.is_none()) {
+        Some(code) => Err(Failure::new(format!("{at}: {} ({})", code.message(), code.name()))),
+        None => Ok(()),
     }
-    line(format!("{at}: the transaction that began at offset {start_offset} is aborted"))
 }
 
 fn terminate(admin: &mut Admin, id: &str) -> Result<(), Failure> {

@@ -204,7 +204,20 @@ fn groups_are_listed_moved_and_deleted() {
     let listed = broker.ok("groups list", &["--json"], b"");
     assert_eq!((field(&listed, "group"), field(&listed, "state"), field(&listed, "type")), ("g", "Empty", "classic"));
     assert_eq!(broker.ok("groups list", &["--state", "Stable", "--json"], b""), "");
+    assert_eq!(broker.ok("groups list", &["--protocol", "connect"], b"").lines().count(), 1, "the header alone");
+    let all = broker.ok("groups list", &["--all"], b"");
+    assert_eq!(
+        all.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>(),
+        ["GROUP TYPE PROTOCOL", "g Classic consumer"]
+    );
     assert!(broker.fails("groups list", &["--state", "Tired"], b"").contains("`Tired` is no state"));
+    let valid = support::run(&["groups", "validate-regex", r"(?i)or.*\pL"], b"");
+    assert!(valid.status.success() && valid.stdout.ends_with(b"is valid.\n"), "{valid:?}");
+    let invalid = support::run(&["groups", "validate-regex", "or("], b"");
+    assert!(
+        !invalid.status.success() && invalid.stderr.starts_with(b"corelane: the regular expression `or(` is"),
+        "{invalid:?}"
+    );
 
     let output = broker.run("groups reset-offsets", &["g", "-t", "t:1", "--to-offset", "4"], b"");
     assert!(output.status.success());
@@ -331,6 +344,21 @@ fn transactions_are_told_and_ended() {
     assert!(said.contains("is aborted"), "{said}");
     let said = broker.fails("transactions abort", &["ledger:0", "--start-offset", &start], b"");
     assert!(said.contains("no open transaction begins at offset"), "{said}");
+    // By its ids, as brokers before Kafka 3.0 need it; what is not open any more is ended all the same.
+    let (id, epoch) = (field(open, "producer_id"), field(open, "producer_epoch"));
+    let by_ids = ["ledger:0", "--producer-id", id, "--producer-epoch", epoch, "--coordinator-epoch", "0"];
+    let said = broker.ok("transactions abort", &by_ids, b"");
+    assert!(said.contains(&format!("of producer {id} is aborted")), "{said}");
+    for (command, arguments, missing) in
+        [("transactions abort", &by_ids[..3], "--producer-epoch"), ("transactions hanging", &[], "TOPIC")]
+    {
+        let output = broker.run(command, arguments, b"");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && said.contains(missing), "{command}: {said}");
+    }
+    let asked = broker.ok("transactions producers", &["ledger:0", "--broker-id", "1", "--json"], b"");
+    assert!(asked.lines().any(|line| field(line, "producer_id") == id), "{asked}");
+    assert_eq!(broker.ok("transactions hanging", &["--broker-id", "1", "--minutes", "0", "--json"], b""), "");
     let said = broker.ok("transactions terminate", &["open"], b"");
     assert!(said.contains("nothing is open"), "{said}");
     assert_eq!(broker.ok("transactions list", &ongoing, b""), "");
@@ -343,6 +371,7 @@ fn transactions_are_told_and_ended() {
         ("transactions list", &["--state", "Sleeping"], "there is no such state"),
         ("transactions list", &["--pattern", "o("], "no regular expression"),
         ("transactions producers", &["none"], "UNKNOWN_TOPIC_OR_PARTITION"),
+        ("transactions producers", &["ledger", "--broker-id", "9"], "the cluster has no such broker"),
         ("transactions abort", &["ledger:0,1", "--start-offset", "0"], "is not one partition"),
     ] {
         let said = broker.fails(command, arguments, b"");

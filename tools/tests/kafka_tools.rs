@@ -24,6 +24,7 @@ fn tools_take_the_options_of_kafka() {
     assert_eq!(ok("kafka-console-consumer", &grouped, b""), "1\n2\n");
     assert_eq!(ok("kafka-consumer-groups.sh", &["--list"], b""), "g\n");
     assert!(ok("kafka-consumer-groups", &["--describe", "--group", "g"], b"").contains("LOG-END-OFFSET"));
+    assert!(ok("kafka-consumer-groups", &["--validate-regex", "o.*"], b"").ends_with("`o.*` is valid.\n"));
     assert!(ok("kafka-get-offsets.sh", &["--topic", "t", "--time", "-2"], b"").starts_with("t:0:0\n"));
     let file = broker.directory().join("../client.properties");
     std::fs::write(&file, "# a comment\nclient.id=me\nsecurity.protocol=PLAINTEXT\n").unwrap();

@@ -1,5 +1,7 @@
 """What administers a cluster beyond the making of topics."""
 
+import textwrap
+
 from harness.messages.api import define
 
 define("DeleteRecords", 21, 0, 2, 2, """
@@ -166,7 +168,7 @@ entries ?[]
     value i64
 """)
 
-define("DescribeAcls", 29, 1, 3, 2, """
+ACL_FILTER = """
 resource_type_filter i8
 resource_name_filter ?string
 pattern_type_filter i8 =3
@@ -174,7 +176,9 @@ principal_filter ?string
 host_filter ?string
 operation i8
 permission_type i8
-""", """
+"""
+
+define("DescribeAcls", 29, 1, 3, 2, ACL_FILTER, """
 throttle_time_ms i32
 error i16
 error_message ?string
@@ -205,16 +209,7 @@ results []
   error_message ?string
 """)
 
-define("DeleteAcls", 31, 1, 3, 2, """
-filters []
-  resource_type_filter i8
-  resource_name_filter ?string
-  pattern_type_filter i8 =3
-  principal_filter ?string
-  host_filter ?string
-  operation i8
-  permission_type i8
-""", """
+define("DeleteAcls", 31, 1, 3, 2, "filters []\n" + textwrap.indent(ACL_FILTER, "  "), """
 throttle_time_ms i32
 filter_results []
   error i16

@@ -19,6 +19,10 @@ use crate::admin::LATEST;
 use crate::failure::{Failure, first_of};
 use crate::output::{line, note, print_json, table};
 
+/// Member types of ConsumerGroupDescribe, from version 1 on (KIP-1099).
+const CLASSIC_MEMBER: i8 = 0;
+const CONSUMER_MEMBER: i8 = 1;
+
 /// What to print of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum View {
@@ -36,6 +40,8 @@ struct Member {
     assignment: Assignment,
     /// What a group of KIP-848 means to give it.
     target: Option<Assignment>,
+    /// Whether it speaks the protocol of KIP-848; none in a group that does not, or if the broker does not tell.
+    is_upgraded: Option<bool>,
 }
 
 /// A group as its coordinator describes it.
@@ -81,6 +87,7 @@ pub(super) fn ask(admin: &mut Admin, name: &str) -> Result<Group, Failure> {
         host: member.client_host.to_string(),
         epoch: None,
         target: None,
+        is_upgraded: None,
         // What other kinds of clients tell each other is theirs.
         assignment: decode_assignment(member.member_assignment).ok().filter(|_| is_of_consumers).unwrap_or_default(),
     });
@@ -118,6 +125,11 @@ fn ask_new(admin: &mut Admin, name: &str) -> Result<Option<Group>, Failure> {
         epoch: Some(member.member_epoch),
         assignment: assignment(member.assignment),
         target: Some(assignment(member.target_assignment)),
+        is_upgraded: match member.member_type {
+            CLASSIC_MEMBER => Some(false),
+            CONSUMER_MEMBER => Some(true),
+            _ => None,
+        },
     });
     Ok(Some(Group {
         state: group_state.to_string(),
@@ -246,6 +258,7 @@ struct MemberRow<'a> {
     host: &'a str,
     client_id: &'a str,
     member_epoch: Option<i32>,
+    is_upgraded: Option<bool>,
     partitions: usize,
     assignment: BTreeMap<&'a str, Vec<i32>>,
 }
@@ -271,6 +284,7 @@ fn members(name: &str, group: &Group, verbose: bool, json: bool) -> Result<(), F
                 host: &member.host,
                 client_id: &member.client_id,
                 member_epoch: member.epoch,
+                is_upgraded: member.is_upgraded,
                 partitions: count(member),
                 assignment: member
                     .assignment
@@ -292,6 +306,10 @@ fn members(name: &str, group: &Group, verbose: bool, json: bool) -> Result<(), F
     } else {
         &[]
     });
+    // Told while a group changes over, which is when there are both.
+    let is_changing_over =
+        [Some(true), Some(false)].iter().all(|wanted| group.members.iter().any(|each| each.is_upgraded == *wanted));
+    header.extend((verbose && is_changing_over).then_some("UPGRADED"));
     let cells = |member: &Member| {
         let mut cells = vec![name.to_owned(), member.id.clone()];
         cells.extend(has_instances.then(|| or_dash(member.instance_id.as_deref())));
@@ -300,10 +318,11 @@ fn members(name: &str, group: &Group, verbose: bool, json: bool) -> Result<(), F
             cells.extend([or_dash(member.epoch), text(&member.assignment)]);
             cells.push(or_dash(member.target.as_ref().and(group.epochs).map(|(_, epoch)| epoch)));
             cells.push(member.target.as_ref().map_or_else(|| "-".to_owned(), text));
+            cells.extend(is_changing_over.then(|| or_dash(member.is_upgraded)));
         }
         cells
     };
-    print_table(&header, &[15; 10], &group.members.iter().map(cells).collect::<Vec<_>>())
+    print_table(&header, &[15; 11], &group.members.iter().map(cells).collect::<Vec<_>>())
 }
 
 #[derive(Serialize)]

@@ -19,6 +19,30 @@ pub(crate) struct Listing {
     pub(crate) states: Option<Vec<String>>,
     /// Print types, of these only if there are any.
     pub(crate) types: Option<Vec<String>>,
+    /// Groups of whom.
+    pub(crate) of: Whose,
+}
+
+/// Whose groups to list. Other kinds of clients, such as Connect's workers, use groups for their own purposes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// Those of consumers, and those that have offsets only.
+    #[default]
+    Consumers,
+    /// Those that speak this protocol; the protocol is printed too.
+    Protocol(String),
+    /// All, with their types and protocols.
+    All,
+}
+
+impl Whose {
+    fn includes(&self, listed: &Listed) -> bool {
+        match self {
+            Self::Consumers => listed.protocol_type.is_empty() || listed.protocol_type == "consumer",
+            Self::Protocol(name) => listed.protocol_type == *name,
+            Self::All => true,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -52,13 +76,7 @@ fn all(admin: &mut Admin) -> Result<Vec<Listed>, Failure> {
 
 /// Names of all consumer groups.
 pub(crate) fn names(admin: &mut Admin) -> Result<Vec<String>, Failure> {
-    Ok(all(admin)?.into_iter().filter(is_of_consumers).map(|listed| listed.group).collect())
-}
-
-/// Other kinds of clients, such as Connect's workers, use groups for their own purposes; a group without a protocol has
-/// offsets only.
-fn is_of_consumers(listed: &Listed) -> bool {
-    listed.protocol_type.is_empty() || listed.protocol_type == "consumer"
+    Ok(all(admin)?.into_iter().filter(|each| Whose::Consumers.includes(each)).map(|listed| listed.group).collect())
 }
 
 /// One of the names that there are, whatever its letters' case.
@@ -76,12 +94,15 @@ pub(crate) fn list(admin: &mut Admin, listing: &Listing, json: bool) -> Result<(
     let types = known(listing.types.as_deref().unwrap_or_default(), TYPES, "type")?;
     let wanted = |names: &[String], name: &str| names.is_empty() || names.contains(&name.to_ascii_lowercase());
     let mut found = all(admin)?;
-    found.retain(|each| is_of_consumers(each) && wanted(&states, &each.state) && wanted(&types, &each.kind));
+    found.retain(|each| listing.of.includes(each) && wanted(&states, &each.state) && wanted(&types, &each.kind));
     if json {
         return print_json(found);
     }
+    let (has_types, has_protocols) =
+        (listing.types.is_some() || listing.of == Whose::All, listing.of != Whose::Consumers);
     let mut header = vec!["GROUP"];
-    header.extend(listing.types.is_some().then_some("TYPE"));
+    header.extend(has_types.then_some("TYPE"));
+    header.extend(has_protocols.then_some("PROTOCOL"));
     header.extend(listing.states.is_some().then_some("STATE"));
     if header.len() == 1 {
         return found.iter().try_for_each(|each| line(&each.group));
@@ -90,12 +111,13 @@ pub(crate) fn list(admin: &mut Admin, listing: &Listing, json: bool) -> Result<(
         .into_iter()
         .map(|each| {
             let mut row = vec![each.group];
-            row.extend(listing.types.is_some().then(|| capitalized(&each.kind)));
+            row.extend(has_types.then(|| capitalized(&each.kind)));
+            row.extend(has_protocols.then_some(each.protocol_type));
             row.extend(listing.states.is_some().then_some(each.state));
             row
         })
         .collect();
-    table(&header, &[25, 20, 20], &rows).iter().try_for_each(line)
+    table(&header, &[25, 20, 20, 20], &rows).iter().try_for_each(line)
 }
 
 fn capitalized(text: &str) -> String {

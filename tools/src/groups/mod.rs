@@ -10,19 +10,21 @@ use std::collections::BTreeMap;
 use clap::{ArgAction, Args, Subcommand};
 use corelane_core::base::Offset;
 use corelane_core::client::{Destination, ErrorCode};
+use corelane_core::limits::TOPIC_PATTERN_BYTES_MAX;
+use corelane_core::pattern::whole_match;
 use corelane_core::protocol::KafkaString;
 use corelane_core::protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use corelane_core::protocol::messages::{OffsetFetchRequest, OffsetFetchResponse};
 
 pub(crate) use describe::{View, describe};
-pub(crate) use listing::{Listing, list, names as group_names};
+pub(crate) use listing::{Listing, Whose, list, names as group_names};
 pub(crate) use removal::{delete_groups, delete_offsets};
 pub(crate) use reset::{Mode, Reset, Scope, Where, reset};
 
 use crate::admin::{Admin, TopicPartition, by_topic};
 use crate::arguments::ClusterArguments;
 use crate::failure::Failure;
-use crate::output::OutputArguments;
+use crate::output::{OutputArguments, line};
 use crate::time::{parse_datetime, parse_duration};
 
 /// Last version of OffsetFetch that asks for one group, by topic names.
@@ -37,7 +39,7 @@ pub(crate) struct Groups {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Print the name of every group.
+    /// Print the name of every consumer group.
     List {
         #[command(flatten)]
         cluster: ClusterArguments,
@@ -49,6 +51,12 @@ enum Action {
         /// Print types too; of those named, if any are.
         #[arg(long = "type", value_name = "TYPE", value_delimiter = ',', num_args = 0..)]
         kind: Option<Vec<String>>,
+        /// Groups of other clients too, such as Connect's workers; prints types and protocols.
+        #[arg(long)]
+        all: bool,
+        /// Only groups that speak this protocol, such as connect; prints protocols.
+        #[arg(long, value_name = "NAME", conflicts_with = "all")]
+        protocol: Option<String>,
     },
     /// Print how far groups have read and how far behind they are, their members, or their state.
     Describe {
@@ -91,6 +99,12 @@ enum Action {
         /// A topic, or some partitions of it, as orders:0,1; may be given several times.
         #[arg(long, short = 't', value_name = "TOPIC[:PARTITIONS]", required = true)]
         topic: Vec<String>,
+    },
+    /// Say whether members may subscribe to topics by this pattern, which is in the language of RE2. Asks no broker.
+    ValidateRegex {
+        /// The pattern.
+        #[arg(value_name = "PATTERN")]
+        pattern: String,
     },
 }
 
@@ -236,8 +250,13 @@ impl Groups {
     /// Does what is asked.
     pub(crate) fn run(&self) -> Result<(), Failure> {
         match &self.action {
-            Action::List { cluster, output, state, kind } => {
-                let listing = Listing { states: state.clone(), types: kind.clone() };
+            Action::List { cluster, output, state, kind, all, protocol } => {
+                let of = match (all, protocol) {
+                    (true, _) => Whose::All,
+                    (_, Some(name)) => Whose::Protocol(name.clone()),
+                    _ => Whose::Consumers,
+                };
+                let listing = Listing { states: state.clone(), types: kind.clone(), of };
                 list(&mut cluster.admin(), &listing, output.json)
             }
             Action::Describe { cluster, output, names, members, state, verbose } => {
@@ -271,7 +290,16 @@ impl Groups {
                 let outcomes = delete_offsets(admin, group, &partitions)?;
                 removal::report_offsets(group, outcomes, output.json)
             }
+            Action::ValidateRegex { pattern } => validate_regex(pattern),
         }
+    }
+}
+
+/// Says whether a group of the consumer protocol takes a pattern of topics (KIP-848).
+pub(crate) fn validate_regex(pattern: &str) -> Result<(), Failure> {
+    match whole_match(pattern, TOPIC_PATTERN_BYTES_MAX) {
+        Ok(_) => line(format!("The regular expression `{pattern}` is valid.")),
+        Err(error) => Err(Failure::new(format!("the regular expression `{pattern}` is invalid: {error}"))),
     }
 }
 

@@ -5,15 +5,16 @@ use clap::{ArgGroup, Parser};
 use super::Bootstrap;
 use crate::failure::{Failure, first_of};
 use crate::groups::{
-    self, Listing, ResetOptions, View, delete_groups, delete_offsets, describe, failure_of_group, group_names, list,
-    parse_topics, reset,
+    self, Listing, ResetOptions, View, Whose, delete_groups, delete_offsets, describe, failure_of_group, group_names,
+    list, parse_topics, reset, validate_regex,
 };
 use crate::output::{line, note, table};
 
 /// List, describe, move and delete consumer groups.
 #[derive(Debug, Parser)]
 #[command(max_term_width = 100)]
-#[command(group(ArgGroup::new("action").required(true).args(["list", "describe", "delete", "delete_offsets", "reset_offsets"])))]
+#[command(group(ArgGroup::new("action").required(true).args(["list", "describe", "delete", "delete_offsets", "reset_offsets", "validate_regex"])))]
+#[command(mut_arg("bootstrap_server", |servers| servers.required(false).required_unless_present("validate_regex")))]
 #[command(group(ArgGroup::new("view").args(["members", "offsets", "state"])))]
 pub(super) struct ConsumerGroups {
     #[command(flatten)]
@@ -33,6 +34,9 @@ pub(super) struct ConsumerGroups {
     /// Move groups to other offsets.
     #[arg(long)]
     reset_offsets: bool,
+    /// Say whether members may subscribe to topics by this pattern.
+    #[arg(long, value_name = "PATTERN")]
+    validate_regex: Option<String>,
     /// A group; may be given several times.
     #[arg(long, value_name = "GROUP", conflicts_with = "all_groups")]
     group: Vec<String>,
@@ -55,7 +59,7 @@ pub(super) struct ConsumerGroups {
     #[arg(long, requires = "describe")]
     verbose: bool,
     /// Milliseconds to wait for an answer.
-    #[arg(long, value_name = "MS", default_value_t = 5_000)]
+    #[arg(long, value_name = "MS", default_value_t = 30_000)]
     timeout: u64,
     #[command(flatten)]
     reset: ResetOptions,
@@ -64,12 +68,19 @@ pub(super) struct ConsumerGroups {
 impl ConsumerGroups {
     /// Does what is asked.
     pub(super) fn run(&self) -> Result<(), Failure> {
+        if let Some(pattern) = &self.validate_regex {
+            return validate_regex(pattern);
+        }
         let admin = &mut self.bootstrap.cluster()?.request_timeout_ms(self.timeout).admin();
         let named = |names: &Option<Vec<String>>| {
             names.as_ref().map(|names| names.iter().filter(|name| !name.is_empty()).cloned().collect())
         };
         if self.list {
-            return list(admin, &Listing { states: named(&self.state), types: named(&self.kind) }, false);
+            return list(
+                admin,
+                &Listing { states: named(&self.state), types: named(&self.kind), of: Whose::Consumers },
+                false,
+            );
         }
         let groups = match (self.all_groups, &self.group[..]) {
             (true, _) => group_names(admin)?,

@@ -113,13 +113,13 @@ impl Member {
         let epoch = self.holding.epoch;
         let since = self.places().map(|place| (place, self.since.get(&place).copied().unwrap_or(epoch))).collect();
         self.since = since;
-        if !is_revoking {
-            self.rebalance_deadline = None;
-        } else {
+        self.rebalance_deadline = if is_revoking {
             // Each time it is asked for something it has that long.
             let timeout_ms = u64::try_from(self.told.rebalance_timeout_ms).unwrap_or(0);
-            self.rebalance_deadline = Some(now.monotonic.plus_ms(timeout_ms));
-        }
+            Some(now.monotonic.plus_ms(timeout_ms))
+        } else {
+            None
+        };
     }
 
     /// Whether it may commit an offset that it read in `epoch`: it has the partition since then, or longer.
