@@ -167,6 +167,8 @@ def test_broker_settings_that_are_refused(session):
         assert alter(session, BROKER, str(NODE), (SET, key, value)) == INVALID_REQUEST, key
     # It belongs to one broker.
     assert alter(session, BROKER, "", (SET, "listeners", "PLAINTEXT://localhost:1")) == INVALID_REQUEST
+    # Its bounds are settings of the file.
+    assert alter(session, BROKER, "", (SET, "group.consumer.assignment.interval.ms", "15001")) == INVALID_REQUEST
 
 
 def test_broker_settings_that_do_nothing_are_refused(session, broker):

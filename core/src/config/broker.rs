@@ -1,6 +1,6 @@
 //! The broker's own settings: read from its file and the command line, checked, and turned into values.
 
-use super::broker_table::BROKER;
+use super::broker_table::{BROKER, GROUPS};
 use super::definition::{Effect, elements, find, nearest, normalize};
 use super::describe::{ConfigSource, SET_BY};
 use super::dynamic;
@@ -417,12 +417,21 @@ impl Reader {
         NodeId(i32::try_from(node.or(broker).unwrap_or(1)).unwrap_or(1))
     }
 
-    /// This broker is its own controller, alone.
     /// What is set for groups of the consumer protocol must go together, and the classic protocol cannot be taken away.
     fn check_groups(&mut self) {
         let protocols = "group.coordinator.rebalance.protocols";
         if !self.text(protocols).split(',').any(|protocol| protocol.trim().eq_ignore_ascii_case("classic")) {
             self.fail(protocols, "the classic protocol cannot be disabled; add classic to the list".to_owned());
+        }
+        // Kafka's default names one that is not there.
+        let default = find(BROKER, protocols).and_then(|definition| definition.default);
+        if self.set.contains_key(protocols) && default != Some(self.text(protocols)) {
+            let named = elements(self.text(protocols));
+            let absent: Vec<&str> = named.filter(|name| !matches!(*name, "classic" | "consumer")).collect();
+            if !absent.is_empty() {
+                let message = format!("{} in {protocols} does not act: {GROUPS}", absent.join(" and "));
+                self.notice(protocols, message);
+            }
         }
         for what in ["session.timeout.ms", "heartbeat.interval.ms", "assignment.interval.ms"] {
             let name = |bound: &str| format!("group.consumer.{bound}{what}");
@@ -442,6 +451,7 @@ impl Reader {
         }
     }
 
+    /// This broker is its own controller, alone.
     fn check_roles(&mut self, node_id: NodeId) {
         let mut roles: Vec<&str> = elements(self.text("process.roles")).collect();
         roles.sort_unstable();

@@ -5,10 +5,11 @@ use super::definition::{Definition, boolean, class, double, int, list, long, pas
 const THREADS: &str = "one thread per core does the work of all of Kafka's thread pools and queues (see --cores)";
 const SOCKETS: &str = "the kernel sizes the buffers and the backlog of a socket";
 const CONNECTIONS: &str = "idle connections are kept";
-const GROUPS: &str = "groups of the share and streams protocols are not there yet";
+pub(super) const GROUPS: &str = "groups of the share and streams protocols are not there yet";
 const PATTERNS: &str = "patterns are evaluated whenever the metadata has changed";
 const OFFLOAD: &str = "groups are assigned where they are coordinated";
 const APPENDS: &str = "records of groups go to the log at once";
+const COMMITS: &str = "a commit is answered when its record is acknowledged, which waits for no other broker";
 const OFFSETS: &str = "what coordinators keep is stored as it comes, uncompressed, and loaded in parts of a fixed size";
 const SINGLE_NODE: &str = "a single node has no other brokers or controllers to talk to";
 const PURGATORY: &str = "waiting requests are not kept in a purgatory";
@@ -256,7 +257,7 @@ pub static BROKER: &[Definition] = &[
     int("num.replica.alter.log.dirs.threads").idle(THREADS),
     int("num.replica.fetchers").default("1").at_least(1).cluster_wide().idle(THREADS),
     int("offset.metadata.max.bytes").default("4096").acts(),
-    int("offsets.commit.timeout.ms").default("5000").at_least(1).idle(OFFSETS),
+    int("offsets.commit.timeout.ms").default("5000").at_least(1).idle(COMMITS),
     int("offsets.load.buffer.size").default("5242880").at_least(1).idle(OFFSETS),
     long("offsets.retention.check.interval.ms").default("600000").at_least(1).acts(),
     int("offsets.retention.minutes").default("10080").at_least(1).acts(),

@@ -3,6 +3,7 @@
 //! Kafka keeps them in the metadata log, for one broker or for all of them. Of those that it lets change, the ones that
 //! act here are taken over at once; the others are refused by name, so that nobody waits for an effect.
 
+use super::broker::BrokerConfig;
 use super::broker_table::BROKER;
 use super::definition::{Definition, Dynamic, Effect, find, normalize};
 use std::fmt;
@@ -24,11 +25,16 @@ pub(super) fn acting(name: &str) -> Option<&'static Definition> {
     find(BROKER, name).filter(|row| row.effect == Effect::Acts && row.dynamic == Dynamic::ClusterWide)
 }
 
-/// Checks a broker setting that a client sets while the broker runs. `for_all` says that it is to hold for every broker.
+/// Checks a setting of `broker` that a client sets while it runs. `for_all` says that it is to hold for every broker.
 ///
 /// # Errors
 /// The name is unknown or cannot change at run time, the value does not fit, or the setting does nothing here.
-pub fn validate_broker_config(name: &str, value: &str, for_all: bool) -> Result<(), InvalidBrokerConfig> {
+pub fn validate_broker_config(
+    broker: &BrokerConfig,
+    name: &str,
+    value: &str,
+    for_all: bool,
+) -> Result<(), InvalidBrokerConfig> {
     let refuse = |message: String| Err(InvalidBrokerConfig(message));
     let Some(definition) = find(BROKER, name).filter(|definition| !definition.since_4_4) else {
         return refuse(format!("Cannot update {name} dynamically: there is no broker setting of this name"));
@@ -46,7 +52,7 @@ pub fn validate_broker_config(name: &str, value: &str, for_all: bool) -> Result<
         InvalidBrokerConfig(format!("Invalid value {value} for configuration {name}: must be {expected}"))
     })?;
     if acting(name).is_some() {
-        return Ok(());
+        return check_bounds(broker, name, &value);
     }
     let at_default = definition.default.is_some_and(|default| normalize(definition, default) == value);
     match definition.effect {
@@ -58,4 +64,19 @@ pub fn validate_broker_config(name: &str, value: &str, for_all: bool) -> Result<
             definition.default.unwrap_or("null")
         )),
     }
+}
+
+/// Checks a value against the settings that bound it, which are the file's.
+fn check_bounds(broker: &BrokerConfig, name: &str, value: &str) -> Result<(), InvalidBrokerConfig> {
+    const INTERVAL: &str = "group.consumer.assignment.interval.ms";
+    if name != INTERVAL {
+        return Ok(());
+    }
+    let (min, max) = ("group.consumer.min.assignment.interval.ms", "group.consumer.max.assignment.interval.ms");
+    let bound = |name: &str| -> i64 { broker.value(name).and_then(|text| text.parse().ok()).unwrap_or_default() };
+    let (least, most) = (bound(min), bound(max));
+    if value.parse().is_ok_and(|value: i64| (least..=most).contains(&value)) {
+        return Ok(());
+    }
+    Err(InvalidBrokerConfig(format!("{name} must be from {least} ({min}) to {most} ({max})")))
 }

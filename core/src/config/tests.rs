@@ -81,6 +81,15 @@ fn every_broker_setting_can_be_given_at_its_default() {
     }
 }
 
+#[test]
+fn protocols_of_groups_that_are_not_there_are_named() {
+    let line = |protocols: &str| format!("group.coordinator.rebalance.protocols={protocols}");
+    let notices = |protocols: &str| broker(&line(protocols)).1;
+    assert!(notices("classic,consumer").is_empty());
+    let [notice] = &notices("classic,share,streams")[..] else { panic!("one notice for both") };
+    assert!(notice.contains(": share and streams in group.coordinator.rebalance.protocols does not act: "), "{notice}");
+}
+
 /// The settings of the file that Apache Kafka 4.3.1 ships.
 const STOCK: &str = "\
 process.roles=broker,controller

@@ -39,7 +39,8 @@ pub fn block_end(position: FilePosition) -> FilePosition {
 #[must_use]
 pub fn zeros(bytes: u64) -> Vec<Block> {
     let count = usize::try_from(bytes.div_ceil(BLOCK_BYTES as u64)).unwrap_or(0);
-    vec![Block::new_zeroed(); count]
+    // One by one they would be cleared twice.
+    Block::new_vec_zeroed(count).expect("there is memory for what is written")
 }
 
 /// Where a log ends, and what its last block holds up to there.

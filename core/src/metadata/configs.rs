@@ -123,7 +123,7 @@ fn alter(
         let old = present.get(*name).map(String::as_str);
         let value = new_value(resource.kind, name, *operation, old, broker)?;
         if let Some(value) = &value {
-            check(resource, name, value)?;
+            check(resource, name, value, broker)?;
         }
         changes.insert(name, value);
     }
@@ -226,7 +226,7 @@ fn new_value(
     Ok(Some(result.join(",")))
 }
 
-fn check(resource: &ConfigResource, name: &str, value: &str) -> Result<(), Refusal> {
+fn check(resource: &ConfigResource, name: &str, value: &str, broker: &BrokerConfig) -> Result<(), Refusal> {
     // Kafka reads no longer text from its metadata log.
     if name.len().max(value.len()) > CONFIG_TEXT_BYTES_MAX {
         return Err(invalid_config(format!("a setting is longer than {CONFIG_TEXT_BYTES_MAX} bytes")));
@@ -239,7 +239,7 @@ fn check(resource: &ConfigResource, name: &str, value: &str) -> Result<(), Refus
         ConfigResourceKind::GROUP => Ok(()),
         _ => {
             let for_all = resource.name.is_empty();
-            validate_broker_config(name, value, for_all).map_err(|error| invalid_request(error.to_string()))
+            validate_broker_config(broker, name, value, for_all).map_err(|error| invalid_request(error.to_string()))
         }
     }
 }

@@ -371,6 +371,22 @@ fn static_members_keep_their_pattern() {
 }
 
 #[test]
+fn a_pattern_that_the_log_has_lost_is_looked_for_again() {
+    const PATTERN_KEY_VERSION: &[u8] = &16_i16.to_be_bytes();
+    let mut broker = Broker::new();
+    broker.topics(&[(1, 4)]);
+    let joined = broker.beat_now(matching("a", "t.*"));
+    for append in &mut broker.log {
+        append.records.retain(|record| !record.key.starts_with(PATTERN_KEY_VERSION));
+    }
+    broker.topics(&[(2, 1)]);
+    broker.crash(0);
+    broker.pass(1_000);
+    let wider = broker.beat_now(beating("a", joined.member_epoch));
+    assert_eq!(assigned(&wider), Some(places(1, 0..4).into_iter().chain([(2, 0)]).collect()));
+}
+
+#[test]
 fn a_static_member_that_goes_for_a_while_holds_up_nobody() {
     let mut broker = Broker::new();
     broker.topics(&[(1, 4)]);

@@ -124,6 +124,7 @@ fn what_is_wrong_is_refused_with_kafkas_code() {
         (broker("7"), vec![("log.segment.bytes", SET("3000000"))], RefusalKind::InvalidRequest),
         (broker("1"), vec![("num.partitions", SET("3"))], RefusalKind::InvalidRequest),
         (broker("1"), vec![("no.such", SET("3"))], RefusalKind::InvalidRequest),
+        (broker(""), vec![("group.consumer.assignment.interval.ms", SET("15001"))], RefusalKind::InvalidRequest),
         (broker("1"), vec![("num.io.threads", SET("3"))], RefusalKind::InvalidRequest),
         (broker(""), vec![("listeners", SET("PLAINTEXT://:1"))], RefusalKind::InvalidRequest),
         (resource(ConfigResourceKind::GROUP, ""), vec![], RefusalKind::InvalidRequest),
