@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import time
 
+import confluent_kafka
 import pytest
 
 from clients.tool_scenarios import DUMPED, FILES, START_MS, file_of
@@ -33,6 +34,14 @@ SETTINGS = {
 
 # Tools pad their columns each in its own way.
 SHAPE = [(r"[ \t]+", " "), (r"\b(ours|theirs)-", "NAME-")]
+
+# Members of one group, the classic one first; what of them differs from run to run, with which of them has what.
+CHANGING_OVER = ({"group.protocol": "classic", "session.timeout.ms": 6_000}, {"group.protocol": "consumer"})
+MEMBER_IDS = [
+    (r"\breader-[0-9a-f-]{36}", "MEMBER"), (r"(?<= )[\w+/-]{22}(?= +/)", "MEMBER"), (r"/127\.0\.0\.1", "HOST"),
+    (r"(?<=:)[01]\b", "PARTITION"), (r"(?<= )\d+(?=\s|$)", "NUMBER"),
+]  # fmt: skip
+SHARED_SECONDS_MAX = 60
 
 SCENARIOS = {}
 
@@ -119,6 +128,11 @@ def configs(t, broker, name):
     t("kafka-configs", "--describe", *loggers, only="are:|root", sort=True)
     t("kafka-configs", "--alter", *loggers, "--add-config", "root=LOUD", only="status")
     t("kafka-configs", "--alter", *loggers, "--add-config", "root=WARN")
+    group = ("--entity-type", "groups", "--entity-name", name)
+    t("kafka-configs", "--alter", *group, "--add-config", "consumer.session.timeout.ms=50000")
+    t("kafka-configs", "--describe", *group, until="50000")
+    t("kafka-configs", "--describe", "--group", name)
+    t("kafka-configs", "--alter", *group, "--delete-config", "consumer.session.timeout.ms")
 
 
 @scenario
@@ -171,6 +185,31 @@ def groups(t, broker, name):
     t(tool, "--describe", "--group", name)
     t(tool, "--delete", "--group", name)
     t(tool, "--list", only=f"^{name}$")
+    t(tool, "--validate-regex", r"or.*\pL")
+
+
+@scenario
+def group_that_changes_over(t, broker, name):
+    """Members of both protocols in one group: who speaks which is told."""
+    written(broker, name, partitions=2)
+    common = {
+        "bootstrap.servers": broker.address, "group.id": name, "client.id": "reader", "auto.offset.reset": "earliest",
+        "enable.auto.commit": False,
+    }  # fmt: skip
+    members = [confluent_kafka.Consumer({**common, **own}) for own in CHANGING_OVER]
+    deadline = time.monotonic() + SHARED_SECONDS_MAX
+    try:
+        for joined, share in ((members[:1], 2), (members, 1)):
+            joined[-1].subscribe([name])
+            while not all(len(member.assignment()) == share for member in joined):
+                assert time.monotonic() < deadline, "the partitions are not shared"
+                for member in joined:
+                    member.poll(0.1)
+        for view in (("--members",), ("--members", "--verbose"), ("--state", "--verbose")):
+            t("kafka-consumer-groups", "--describe", "--group", name, *view, sort=True, shape=MEMBER_IDS)
+    finally:
+        for member in members:
+            member.close()
 
 
 @scenario

@@ -53,18 +53,23 @@ class Log:
 
     def add_rounds(self, rounds: list[Round]) -> None:
         for each in rounds:
-            self.open += [self.add(record) for record in each.records]
-            if each.commit is not None:
-                self.end_open(each.commit)
+            records = [self.add(record) for record in each.records]
+            if each.commit is None:
+                self.open += records
+            else:
+                self._end(records, each.commit)
 
     def end_open(self, commit: bool) -> None:
-        """The marker of the open transaction comes into each of its partitions."""
-        for partition in {record.partition for record in self.open}:
+        records, self.open = self.open, []
+        self._end(records, commit)
+
+    def _end(self, records: list[Record], commit: bool) -> None:
+        """The marker of a transaction comes into each of its partitions."""
+        for partition in {record.partition for record in records}:
             self.markers.add((partition, self.ends[partition]))
             self.ends[partition] += 1
         if not commit:
-            self.aborted += self.open
-        self.open = []
+            self.aborted += records
 
     def end(self, partition: int, read_committed: bool) -> int:
         """Behind the last that can be read; for read_committed, the last stable offset."""
@@ -259,6 +264,24 @@ def test_a_second_producer_fences_the_first(name, then, broker, clients, topic):
     assert met in (INVALID_PRODUCER_EPOCH, PRODUCER_FENCED, confluent_kafka.KafkaError._FENCED), met
     stage.log.add_rounds([Round([first], commit=False), Round(second)])
     stage.check(stage.judge)
+
+
+@pytest.mark.parametrize("older, newer", [("holds", "passes"), ("passes", "holds")])
+def test_both_versions_at_once(older, newer, broker, clients, topic):
+    """A transaction of version 1 stays open while those of version 2 come and go, and the other way round (KIP-890): all
+    of them are held back together, until the open one is ended."""
+    spoken = {older: clients[JUDGE], newer: clients[WRITER]}
+    stage = Stage(broker, clients, spoken["holds"], topic)
+    stage.transact(Round(stage.records(4)), Round(stage.records(10), commit=None))
+    for _ in range(2):
+        passing = [Round(stage.records(6)), Round(stage.records(6), commit=False)]
+        spoken["passes"].transact(broker.address, topic, f"{topic}-passing", passing)
+        stage.log.add_rounds(passing)
+    stage.check(stage.judge, clients[WRITER])
+    stage.transact()
+    stage.log.end_open(commit=False)
+    stage.transact(Round(stage.records(4)))
+    stage.check(stage.judge, clients[WRITER])
 
 
 def test_partitions_take_part_without_verification(brokers, broker_kind, clients, topic):

@@ -1,4 +1,4 @@
-//! `corelane configs`: what topics and brokers are set to, and changing it.
+//! `corelane configs`: what topics, brokers and groups are set to, and changing it.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,9 @@ use corelane_core::protocol::KafkaString;
 use corelane_core::protocol::messages::describe_configs_request::DescribeConfigsResource;
 use corelane_core::protocol::messages::describe_configs_response::DescribeConfigsResourceResult as ConfigRow;
 use corelane_core::protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use corelane_core::protocol::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRequest};
+use corelane_core::protocol::messages::{
+    DescribeConfigsRequest, IncrementalAlterConfigsRequest, ListConfigResourcesRequest,
+};
 use serde::Serialize;
 
 use crate::admin::Admin;
@@ -21,6 +23,7 @@ use crate::output::{OutputArguments, line, print_json};
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 const BROKER_LOGGER: i8 = 8;
+const GROUP: i8 = 32;
 /// Operations of IncrementalAlterConfigs.
 const SET: i8 = 0;
 const DELETE: i8 = 1;
@@ -47,7 +50,7 @@ pub(crate) struct Configs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Print what topics or brokers were set to.
+    /// Print what topics, brokers or groups were set to.
     Describe {
         #[command(flatten)]
         cluster: ClusterArguments,
@@ -59,7 +62,7 @@ enum Action {
         #[arg(long)]
         all: bool,
     },
-    /// Change what a topic or broker is set to; what is not named stays.
+    /// Change what a topic, broker or group is set to; what is not named stays.
     Alter {
         #[command(flatten)]
         cluster: ClusterArguments,
@@ -76,18 +79,22 @@ pub(crate) struct EntityArguments {
     /// What kind of thing.
     #[arg(long, value_enum, value_name = "KIND")]
     entity_type: Option<EntityType>,
-    /// Name of the topic, or id of the broker; may be left out to describe all of them.
+    /// Name of the topic or group, or id of the broker; may be left out to describe all of them, of groups those for
+    /// which something is set.
     #[arg(long, value_name = "NAME", group = "named", requires = "entity_type")]
     entity_name: Option<String>,
     /// What all brokers have that are set to nothing else.
     #[arg(long, group = "named", requires = "entity_type")]
     entity_default: bool,
     /// The same as --entity-type topics --entity-name.
-    #[arg(long, short = 't', value_name = "TOPIC", conflicts_with_all = ["entity_type", "broker"])]
+    #[arg(long, short = 't', value_name = "TOPIC", conflicts_with_all = ["entity_type", "broker", "group"])]
     topic: Option<String>,
     /// The same as --entity-type brokers --entity-name.
-    #[arg(long, value_name = "ID", conflicts_with = "entity_type")]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["entity_type", "group"])]
     broker: Option<String>,
+    /// The same as --entity-type groups --entity-name.
+    #[arg(long, value_name = "GROUP", conflicts_with = "entity_type")]
+    group: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -95,6 +102,7 @@ enum EntityType {
     Topics,
     Brokers,
     BrokerLoggers,
+    Groups,
 }
 
 /// What is changed.
@@ -115,6 +123,7 @@ enum Entity {
     Broker(i32),
     Loggers(i32),
     AllBrokers,
+    Group(String),
 }
 
 impl Entity {
@@ -123,12 +132,13 @@ impl Entity {
             Self::Topic(_) => TOPIC,
             Self::Loggers(_) => BROKER_LOGGER,
             Self::Broker(_) | Self::AllBrokers => BROKER,
+            Self::Group(_) => GROUP,
         }
     }
 
     fn name(&self) -> String {
         match self {
-            Self::Topic(name) => name.clone(),
+            Self::Topic(name) | Self::Group(name) => name.clone(),
             Self::Broker(id) | Self::Loggers(id) => id.to_string(),
             Self::AllBrokers => String::new(),
         }
@@ -139,6 +149,7 @@ impl Entity {
             Self::Topic(_) => "topics",
             Self::Loggers(_) => "broker-loggers",
             Self::Broker(_) | Self::AllBrokers => "brokers",
+            Self::Group(_) => "groups",
         }
     }
 
@@ -160,6 +171,7 @@ impl Entity {
             Self::Broker(_) => 2,
             Self::AllBrokers => 3,
             Self::Loggers(_) => 6,
+            Self::Group(_) => 8,
         }
     }
 
@@ -181,6 +193,7 @@ impl std::fmt::Display for Entity {
             Self::Broker(id) => write!(f, "broker {id}"),
             Self::Loggers(id) => write!(f, "broker-logger {id}"),
             Self::AllBrokers => f.write_str("brokers in the cluster"),
+            Self::Group(name) => write!(f, "group {name}"),
         }
     }
 }
@@ -195,6 +208,13 @@ impl EntityArguments {
         match (&self.topic, &self.broker, self.entity_type, &self.entity_name) {
             (Some(topic), ..) => Ok(vec![Entity::Topic(topic.clone())]),
             (_, Some(id), ..) => broker(id),
+            _ if self.group.is_some() => Ok(self.group.iter().cloned().map(Entity::Group).collect()),
+            (_, _, Some(EntityType::Groups), _) if self.entity_default => {
+                Err(Failure::new("groups have no common settings: they have those of their brokers")
+                    .remedy("See --entity-type brokers, group.consumer.*."))
+            }
+            (_, _, Some(EntityType::Groups), Some(group)) => Ok(vec![Entity::Group(group.clone())]),
+            (_, _, Some(EntityType::Groups), None) => groups_with_settings(admin),
             (_, _, Some(EntityType::Topics), _) if self.entity_default => {
                 Err(Failure::new("topics have no common settings: they have those of their brokers")
                     .remedy("See --entity-type brokers --entity-default."))
@@ -220,11 +240,23 @@ impl EntityArguments {
                 .map(|node| Entity::Broker(node.0))
                 .chain([Entity::AllBrokers])
                 .collect()),
-            (None, None, None, _) => {
-                Err(Failure::new("say what: --topic NAME, --broker ID, or --entity-type topics|brokers|broker-loggers"))
-            }
+            (None, None, None, _) => Err(Failure::new(
+                "say what: --topic NAME, --broker ID, --group NAME, or --entity-type topics|brokers|broker-loggers|groups",
+            )),
         }
     }
+}
+
+fn groups_with_settings(admin: &mut Admin) -> Result<Vec<Entity>, Failure> {
+    let request = ListConfigResourcesRequest { resource_types: vec![GROUP] };
+    let response = admin.call(Destination::Any, request)?;
+    match ErrorCode(response.error_code) {
+        ErrorCode::NONE => {}
+        code => return Err(Failure::new(format!("groups with settings: {} ({})", code.message(), code.name()))),
+    }
+    // Brokers before version 1 know of client metrics only.
+    let groups = response.config_resources.into_iter().filter(|each| each.resource_type == GROUP);
+    Ok(groups.map(|each| Entity::Group(each.resource_name.to_string())).collect())
 }
 
 impl Configs {
@@ -352,9 +384,11 @@ fn parse_additions(texts: &[String]) -> Result<BTreeMap<String, String>, Failure
 /// Changes the settings of one thing.
 pub(crate) fn alter(admin: &mut Admin, wanted: &EntityArguments, changes: &Changes) -> Result<(), Failure> {
     let entities = match wanted {
-        EntityArguments { topic: None, broker: None, entity_name: None, entity_default: false, .. } => {
+        EntityArguments {
+            topic: None, broker: None, group: None, entity_name: None, entity_default: false, ..
+        } => {
             return Err(Failure::new(
-                "name the one thing that is to be changed: --topic, --broker, --entity-name or --entity-default",
+                "name the one thing that is to be changed: --topic, --broker, --group, --entity-name or --entity-default",
             ));
         }
         named => named.resolve(admin)?,

@@ -151,11 +151,15 @@ impl Transactions {
             }
             Action::Hanging { cluster, output, topics, broker_id, minutes } => {
                 let admin = &mut cluster.admin();
-                let places = match (&topics[..], broker_id.map(NodeId)) {
-                    ([], Some(broker)) => places_on(admin, broker)?,
-                    (topics, broker) => {
-                        let partitions = parse_topics(admin, topics)?;
-                        places(admin, &partitions, broker)?
+                let named = parse_topics(admin, topics)?;
+                let places = match broker_id {
+                    None => places(admin, &named, None)?,
+                    Some(broker) => {
+                        let mut places = places_on(admin, NodeId(*broker))?;
+                        if !named.is_empty() {
+                            places.values_mut().for_each(|here| here.retain(|at| named.contains(at)));
+                        }
+                        places
                     }
                 };
                 let found = hanging(admin, &places, minutes.saturating_mul(MINUTE_MS))?;

@@ -54,8 +54,15 @@ fn settings_are_described_and_changed() {
         all.lines().any(|line| field(line, "name") == "log.dirs" && field(line, "source") == "STATIC_BROKER_CONFIG")
     );
 
+    let group = ["--group", "g", "--add-config", "consumer.session.timeout.ms=50000"];
+    assert_eq!(broker.ok("configs alter", &group, b""), "Completed updating config for group g.\n");
+    let named = broker.ok("configs describe", &["--entity-type", "groups", "--json"], b"");
+    assert_eq!((field(&named, "entity_name"), field(&named, "value"), named.lines().count()), ("g", "50000", 1));
+
     for (arguments, words) in [
-        (&["-t", "t", "--delete-config", "flush.messages"][..], "not set and so not to be deleted: flush.messages"),
+        (&["--group", "g", "--add-config", "consumer.session.timeout.ms=1"][..], "INVALID_CONFIG"),
+        (&["--entity-type", "groups", "--entity-default", "--add-config", "a=1"], "no common settings"),
+        (&["-t", "t", "--delete-config", "flush.messages"], "not set and so not to be deleted: flush.messages"),
         (&["-t", "t", "--add-config", "no.such=1"], "INVALID_CONFIG"),
         (&["-t", "none", "--add-config", "flush.ms=1"], "UNKNOWN_TOPIC_OR_PARTITION"),
         (&["-t", "t", "--add-config", "flush.ms"], "is not NAME=VALUE"),

@@ -214,3 +214,29 @@ topics []
     index i32
     error i16
 """)
+
+define("ConsumerGroupHeartbeat", 68, 0, 1, 0, """
+group_id string
+member_id string
+member_epoch i32
+instance_id ?string
+rack_id ?string
+rebalance_timeout_ms i32 =-1
+subscribed_topic_names ?[string]
+subscribed_topic_regex ?string 1+
+server_assignor ?string
+topic_partitions ?[]
+  topic_id uuid
+  partitions [i32]
+""", """
+throttle_time_ms i32
+error i16
+error_message ?string
+member_id ?string
+member_epoch i32
+heartbeat_interval_ms i32
+assignment ?{}
+  topic_partitions []
+    topic_id uuid
+    partitions [i32]
+""")

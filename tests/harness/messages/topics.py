@@ -351,13 +351,3 @@ next_cursor ?{}
   topic_name string
   partition_index i32
 """)
-
-define("AddOffsetsToTxn", 25, 0, 4, 3, """
-transactional_id string
-producer_id i64
-producer_epoch i16
-group_id string
-""", """
-throttle_time_ms i32
-error i16
-""")

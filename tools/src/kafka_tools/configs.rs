@@ -1,4 +1,4 @@
-//! kafka-configs.sh, for topics and brokers.
+//! kafka-configs.sh, for topics, brokers and groups.
 
 use clap::{ArgGroup, Parser};
 
@@ -6,7 +6,7 @@ use super::Bootstrap;
 use crate::configs::{Changes, EntityArguments, alter, describe};
 use crate::failure::Failure;
 
-/// Describe and change what topics and brokers are set to.
+/// Describe and change what topics, brokers and groups are set to.
 #[derive(Debug, Parser)]
 #[command(max_term_width = 100)]
 #[command(group(ArgGroup::new("action").required(true).args(["describe", "alter"])))]
