@@ -72,8 +72,9 @@ pub const SHARDS_MAX: usize = 1_024;
 /// Requests of one connection that may be in progress; one more is not read until the oldest is answered.
 pub const PIPELINE_REQUESTS_MAX: usize = 64;
 
-/// Bytes of batches that are gathered for one write each of their partitions, while more is known to be at hand.
-pub const GATHERED_BYTES_MAX: usize = 512 * 1024;
+/// Bytes of batches that are gathered for one write each of their partitions, while more is known to be at hand. Less than
+/// what a client usually has on its way, five requests of 128 KiB: else it and the broker wait for each other in turn.
+pub const GATHERED_BYTES_MAX: usize = 256 * 1024;
 
 /// Missing bytes from which a frame is received straight into its own buffer instead of through a shared one.
 pub const EXACT_RECEIVE_BYTES_MIN: usize = 32 * 1024;

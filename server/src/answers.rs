@@ -2,7 +2,8 @@
 //!
 //! A place is taken when a request is read and filled when it is served. Whoever fills the first place in line sends
 //! all that is ready behind it in one go, unless somebody is sending already, who then goes on with it. Where several are
-//! in line, those that are served in one turn of the shard leave together.
+//! in line, those that are served in one turn of the shard leave together, but for those to large requests: what the shard
+//! writes in the meantime would stand before them, and their client has nothing to do until they come.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

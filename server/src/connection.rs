@@ -260,6 +260,7 @@ async fn handle_frame<S: Sys>(
     arrived: Arrived,
 ) -> Result<(), String> {
     let Arrived { frame, at: received, reservation, is_more_at_hand } = arrived;
+    let is_large = frame.len() >= EXACT_RECEIVE_BYTES_MIN;
     let request = Request::parse(frame, origin, peer)?;
     let overlaps = matches!(request.key, ApiKey::Produce | ApiKey::Fetch);
     if !overlaps || !answers.has_room() || !shard.hop.has_room() {
@@ -301,7 +302,11 @@ async fn handle_frame<S: Sys>(
                 let answer = handler.await;
                 drop(reservation);
                 answers.fill(place, answer);
-                answers.flush_together().await;
+                if is_large {
+                    answers.flush().await;
+                } else {
+                    answers.flush_together().await;
+                }
             });
         }
     }

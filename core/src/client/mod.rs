@@ -19,6 +19,7 @@ mod metadata;
 mod partitioner;
 mod producer;
 mod request;
+mod shared_name;
 mod transactions;
 
 pub use crate::protocol::ErrorCode;

@@ -5,7 +5,6 @@
 //! transactions (KIP-98), whose other half is in [`transactions`](super::transactions).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
 use super::batch_queue::{BatchQueue, OutgoingBatch, ProducerIdentity, size_bytes_max};
 use super::cluster::{Client, SendOptions};
@@ -14,6 +13,7 @@ use super::delivery::{Acks, AppendError, Delivery, DeliveryError, ProducerOption
 use super::error::{check, is_stale_metadata};
 use super::partitioner::{StickyPartition, partition_of_key};
 use super::request::{RequestError, RequestId, Target};
+use super::shared_name::SharedName;
 use super::transactions::{Learned, TransactionOptions, Transactions};
 use crate::base::{Monotonic, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, Uuid};
 use crate::protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -26,7 +26,7 @@ const PRODUCE_BY_NAME_VERSION_MAX: i16 = 12;
 /// Bytes kept free in a request for what is around the batches.
 const REQUEST_OVERHEAD_BYTES: usize = 1_024;
 
-type PartitionKey = (Arc<str>, PartitionIndex);
+type PartitionKey = (SharedName, PartitionIndex);
 
 #[derive(Debug)]
 struct SentRequest {
@@ -83,7 +83,7 @@ pub struct Producer {
     // Records.
     next_record: u64,
     buffered_bytes: usize,
-    topics: BTreeMap<Arc<str>, StickyPartition>,
+    topics: BTreeMap<SharedName, StickyPartition>,
     queues: BTreeMap<PartitionKey, BatchQueue>,
 
     // Requests.
@@ -176,28 +176,26 @@ impl Producer {
         let count = metadata.partition_count();
         let name = match self.topics.get_key_value(topic) {
             Some((name, _)) => name.clone(),
-            None => Arc::from(topic),
+            None => SharedName::from(topic),
         };
         let sticky = self.topics.entry(name.clone()).or_default();
-        let partition = match (partition, record.key) {
+        let chosen = match (partition, record.key) {
             (Some(partition), _) if metadata.partition(partition).is_none() => {
                 return Err(AppendError::NoSuchPartition { count });
             }
             (Some(partition), _) => partition,
             (None, Some(key)) => partition_of_key(key, count),
-            (None, None) => {
-                let current = (name.clone(), sticky.choose(count, random));
-                let has_room = |queue: &BatchQueue| queue.has_room(self.options.batch_bytes_max, record);
-                if !self.queues.get(&current).is_none_or(has_room) {
-                    sticky.batch_is_full();
-                }
-                sticky.choose(count, random)
-            }
+            (None, None) => sticky.choose(count, random),
         };
+        let mut queue = self.queues.entry((name.clone(), chosen)).or_default();
+        let is_sticky = partition.is_none() && record.key.is_none();
+        if is_sticky && !queue.has_room(self.options.batch_bytes_max, record) {
+            sticky.batch_is_full();
+            queue = self.queues.entry((name, sticky.choose(count, random))).or_default();
+        }
         let id = RecordId(self.next_record);
         self.next_record += 1;
         self.buffered_bytes += size_bytes;
-        let queue = self.queues.entry((name, partition)).or_default();
         queue.append(now, self.options.compression, self.options.batch_bytes_max, id, record);
         Ok(id)
     }
@@ -265,7 +263,9 @@ impl Producer {
         let Some(since_ns) = now.0.checked_sub(self.options.delivery_timeout_ms.saturating_mul(1_000_000)) else {
             return;
         };
-        let keys: Vec<PartitionKey> = self.queues.keys().cloned().collect();
+        let overdue = |queue: &BatchQueue| queue.oldest_waiting().is_some_and(|since| since.0 <= since_ns);
+        let keys = self.queues.iter().filter(|(_, queue)| overdue(queue)).map(|(key, _)| key.clone());
+        let keys: Vec<PartitionKey> = keys.collect();
         for key in keys {
             let expired =
                 self.queues.get_mut(&key).map(|queue| queue.take_expired(Monotonic(since_ns))).unwrap_or_default();
@@ -490,14 +490,14 @@ impl Producer {
     }
 
     /// Topics in an answer have a name or, from version 13 on, an id.
-    fn name_of(&self, client: &Client, sent: &SentRequest, name: &str, id: Uuid) -> Arc<str> {
+    fn name_of(&self, client: &Client, sent: &SentRequest, name: &str, id: Uuid) -> SharedName {
         let has_id = |topic: &str| matches!(client.cluster().topic(topic), Some(Ok(topic)) if topic.id == id);
         let of_sent = sent.partitions.iter().map(|(topic, _)| topic);
         of_sent
             .clone()
-            .find(|topic| if name.is_empty() { has_id(topic) } else { &***topic == name })
+            .find(|topic| if name.is_empty() { has_id(topic) } else { ***topic == *name })
             .cloned()
-            .unwrap_or_else(|| Arc::from(name))
+            .unwrap_or_else(|| SharedName::from(name))
     }
 
     fn handle_identity(&mut self, now: Monotonic, client: &mut Client, result: Result<Answer, RequestError>) {
@@ -632,6 +632,7 @@ impl Producer {
     fn deliver(&mut self, key: &PartitionKey, batch: OutgoingBatch, result: Result<Offset, DeliveryError>) {
         self.buffered_bytes = self.buffered_bytes.saturating_sub(batch.reserved_bytes);
         let (topic, partition) = key.clone();
+        let topic = topic.into_text();
         self.deliveries.push_back(Delivery { topic, partition, records: batch.records, result });
     }
 }

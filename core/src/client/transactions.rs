@@ -12,6 +12,7 @@ use super::cluster::{Client, SendOptions};
 use super::connection::Answer;
 use super::error::check;
 use super::request::{RequestError, RequestId, Target};
+use super::shared_name::SharedName;
 use crate::base::{Monotonic, NodeId, PartitionIndex, ProducerEpoch, ProducerId};
 use crate::protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use crate::protocol::messages::{AddPartitionsToTxnRequest, EndTxnRequest, InitProducerIdRequest};
@@ -36,7 +37,7 @@ pub struct TransactionOptions {
     pub timeout_ms: i32,
 }
 
-pub(super) type PartitionName = (std::sync::Arc<str>, PartitionIndex);
+pub(super) type PartitionName = (SharedName, PartitionIndex);
 
 /// The open question.
 #[derive(Debug)]
