@@ -9,6 +9,7 @@ import pytest
 from crash.check import read_acknowledged
 from crash.test_kill import Load, create_topics
 from harness.members import Group
+from harness.session import NOT_READY
 
 CYCLES_DEFAULT = 3
 CYCLES_FULL = 20
@@ -26,10 +27,6 @@ def groups():
     yield made
     for group in made:
         group.end()
-
-
-# COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR: for a moment after a start.
-NOT_READY = {14, 15, 16}
 
 
 def committed(broker, group: str, partitions: int) -> dict[int, int]:

@@ -8,6 +8,9 @@ from harness.batch import Batch
 from harness.connection import Connection
 
 COORDINATOR_LOAD_IN_PROGRESS = 14
+# With that one COORDINATOR_NOT_AVAILABLE and NOT_COORDINATOR: for a moment after the first question.
+NOT_READY = {14, 15, 16}
+ANSWER_SECONDS_MAX = 60
 PRODUCE_VERSION = 9
 FETCH_VERSION = 12
 
@@ -74,3 +77,12 @@ def produce_values(topic, batches, partition, acks, topic_id) -> dict:
     records = b"".join(batch if isinstance(batch, bytes) else batch.encode() for batch in batches)
     named = {"name": topic} if topic_id is None else {"topic_id": topic_id}
     return {"acks": acks, "topics": [{**named, "partitions": [{"index": partition, "records": records}]}]}
+
+
+def until_ready(ask, not_ready=NOT_READY):
+    """The first answer with another error, or none."""
+    deadline = time.monotonic() + ANSWER_SECONDS_MAX
+    while (answer := ask()).error in not_ready:
+        assert time.monotonic() < deadline, answer
+        time.sleep(0.05)
+    return answer

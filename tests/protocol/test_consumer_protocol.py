@@ -5,15 +5,13 @@ import uuid
 
 import pytest
 
-from harness.session import Session
+from harness.session import Session, until_ready
 from harness.topics import create_topic
 
 NONE = 0
-# COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR.
-NOT_READY = {14, 15, 16}
 UNSUPPORTED_VERSION = 35
 GROUP_MAX_SIZE_REACHED = 81
-ANSWER_SECONDS_MAX = 60
+CHANGE_SECONDS_MAX = 60
 DOWNGRADE_SAFELY = 2
 
 
@@ -36,15 +34,11 @@ def session_with(brokers, broker_kind):
 def beat(session, group: str):
     """The answer to a new member, once there is somebody to give it."""
     session.call("FindCoordinator", 4, keys=[group])
-    deadline = time.monotonic() + ANSWER_SECONDS_MAX
     asked = {
         "group_id": group, "member_id": str(uuid.uuid4()), "member_epoch": 0, "rebalance_timeout_ms": 10_000,
         "subscribed_topic_names": ["t"], "topic_partitions": [],
     }  # fmt: skip
-    while (answer := session.call("ConsumerGroupHeartbeat", 1, **asked)).error in NOT_READY:
-        assert time.monotonic() < deadline, answer
-        time.sleep(0.05)
-    return answer
+    return until_ready(lambda: session.call("ConsumerGroupHeartbeat", 1, **asked))
 
 
 def test_a_broker_without_the_protocol_says_so(session_with):
@@ -58,7 +52,7 @@ def test_a_cluster_without_the_feature_says_so(session_with):
     update = {"feature": "group.version", "level": 0, "upgrade_type": DOWNGRADE_SAFELY}
     answer = session.call("UpdateFeatures", 2, updates=[update])
     assert answer.error == NONE, answer
-    deadline = time.monotonic() + ANSWER_SECONDS_MAX
+    deadline = time.monotonic() + CHANGE_SECONDS_MAX
     while (answer := beat(session, "other")).error == NONE:
         assert time.monotonic() < deadline, answer
     assert answer.error == UNSUPPORTED_VERSION

@@ -1,11 +1,9 @@
 """What coordinators of transactions and partitions say to producers by hand."""
 
-import time
-
 import pytest
 
 from harness.batch import TRANSACTIONAL, Batch
-from harness.session import Session, produce_values
+from harness.session import NOT_READY, Session, produce_values, until_ready
 from harness.topics import create_topic
 from protocol.test_group_requests import find, join
 
@@ -20,8 +18,6 @@ CONCURRENT_TRANSACTIONS = 51
 FENCED_INSTANCE_ID = 82
 PRODUCER_FENCED = 90
 TRANSACTION_ABORTABLE = 120
-# COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR: for a moment after the first question.
-NOT_READY = {14, 15, 16}
 TRANSACTION = 1
 # The first versions in which a partition takes part because it is written to, and a group because its offsets are (KIP-890).
 PRODUCE_ADDING = 12
@@ -32,7 +28,6 @@ PRODUCE_ADDED = 11
 END = 4
 # The first one that is answered with the next epoch.
 END_RAISING = 5
-ANSWER_SECONDS_MAX = 60
 
 
 @pytest.fixture
@@ -40,14 +35,6 @@ def fresh(brokers, broker_kind):
     """On a broker to which nobody has spoken."""
     with Session(brokers.create(broker_kind).start().address) as session:
         yield session
-
-
-def until_ready(ask, not_ready=NOT_READY):
-    deadline = time.monotonic() + ANSWER_SECONDS_MAX
-    while (answer := ask()).error in not_ready:
-        assert time.monotonic() < deadline, answer
-        time.sleep(0.05)
-    return answer
 
 
 def producer_of(session, transactional_id: str) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 import textwrap
 
-from harness.messages.api import define
+from harness.messages.api import ERRORS_BY_PARTITION, define
 
 define("DeleteRecords", 21, 0, 2, 2, """
 topics []
@@ -44,14 +44,7 @@ dirs []
   topics []
     name string
     partitions [i32]
-""", """
-throttle_time_ms i32
-topics []
-  name string
-  partitions []
-    index i32
-    error i16
-""")
+""", ERRORS_BY_PARTITION)
 
 define("DescribeLogDirs", 35, 1, 5, 2, """
 topics ?[]

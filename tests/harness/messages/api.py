@@ -21,6 +21,16 @@ class Api:
 
 APIS: dict[str, Api] = {}
 
+# What several APIs answer that have one error for each partition.
+ERRORS_BY_PARTITION = """
+throttle_time_ms i32
+topics []
+  name string
+  partitions []
+    index i32
+    error i16
+"""
+
 # APIs that Kafka 3.9 and Corelane have in older versions too, which Kafka 4 dropped (KIP-896): all of them from 0.
 WITH_OLD_VERSIONS = [
     "Produce", "Fetch", "ListOffsets", "CreateTopics", "DeleteTopics", "OffsetForLeaderEpoch", "DescribeConfigs",

@@ -1,6 +1,6 @@
 """Groups and their offsets."""
 
-from harness.messages.api import define
+from harness.messages.api import ERRORS_BY_PARTITION, define
 
 define("FindCoordinator", 10, 0, 6, 3, """
 key string 0-3
@@ -205,15 +205,7 @@ topics []
   name string
   partitions []
     index i32
-""", """
-error i16
-throttle_time_ms i32
-topics []
-  name string
-  partitions []
-    index i32
-    error i16
-""")
+""", "error i16" + ERRORS_BY_PARTITION)
 
 define("ConsumerGroupHeartbeat", 68, 0, 1, 0, """
 group_id string

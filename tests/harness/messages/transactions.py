@@ -1,6 +1,6 @@
 """What producers ask of the coordinator of their transactions, and of groups in them."""
 
-from harness.messages.api import define
+from harness.messages.api import ERRORS_BY_PARTITION, define
 
 # From version 4 on it is for brokers.
 define("AddPartitionsToTxn", 24, 0, 3, 3, """
@@ -10,14 +10,7 @@ producer_epoch i16
 topics []
   name string
   partitions [i32]
-""", """
-throttle_time_ms i32
-topics []
-  name string
-  partitions []
-    index i32
-    error i16
-""")
+""", ERRORS_BY_PARTITION)
 
 define("AddOffsetsToTxn", 25, 0, 4, 3, """
 transactional_id string
@@ -56,11 +49,4 @@ topics []
     offset i64
     leader_epoch i32 2+ =-1
     metadata ?string
-""", """
-throttle_time_ms i32
-topics []
-  name string
-  partitions []
-    index i32
-    error i16
-""")
+""", ERRORS_BY_PARTITION)
