@@ -290,9 +290,7 @@ def test_describe_cluster(session, broker, version):
 
 
 # Each version of these, of transactions and of groups of the consumer protocol, is sent by hostile/tests/conformance, in Rust.
-SENT_IN_RUST = {
-    24: (0, 3), 26: (0, 5), 27: (1, 2), 28: (0, 5), 65: (0, 0), 66: (0, 2), 68: (0, 1), 69: (0, 1),
-}  # fmt: skip
+SENT_IN_RUST = {27: (1, 2), 65: (0, 0), 66: (0, 2), 69: (0, 1)}
 
 
 def test_every_advertised_version_is_known_here(session, broker):
