@@ -175,6 +175,19 @@ pub const STOP_WAIT_MS_MAX: u64 = 5_000;
 /// Time that a task may hold a shard before it yields, in microseconds.
 pub const TASK_BUDGET_US: u64 = 300;
 
+/// Questions of one connection in a row that all went to one other shard, after which the connection moves there.
+pub const MOVE_AFTER_QUESTIONS: u32 = 16;
+
+/// Time over which a shard looks how busy it is.
+pub const LOAD_WINDOW_MS: u64 = 1_000;
+
+/// Share of its time, in thousandths, from which on a shard takes no connections over.
+pub const BUSY_PERMILLE: u64 = 500;
+
+/// Share of its time, in thousandths, from which on a shard gives connections away to one that is not busy.
+pub const OVERLOADED_PERMILLE: u64 = 900;
+const _: () = assert!(BUSY_PERMILLE < OVERLOADED_PERMILLE && OVERLOADED_PERMILLE <= 1_000);
+
 /// Connections of one shard.
 pub const CONNECTIONS_MAX: usize = 16 * 1024;
 

@@ -1,9 +1,9 @@
 //! Incremental fetch sessions (KIP-227): what a consumer asked for last time need not be said again, and what has not
 //! changed need not be answered again.
 //!
-//! A session lives on the shard of the connection that opened it. A client that comes back on another one is told
-//! that the session is unknown and opens a new one, which every client must cope with anyway because a broker may
-//! evict a session at any time.
+//! A session lives on the shard of the connection that opened it, and moves with that connection. A client that comes
+//! back on another one is told that the session is unknown and opens a new one, which every client must cope with
+//! anyway because a broker may evict a session at any time.
 
 use std::collections::BTreeMap;
 
@@ -50,6 +50,13 @@ struct Session<K> {
     used: Monotonic,
     /// In serving order: what was just served goes to the end, so that all partitions get their turn.
     entries: Vec<Entry<K>>,
+}
+
+/// A session on its way to another shard.
+#[derive(Debug)]
+pub struct ReleasedSession<K> {
+    id: i32,
+    session: Session<K>,
 }
 
 /// The session fields of a Fetch request.
@@ -236,6 +243,19 @@ impl<K: Ord + Clone> SessionCache<K> {
         }
     }
 
+    /// Takes a session out, for the shard that its connection moves to.
+    pub fn release(&mut self, id: i32) -> Option<ReleasedSession<K>> {
+        self.sessions.remove(&id).map(|session| ReleasedSession { id, session })
+    }
+
+    /// Takes a session over. One whose id is taken, or for which there is no room, is forgotten as if it were evicted.
+    pub fn adopt(&mut self, released: ReleasedSession<K>, now: Monotonic) {
+        let ReleasedSession { id, session } = released;
+        if !self.sessions.contains_key(&id) && self.make_room(session.entries.len(), now) {
+            self.sessions.insert(id, session);
+        }
+    }
+
     /// Makes room for a session of `size` partitions; false if every other has a better claim.
     fn make_room(&mut self, size: usize, now: Monotonic) -> bool {
         if self.sessions.len() < self.slots_max {
@@ -312,6 +332,35 @@ mod tests {
 
     fn keys(fetch: &SessionFetch<u8>) -> Vec<u8> {
         fetch.wanted.iter().map(|(key, _)| *key).collect()
+    }
+
+    #[test]
+    fn a_session_that_moves_goes_on_where_it_was_and_never_takes_the_place_of_another() {
+        let (mut from, mut to) = (SessionCache::new(2), SessionCache::new(1));
+        let id = open(&mut from, &[1, 2], Monotonic(0));
+        let released = from.release(id).unwrap();
+        assert!(from.is_empty() && from.release(id).is_none());
+        to.adopt(released, Monotonic(1));
+        let fetch = to.begin(request(id, 1, &[], &[]), Monotonic(1)).unwrap();
+        assert_eq!(keys(&fetch), [1, 2]);
+        let news = [told(1, 0, false), told(2, 3, true)];
+        assert_eq!(to.finish(&fetch, &news, Monotonic(1), 9), (id, vec![false, true]), "what was told before is known");
+
+        let same = open(&mut from, &[3], Monotonic(2));
+        assert_eq!(same, id);
+        to.adopt(from.release(same).unwrap(), Monotonic(2));
+        let fetch = to.begin(request(id, 2, &[], &[]), Monotonic(2)).unwrap();
+        assert_eq!(keys(&fetch), [1, 2], "the id is taken");
+        let mut other = SessionCache::new(2);
+        open(&mut other, &[4], Monotonic(3));
+        let fetch = other.begin(request(0, 0, &[5], &[]), Monotonic(3)).unwrap();
+        let (another, _) = other.finish(&fetch, &[told(5, 0, false)], Monotonic(3), 8);
+        to.adopt(other.release(another).unwrap(), Monotonic(3));
+        assert_eq!(
+            to.begin(request(another, 1, &[], &[]), Monotonic(3)).unwrap_err(),
+            ErrorCode::FETCH_SESSION_ID_NOT_FOUND
+        );
+        assert_eq!(to.len(), 1, "there is no room");
     }
 
     #[test]

@@ -225,6 +225,17 @@ impl<S: Sys> Answers<S> {
         Ok(())
     }
 
+    /// Whether every request read so far is answered and handed to the socket.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.closed.get() && !self.sending.get() && self.line.borrow().is_empty()
+    }
+
+    /// Leaves the connection, idle as it is, to another shard: nothing more is sent from here.
+    pub(crate) fn leave(&self) {
+        assert!(self.is_idle(), "answers are still to be sent");
+        self.closed.set(true);
+    }
+
     /// Gives the connection up: nothing more is sent, and the reader is told.
     pub(crate) fn close(&self) {
         if !self.closed.replace(true) {

@@ -4,6 +4,8 @@
 //! comes after it, because Kafka serves one request at a time and clients may rely on it. Overlapping requests are
 //! begun in the order in which they came: each handler is polled once, here, before the next frame is looked at, and
 //! by then a Produce has taken its places in the queues of its partitions or in the rings that lead to them.
+//!
+//! Between two requests a connection may move to another shard: see [`placement`](crate::placement).
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -13,7 +15,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
-use corelane_core::base::Monotonic;
+use corelane_core::base::{Monotonic, ShardId};
 use corelane_core::limits::{
     BUDGET_WAIT_MS_MAX, EXACT_RECEIVE_BYTES_MIN, FRAME_BYTES_PER_MS_MIN, FRAME_LOOK_MS, FRAME_PART_BYTES,
     FRAME_WAIT_MS, TASK_BUDGET_US,
@@ -26,18 +28,20 @@ use crate::api::{self, Request};
 use crate::budget::Reservation;
 use crate::hop::{Mail, Origin};
 use crate::local::{Either, first_of};
+use crate::placement::{Errands, Handover};
 use crate::shard::Shard;
 use crate::stages::Stage;
 use crate::sys::Sys;
 use crate::topology::CONTROLLER_SHARD;
 
-/// What ended a connection.
-#[derive(Debug)]
-enum End {
+/// What ended a connection, or its time on this shard.
+enum End<S: Sys> {
     /// The peer closed it, or it broke.
     Peer,
     /// We closed it; the text says why, for the log.
     Ours(String),
+    /// It goes on, on another shard.
+    Moves(ShardId, Box<Handover<S>>),
 }
 
 /// The client's side of a connection.
@@ -47,6 +51,10 @@ pub(crate) struct Peer {
     /// Who waits for the end, by number; as many as there are requests in progress, for each takes itself out.
     waiting: RefCell<BTreeMap<u64, Waker>>,
     next: Cell<u64>,
+    /// Which shards its requests ask.
+    pub(crate) errands: Errands,
+    /// The fetch session that it used last; 0 is none.
+    pub(crate) fetch_session: Cell<i32>,
 }
 
 impl Peer {
@@ -91,58 +99,93 @@ impl Drop for PeerEnds<'_> {
     }
 }
 
-/// Serves a connection that shard 0 has accepted for this shard.
-pub(crate) fn adopt<S: Sys>(shard: &Rc<Shard<S>>, socket: S::Socket, origin: Origin) {
+/// Serves a connection that shard 0 hands to this shard, until it ends or moves on.
+pub(crate) fn adopt<S: Sys>(shard: &Rc<Shard<S>>, handover: Handover<S>) {
     let this = Rc::clone(shard);
     shard.sys.spawn("connection", async move {
+        let Handover { socket, origin, received, received_at, session } = handover;
+        let mut moves = None;
         match this.sys.adopt(socket) {
             Ok(connection) => {
                 let answers = Answers::new(this.sys.clone(), Rc::clone(&this.stages), connection.clone());
                 let number = this.connection_begins(&answers);
+                if let Some(session) = session {
+                    this.sessions.borrow_mut().adopt(session, this.sys.now());
+                }
                 if !this.stopping.get() {
-                    serve(Rc::clone(&this), connection, answers, origin).await;
+                    moves = serve(&this, connection, answers, origin, (received, received_at)).await;
                 }
                 this.connection_ends(number);
             }
             Err(error) => tracing::warn!(%error, "connection could not be taken over"),
         }
-        if this.sys.shard() == CONTROLLER_SHARD {
-            this.connection_ended_on(CONTROLLER_SHARD);
-        } else {
-            this.hop.post(CONTROLLER_SHARD, Mail::Ended).await;
+        match moves {
+            Some((to, handover)) if this.sys.shard() == CONTROLLER_SHARD => {
+                this.connection_moves(CONTROLLER_SHARD, to, handover);
+            }
+            Some((to, handover)) => this.hop.post(CONTROLLER_SHARD, Mail::Moves(to, handover)).await,
+            None if this.sys.shard() == CONTROLLER_SHARD => this.connection_ended_on(CONTROLLER_SHARD),
+            None => this.hop.post(CONTROLLER_SHARD, Mail::Ended).await,
         }
     });
 }
 
-/// Serves a connection until it ends.
-async fn serve<S: Sys>(shard: Rc<Shard<S>>, connection: S::Connection, answers: Rc<Answers<S>>, origin: Origin) {
+/// Serves a connection until it ends, or is to move to the shard that this gives.
+async fn serve<S: Sys>(
+    shard: &Rc<Shard<S>>,
+    connection: S::Connection,
+    answers: Rc<Answers<S>>,
+    origin: Origin,
+    received: (BytesMut, Monotonic),
+) -> Option<(ShardId, Box<Handover<S>>)> {
     let peer = Rc::new(Peer::default());
-    let end = read_frames(&shard, &connection, &answers, origin, &peer).await;
+    let end = read_frames(shard, &connection, &answers, (origin, &peer), received).await;
     shard.gathering.write();
+    let why = match end {
+        End::Moves(to, handover) => {
+            answers.leave();
+            return Some((to, handover));
+        }
+        End::Peer => None,
+        End::Ours(why) => Some(why),
+    };
     // What waits for records answers now: to nobody, or to a client that has said all and still listens.
     peer.end();
     // Requests in progress run to their end, so that what they began is completed; their answers go nowhere.
     answers.all_sent().await;
     answers.close();
-    match end {
-        End::Peer => {}
-        End::Ours(why) => tracing::info!(%why, "connection closed"),
+    if let Some(why) = why {
+        tracing::info!(%why, "connection closed");
     }
+    None
+}
+
+/// The shard where a connection is served better, and the connection for it, if nothing is in progress here.
+fn released<S: Sys>(
+    shard: &Shard<S>,
+    connection: &S::Connection,
+    answers: &Answers<S>,
+    (origin, peer): (Origin, &Peer),
+) -> Option<(ShardId, S::Socket)> {
+    let to = shard.placement.destination(&peer.errands)?;
+    // On a core-direct listener the client has chosen.
+    if !answers.is_idle() || shard.settings.config.is_core_direct(origin.listener) || shard.stopping.get() {
+        return None;
+    }
+    Some((to, shard.sys.release(connection)?))
 }
 
 async fn read_frames<S: Sys>(
     shard: &Rc<Shard<S>>,
     connection: &S::Connection,
     answers: &Rc<Answers<S>>,
-    origin: Origin,
-    peer: &Rc<Peer>,
-) -> End {
+    (origin, peer): (Origin, &Rc<Peer>),
+    (mut buffer, mut received_at): (BytesMut, Monotonic),
+) -> End<S> {
     let frame_bytes_max = shard.settings.request_bytes_max();
-    let mut buffer = BytesMut::new();
     let mut reservation = None;
     let mut reserved_at = shard.sys.now();
     let mut breathed = shard.sys.now();
-    let mut received_at = breathed;
     loop {
         let missing = loop {
             let now = shard.sys.now();
@@ -203,6 +246,13 @@ async fn read_frames<S: Sys>(
         received_at = shard.sys.now();
         if !matches!(received, Ok(bytes) if bytes > 0) || answers.is_closed() {
             return End::Peer;
+        }
+        if reservation.is_none()
+            && let Some((to, socket)) = released(shard, connection, answers, (origin, peer))
+        {
+            shard.placement.leaves();
+            let session = shard.sessions.borrow_mut().release(peer.fetch_session.get());
+            return End::Moves(to, Box::new(Handover { socket, origin, received: buffer, received_at, session }));
         }
     }
 }

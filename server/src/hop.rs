@@ -26,6 +26,7 @@ use corelane_core::transaction::{self, ListFilter};
 use crate::catalog::Catalog;
 use crate::controller::{Command, Outcome};
 use crate::local::{Signal, Slot};
+use crate::placement::Handover;
 use crate::storage::PartitionKey;
 use crate::storage::append::{AppendItem, AppendResult, MarkerItem};
 use crate::storage::checkpoints::PartitionMarks;
@@ -54,14 +55,13 @@ pub struct Origin {
 /// A message from one shard to another.
 pub enum Mail<S: Sys> {
     /// A connection for the receiving shard to adopt.
-    Adopt {
-        /// The connection.
-        socket: S::Socket,
-        /// How it came.
-        origin: Origin,
-    },
+    Adopt(Box<Handover<S>>),
+    /// A connection that the receiving shard had handed over is to be handed to another one.
+    Moves(ShardId, Box<Handover<S>>),
     /// A connection that the receiving shard had handed over has ended.
     Ended,
+    /// Whether the posting shard is busy, which has changed.
+    Busy(bool),
     /// A question.
     Call(Ticket, Call),
     /// The answer to the question of that ticket.

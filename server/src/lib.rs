@@ -13,6 +13,7 @@ mod local;
 pub mod logging;
 mod mail;
 pub mod node;
+mod placement;
 pub mod process;
 mod remedy;
 pub mod settings;

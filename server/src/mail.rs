@@ -17,8 +17,10 @@ pub(crate) async fn deliver<S: Sys>(shard: Rc<Shard<S>>) {
         }
         let (from, mail) = shard.sys.mail().await;
         match mail {
-            Mail::Adopt { socket, origin } => connection::adopt(&shard, socket, origin),
+            Mail::Adopt(handover) => connection::adopt(&shard, *handover),
+            Mail::Moves(to, handover) => shard.connection_moves(from, to, handover),
             Mail::Ended => shard.connection_ended_on(from),
+            Mail::Busy(is_busy) => shard.placement.heard(from, is_busy),
             Mail::Reply(ticket, reply) => shard.hop.replied(ticket, reply),
             Mail::Notice(watch) => shard.hop.noticed(from, watch),
             Mail::Unwatch(watch) => shard.unwatch(from, watch),

@@ -37,6 +37,7 @@ use crate::controller::Controller;
 use crate::hop::{Call, Mail, Origin, Reply};
 use crate::local::{Either, all_of, first_of};
 use crate::mail;
+use crate::placement::Handover;
 use crate::remedy::WithRemedy;
 use crate::settings::Settings;
 use crate::shard::Shard;
@@ -445,10 +446,11 @@ async fn accept<S: Sys>(shard: Rc<Shard<S>>, listener: S::Listener, index: usize
         }
         shard.connections.borrow_mut()[usize::from(to.0)] += 1;
         let origin = Origin { listener: index, peer: peer.ip() };
+        let handover = Handover::new(socket, origin, shard.sys.now());
         if to == shard.sys.shard() {
-            connection::adopt(&shard, socket, origin);
+            connection::adopt(&shard, handover);
         } else {
-            shard.hop.post(to, Mail::Adopt { socket, origin }).await;
+            shard.hop.post(to, Mail::Adopt(Box::new(handover))).await;
         }
     }
 }
@@ -473,7 +475,7 @@ async fn open_unopened<S: Sys>(shard: Rc<Shard<S>>) {
     }
 }
 
-/// Syncs what has waited as long as its topic allows, and forgets producers that are silent.
+/// Syncs what has waited as long as its topic allows, forgets producers that are silent, and looks how busy the shard is.
 async fn keep_house<S: Sys>(shard: Rc<Shard<S>>) {
     loop {
         shard.sys.sleep_until(shard.sys.now().plus_ms(HOUSEKEEPING_INTERVAL_MS)).await;
@@ -484,6 +486,7 @@ async fn keep_house<S: Sys>(shard: Rc<Shard<S>>) {
         if let Some(controller) = controller {
             controller.keep_house();
         }
+        shard.look_at_load();
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use corelane_core::base::{LeaderEpoch, PartitionIndex, ProducerId, ShardId, TopicId};
 use corelane_core::coordinator::coordinator_partition;
 use corelane_core::group::{self, GroupCoordinator, OFFSETS_TOPIC_NAME};
-use corelane_core::limits::LOGS_AT_ONCE_MAX;
+use corelane_core::limits::{CONNECTIONS_MAX, LOGS_AT_ONCE_MAX};
 use corelane_core::metadata::ProducerIdBlock;
 use corelane_core::protocol::{ErrorCode, KafkaString};
 use corelane_core::session::SessionCache;
@@ -17,10 +17,12 @@ use corelane_core::transaction::{TRANSACTION_TOPIC_NAME, TransactionCoordinator}
 use crate::answers::Answers;
 use crate::budget::Budget;
 use crate::catalog::{Catalog, StartFacts, Topic};
+use crate::connection;
 use crate::controller::{Command, Controller, Outcome};
 use crate::coordination::Coordinators;
 use crate::hop::{Call, GroupCall, Hop, LongPoll, Mail, Origin, Reply, TransactionCall, WatchId};
 use crate::local::{GroupCommit, Signal, Slot, Turn, all_of};
+use crate::placement::{Handover, Placement};
 use crate::remedy::WithRemedy;
 use crate::settings::Settings;
 use crate::stages::{StageTimes, Stages};
@@ -90,6 +92,8 @@ pub(crate) struct Shard<S: Sys> {
     // Connections.
     /// Connections of each shard as shard 0, which accepts, knows them.
     pub(crate) connections: RefCell<Vec<usize>>,
+    /// Where connections are served.
+    pub(crate) placement: Placement,
     /// Connections that this shard serves.
     serving: RefCell<BTreeMap<u64, Rc<Answers<S>>>>,
     next_connection: Cell<u64>,
@@ -125,6 +129,7 @@ impl<S: Sys> Shard<S> {
             producer_ids_turn: Turn::default(),
             checkpoints_turn: Turn::default(),
             connections: RefCell::new(vec![0; shards]),
+            placement: Placement::new(sys.shard(), sys.shards(), settings.config.connections_move, sys.now()),
             serving: RefCell::default(),
             next_connection: Cell::new(0),
             ended: Signal::default(),
@@ -265,6 +270,8 @@ impl<S: Sys> Shard<S> {
         let copied_bytes = copied_bytes + self.copied_bytes.get();
         let (cpu_ms, spun_ms) = (cpu_ns / 1_000_000, spun_ns / 1_000_000);
         tracing::info!(target: TOLD, shard, cpu_ms, spun_ms, turns, stalls, received_bytes, copied_bytes, "activity");
+        let (connections, moved_away) = (self.serving.borrow().len(), self.placement.moved());
+        tracing::info!(target: TOLD, shard, connections, moved_away, "connections");
         for LongPolls { task, count, max_ns } in long_polls {
             let max_us = max_ns / 1_000;
             tracing::info!(target: TOLD, shard, task, count, max_us, "held the shard for more than a millisecond");
@@ -594,6 +601,34 @@ impl<S: Sys> Shard<S> {
     /// Notes, on shard 0, that a connection of another shard has ended.
     pub(crate) fn connection_ended_on(&self, shard: ShardId) {
         self.connections.borrow_mut()[usize::from(shard.0)] -= 1;
+    }
+
+    /// Hands a connection that shard `from` has served to another, on shard 0; back, if that one has as many as it may.
+    pub(crate) fn connection_moves(self: &Rc<Self>, from: ShardId, to: ShardId, handover: Box<Handover<S>>) {
+        let to = {
+            let mut connections = self.connections.borrow_mut();
+            let to = if connections[usize::from(to.0)] < CONNECTIONS_MAX { to } else { from };
+            connections[usize::from(from.0)] -= 1;
+            connections[usize::from(to.0)] += 1;
+            to
+        };
+        if to == self.sys.shard() {
+            connection::adopt(self, *handover);
+        } else {
+            self.post(to, Mail::Adopt(handover));
+        }
+    }
+
+    /// Tells the others when this shard has become busy, or no longer is.
+    pub(crate) fn look_at_load(self: &Rc<Self>) {
+        let used_ns = || {
+            let Activity { cpu_ns, spun_ns, .. } = self.sys.activity();
+            cpu_ns.saturating_sub(spun_ns)
+        };
+        let Some(is_busy) = self.placement.look(self.sys.now(), used_ns) else { return };
+        for other in self.everybody().filter(|other| *other != self.sys.shard()) {
+            self.post(other, Mail::Busy(is_busy));
+        }
     }
 
     /// Shard 0 says that the node has stopped.

@@ -18,6 +18,7 @@ from harness.broker import Corelane, free_port
 from harness.connection import Connection
 from harness.records import Record, numbered, random_bytes
 from harness.session import produce_values
+from harness.told import told_by
 from harness.topics import create_topic
 
 # Some of these measure, and one takes the default port.
@@ -128,15 +129,6 @@ def test_it_tells_what_it_does(corelane, clients):
     requests = {stage: sum(counts.get(stage, 0) for counts in stages.values()) for stage in ("socket", "respond", "whole")}
     assert requests["socket"] >= requests["respond"] == requests["whole"] > 4, requests
     assert broker.is_alive() and len(clients["confluent-kafka"].consume(broker.address, "plain", 0)) > 0
-
-
-def told_by(broker, times: int, shards: int = 2) -> list[str]:
-    """What it says when it is asked, for that many times in its life."""
-    os.kill(broker.process.pid, signal.SIGUSR1)
-    deadline = time.monotonic() + ENDS_SECONDS_MAX
-    while (text := broker.log_path.read_text()).count("activity") < shards * times and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
 
 
 def test_levels_of_its_log_act(corelane):

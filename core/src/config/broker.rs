@@ -113,6 +113,8 @@ pub struct BrokerConfig {
     // Our own.
     /// How appended records get to their files (`corelane.append.engine`).
     pub append_engine: AppendEngine,
+    /// Whether connections move to the shard that owns what they ask for (`corelane.connections.move`).
+    pub connections_move: bool,
     /// Names of those of `listeners` on which each shard is a broker of its own (`corelane.core.direct.listeners`).
     core_direct: Vec<String>,
     /// How records get from the page cache to a socket (`corelane.fetch.path`).
@@ -373,6 +375,7 @@ impl Reader {
                 "direct" => AppendEngine::Direct,
                 _ => AppendEngine::Auto,
             },
+            connections_move: self.flag("corelane.connections.move"),
             fetch_path: match self.text("corelane.fetch.path") {
                 "copy" => FetchPath::Copy,
                 "sendfile" => FetchPath::Sendfile,

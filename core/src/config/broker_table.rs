@@ -69,6 +69,7 @@ pub static BROKER: &[Definition] = &[
     int("controller.socket.timeout.ms").default("30000").idle(SINGLE_NODE),
     list("cordoned.log.dirs").default("").per_broker(),
     string("corelane.append.engine").default("auto").one_of(&["auto", "inline", "ring", "direct"]).acts(),
+    boolean("corelane.connections.move").default("true").acts(),
     list("corelane.core.direct.listeners").default("").acts(),
     string("corelane.fetch.path").default("auto").one_of(&["auto", "copy", "sendfile"]).acts(),
     int("corelane.spin.us").default("0").between(0, 1_000_000).acts(),

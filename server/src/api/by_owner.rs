@@ -36,6 +36,11 @@ impl<P, T> ByOwner<P, T> {
         }
     }
 
+    /// Who is to be asked.
+    pub(super) fn owners(&self) -> impl Iterator<Item = ShardId> {
+        self.owners.keys().copied()
+    }
+
     /// Asks every owner once, all at the same time, for one result an item. The first poll of each question happens in
     /// the order of the shards, before this waits for any.
     pub(super) async fn ask<R, F: Future<Output = Vec<R>>>(self, ask: impl Fn(ShardId, Vec<T>) -> F) -> Vec<(P, R)> {

@@ -54,6 +54,7 @@ pub(super) async fn serve<S: Sys>(shard: &Rc<Shard<S>>, request: &Request) -> Se
     // Only those who wait for all replicas are told of a time that is up.
     let deadline = (acks == -1).then(|| shard.sys.now().plus_ms(timeout_ms));
     let (mut response, appends) = place(shard, request, asked);
+    request.peer.errands.note(appends.owners());
     // The first poll of each takes the batches to their queues, or into the rings that lead there: order is kept.
     let results = appends.ask(|owner, items| append(shard, owner, items, deadline)).await;
     for (place, result) in results {

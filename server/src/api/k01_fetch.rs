@@ -134,6 +134,7 @@ fn answer<S: Sys>(
         fetch.wanted.iter().zip(&read).map(|((key, _), partition)| (key.clone(), partition.outcome())).collect();
     let random_id = i32::try_from(shard.sys.random() >> 33).unwrap_or(1);
     let (session_id, mentioned) = shard.sessions.borrow_mut().finish(fetch, &told, shard.sys.now(), random_id);
+    request.peer.fetch_session.set(session_id);
 
     let mentioned_files = read.iter_mut().zip(&mentioned).filter(|(_, mentioned)| **mentioned);
     let files: Vec<_> = mentioned_files.filter_map(|(partition, _)| partition.file.take()).collect();
@@ -273,6 +274,7 @@ async fn ask_owners<S: Sys>(
             Err(code) => results.push(ReadResult::failed(code)),
         }
     }
+    request.peer.errands.note(questions.owners());
     let left_on = RefCell::new(Vec::new());
     let ask = async |owner, items| match shard.ask(owner, Call::Read(items, long_poll)).await {
         Reply::Read(found, is_watched) => {

@@ -98,7 +98,7 @@ pub trait Sys: Clone + Sized + 'static {
     type File: Clone + Send + Sync + 'static;
     /// A listening socket, on the shard that made it.
     type Listener: 'static;
-    /// An accepted connection that no shard has adopted yet.
+    /// An accepted connection that no shard has adopted, or that one has released.
     type Socket: Send + 'static;
     /// A connection of this shard. A clone is the same connection; it is closed with its last clone.
     type Connection: Clone + 'static;
@@ -168,6 +168,9 @@ pub trait Sys: Clone + Sized + 'static {
     /// # Errors
     /// Those of setting the socket's options; the connection is closed then.
     fn adopt(&self, socket: Self::Socket) -> io::Result<Self::Connection>;
+    /// Gives a connection back, for another shard to adopt, and this one to drop without another operation on it. `None` if
+    /// something is in progress or kept for it here, or the system has no descriptor left: it stays where it is then.
+    fn release(&self, connection: &Self::Connection) -> Option<Self::Socket>;
     /// Appends what has arrived, at least one byte, to `buffer` and gives it back with the count; 0 is the peer's end.
     ///
     /// `missing` says how many more bytes complete the frame in progress (0: none is). From

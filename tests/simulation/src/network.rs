@@ -259,6 +259,13 @@ impl Network {
         !pipe_to(&mut state.connections, end).arrived.is_empty()
     }
 
+    /// Whether nothing is in progress at this end.
+    #[must_use]
+    pub fn is_quiet(&self, end: &End) -> bool {
+        let mut state = self.state.borrow_mut();
+        !pipe_to(&mut state.connections, end).receiving && !pipe_from(&mut state.connections, end).sending
+    }
+
     /// Sends as [`corelane_server::sys::Sys::send`] describes it.
     ///
     /// # Errors

@@ -269,6 +269,10 @@ impl Sys for SimulatedSys {
         Ok(socket)
     }
 
+    fn release(&self, connection: &End) -> Option<End> {
+        self.machine().network.is_quiet(connection).then(|| connection.clone())
+    }
+
     fn receive(
         &self,
         connection: &End,

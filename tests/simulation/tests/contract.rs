@@ -1,9 +1,11 @@
 //! The simulated world keeps the contract of `Sys`, which the real one keeps too: each test is a sentence of it.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use corelane_core::base::{FilePosition, ShardId};
@@ -141,6 +143,36 @@ fn disconnecting_fails_what_is_pending_and_the_peer_gets_what_was_sent() {
                 }
             }
             assert_eq!(buffer, &b"farewell"[..]);
+        },
+    );
+}
+
+#[test]
+fn a_connection_is_released_between_operations_and_outlives_who_released_it() {
+    on_connection(
+        |sys, connection| async move {
+            let first = sys.receive(&connection, BytesMut::with_capacity(4), 4);
+            let mut first = Box::pin(first);
+            let begun = poll_fn(|context| Poll::Ready(first.as_mut().poll(context))).await;
+            if begun.is_pending() {
+                assert!(sys.release(&connection).is_none(), "a receive is in progress");
+                first.await.0.expect("receives");
+            }
+            let socket = sys.release(&connection).expect("nothing is in progress");
+            drop(connection);
+            sys.sleep_until(sys.now().plus_ms(5)).await;
+            let connection = sys.adopt(socket).expect("adopts");
+            sys.send(&connection, vec![Bytes::from_static(b"there")]).await.expect("is connected");
+        },
+        |client, end| async move {
+            client.0.send(end.clone(), vec![Bytes::from_static(b"x")]).await.expect("sends");
+            let mut buffer = BytesMut::new();
+            while buffer.len() < 5 {
+                let (received, filled) = client.0.receive(end.clone(), buffer, 0).await;
+                buffer = filled;
+                assert!(received.expect("receives") > 0, "not ended before it has all");
+            }
+            assert_eq!(buffer, &b"there"[..]);
         },
     );
 }

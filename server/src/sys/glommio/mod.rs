@@ -174,6 +174,10 @@ impl Sys for GlommioSys {
         net::adopt(socket)
     }
 
+    fn release(&self, connection: &Connection) -> Option<Socket> {
+        net::release(&connection.0)
+    }
+
     fn receive(
         &self,
         connection: &Connection,

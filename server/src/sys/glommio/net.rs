@@ -38,7 +38,7 @@ pub struct Listener {
     address: SocketAddr,
 }
 
-/// An accepted connection that no shard has adopted.
+/// A connection that belongs to no shard.
 pub struct Socket {
     descriptor: OwnedFd,
 }
@@ -232,6 +232,14 @@ pub(super) fn adopt(socket: Socket) -> io::Result<Connection> {
         has_received: Cell::new(false),
         disconnected: Cell::new(false),
     })))
+}
+
+/// The connection for another shard: a descriptor of its own for the same socket, so that whoever still holds this one
+/// may drop it later.
+pub(super) fn release(endpoint: &Endpoint) -> Option<Socket> {
+    let is_quiet = !endpoint.receiving.get() && endpoint.kept.borrow().is_empty() && !endpoint.disconnected.get();
+    let descriptor = if is_quiet { endpoint.descriptor.try_clone() } else { return None };
+    descriptor.ok().map(|descriptor| Socket { descriptor })
 }
 
 pub(super) async fn receive(

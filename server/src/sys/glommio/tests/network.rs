@@ -9,10 +9,12 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use corelane_core::base::FilePosition;
+use corelane_core::base::{FilePosition, ShardId};
 use corelane_core::config::FetchPath;
 
 use super::{cores, on_shard, on_shard_of, received};
+use crate::hop::{Mail, Origin};
+use crate::placement::Handover;
 use crate::sys::glommio::{Connection, GlommioSys, ShardOptions, run_shards};
 use crate::sys::{OpenMode, Sys};
 
@@ -150,6 +152,92 @@ fn many_connections_send_in_pieces_and_pipelined() {
                 });
             }
         });
+    });
+}
+
+/// Echoes `frames` frames, then hands the connection to the other of two shards with what was received beyond them; whoever
+/// sees its end tells `ended`.
+async fn echo_and_pass_on(sys: GlommioSys, handover: Box<Handover<GlommioSys>>, ended: mpsc::Sender<()>) {
+    const FRAMES: usize = 3;
+    let Handover { socket, received: mut pending, origin, received_at, session } = *handover;
+    let connection = sys.adopt(socket).unwrap();
+    for _ in 0..FRAMES {
+        let Some(frame) = receive_frame(&sys, &connection, &mut pending).await else { return ended.send(()).unwrap() };
+        sys.send(&connection, vec![frame.freeze()]).await.expect("the client reads");
+    }
+    let Some(socket) = sys.release(&connection) else {
+        panic!("nothing is in progress");
+    };
+    let handover = Box::new(Handover { socket, received: pending, origin, received_at, session });
+    assert!(sys.post(ShardId(1 - sys.shard().0), Mail::Adopt(handover)).is_ok(), "there is room");
+}
+
+#[test]
+fn a_connection_goes_from_shard_to_shard_and_loses_nothing() {
+    let (address_sender, addresses) = mpsc::channel::<SocketAddr>();
+    let client = thread::spawn(move || {
+        let mut stream = TcpStream::connect(addresses.recv().unwrap()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        for i in 0..200usize {
+            exchange(&mut stream, &frame(i * 37 % 5_000, i as u64));
+        }
+        // What comes at once is received together, and some of it by the shard that does not serve it.
+        let all: Vec<u8> = (0..200usize).flat_map(|i| frame(i * 41 % 3_000, i as u64)).collect();
+        exchange(&mut stream, &all);
+    });
+    run_shards(&cores(2), ShardOptions::default(), move |sys| {
+        let address_sender = address_sender.clone();
+        async move {
+            let (ended_sender, ended) = mpsc::channel();
+            if sys.shard() == ShardId(0) {
+                let listener = sys.listen(LOOPBACK.parse().unwrap()).unwrap();
+                address_sender.send(sys.local_address(&listener)).unwrap();
+                let (socket, peer) = sys.accept(&listener).await.unwrap();
+                let origin = Origin { listener: 0, peer: peer.ip() };
+                let handover = Box::new(Handover::new(socket, origin, sys.now()));
+                sys.spawn("echo", echo_and_pass_on(sys.clone(), handover, ended_sender.clone()));
+            }
+            let (mailed, sender) = (sys.clone(), ended_sender.clone());
+            sys.spawn("mail", async move {
+                loop {
+                    match mailed.mail().await.1 {
+                        Mail::Adopt(handover) => {
+                            mailed.spawn("echo", echo_and_pass_on(mailed.clone(), handover, sender.clone()));
+                        }
+                        Mail::Exit => sender.send(()).unwrap(),
+                        _ => panic!("nothing else is posted"),
+                    }
+                }
+            });
+            received(&sys, &ended).await;
+            // The other shard ends too; twice is no harm.
+            let _ = sys.post(ShardId(1 - sys.shard().0), Mail::Exit);
+        }
+    })
+    .unwrap();
+    client.join().unwrap();
+}
+
+#[test]
+fn a_connection_in_use_is_not_released() {
+    on_shard(|sys| async move {
+        let (connection, mut client) = pair(&sys).await;
+        let received = std::rc::Rc::new(std::cell::Cell::new(0));
+        let (receiver, seen) = (sys.clone(), received.clone());
+        let receive = sys.receive(&connection, BytesMut::new(), 0);
+        sys.spawn("receive", async move {
+            seen.set(receive.await.0.unwrap());
+            drop(receiver);
+        });
+        sys.sleep_until(sys.now().plus_ms(5)).await;
+        assert!(sys.release(&connection).is_none(), "a receive is in progress");
+        client.write_all(b"four").unwrap();
+        while received.get() == 0 {
+            sys.sleep_until(sys.now().plus_ms(1)).await;
+        }
+        assert!(sys.release(&connection).is_some());
+        sys.disconnect(&connection);
+        assert!(sys.release(&connection).is_none(), "it is over");
     });
 }
 
