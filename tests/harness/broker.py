@@ -4,7 +4,6 @@ Both are started on free ports of 127.0.0.1 with their data in a folder of the t
 started again on the same folder, and keep what they print in a file beside it.
 """
 
-import itertools
 import os
 import random
 import shutil
@@ -30,14 +29,18 @@ WORKERS_MAX = 4
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 OWN_PORTS = PORTS[WORKER * len(PORTS) // WORKERS_MAX : (WORKER + 1) * len(PORTS) // WORKERS_MAX]
 # Each is given once before any is given again: a broker that is down for a moment, or not yet up, has none bound.
-NEXT_PORTS = itertools.cycle(random.sample(OWN_PORTS, len(OWN_PORTS)))
+GIVEN: set[int] = set()
 
 
 def free_port(following: int = 0) -> int:
-    """A port that nobody listens on now, and on that many after it neither."""
-    for port in itertools.islice(NEXT_PORTS, 1000):
-        if all(is_free(port + each) for each in range(following + 1)):
-            return port
+    """A port that nobody listens on now, and on that many after it neither; nobody else is given any of them."""
+    for _ in range(2):
+        for port in random.sample(OWN_PORTS, len(OWN_PORTS)):
+            wanted = range(port, port + following + 1)
+            if wanted[-1] in OWN_PORTS and GIVEN.isdisjoint(wanted) and all(map(is_free, wanted)):
+                GIVEN.update(wanted)
+                return port
+        GIVEN.clear()
     raise AssertionError(f"no free port between {OWN_PORTS.start} and {OWN_PORTS.stop}; workers: at most {WORKERS_MAX}")
 
 
