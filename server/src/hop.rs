@@ -8,7 +8,8 @@
 //! Bounds: the rings hold `MAILBOX_MESSAGES_MAX` messages each way. Before a request is read from a socket its shard
 //! waits until every ring has room, and a request posts at most one call to each owner before it first waits, so
 //! [`Hop::call`] normally finds room at once and order holds. A reply that finds none waits in a task; the number of
-//! these is bounded by the calls in progress.
+//! these is bounded by the calls in progress. So does a connection that is handed on, of which there are no more than there
+//! are connections, and what a shard says of its load, which it does once a second at most.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

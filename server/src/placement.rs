@@ -4,10 +4,12 @@
 //! moves there, so that its requests no longer wake two shards where one would do. It moves between two requests: when the
 //! next one has come and everything before it is answered and handed to the socket. So nothing is in progress, and what
 //! keeps the order of a connection's requests, the shard that begins them, is replaced at a moment when there are none. A
-//! client that always has something on its way is not moved: it wants throughput, and two shards have more of that.
+//! client that always has an earlier request unanswered when the next one comes is not moved: that is load, and two shards
+//! bear more of it.
 //!
 //! With the connection go what was received of the next requests and its fetch session. Shard 0, which counts the
-//! connections of each shard, hands it over as it did the first time.
+//! connections of each shard, hands it over as it did the first time. What is on that way was never begun, so nothing of it
+//! is acknowledged or in a log: a kill there is a connection that broke before its request was served, and so is a stop.
 //!
 //! A shard that is busy takes none over, and one that is overloaded gives one a second to a shard that is not busy.
 
