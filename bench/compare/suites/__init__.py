@@ -25,7 +25,7 @@ SUITES = {
     "latency": Suite("time from the producer to the consumer", latency.measure, "memory", True),
     "strict": Suite("records that are on the device before they are acknowledged", strict.measure, None, True),
     "transactions": Suite("producing in transactions", transactions.measure, None, True),
-    "cold": Suite("new records, while somebody reads old ones that are in no memory", cold.measure, None, True),
+    "cold": Suite("new records, while somebody reads old ones that are in no memory", cold.measure, "memory", True),
     "connections": Suite("connections that do nothing", connections.measure, "discard", False),
     "partitions": Suite("thousands of partitions", partitions.measure, None, True),
     "restart": Suite("starts, and kill -9 to the next acknowledgement", restart.measure, None, False),
