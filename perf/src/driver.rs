@@ -52,7 +52,12 @@ impl Cluster {
     /// A client of its own, with its driver.
     #[must_use]
     pub fn driver(&self) -> Driver {
-        Driver { buffers: self.buffers, ..Driver::new(Client::new(self.client.clone())) }
+        self.driver_since(Instant::now())
+    }
+
+    /// As [`driver`](Self::driver), whose time is counted from `start`.
+    pub(crate) fn driver_since(&self, start: Instant) -> Driver {
+        Driver { buffers: self.buffers, start, ..Driver::new(Client::new(self.client.clone())) }
     }
 }
 
@@ -154,10 +159,61 @@ impl Driver {
 
     /// Writes what is to be written, then waits until something comes in, but not beyond `until`.
     pub fn turn(&mut self, until: Option<Monotonic>) {
+        let due = self.advance();
+        Self::wait_for_any(&mut [self], [due, until].into_iter().flatten().min());
+        self.advance();
+    }
+
+    /// Has the client look at the clock, and writes what is to be written. Returns when that is to be done again.
+    pub(crate) fn advance(&mut self) -> Option<Monotonic> {
         self.client.advance(self.now());
         self.flush();
-        let deadline = [self.client.poll_timeout(), until].into_iter().flatten().min();
-        let ready = self.wait(deadline);
+        self.client.poll_timeout()
+    }
+
+    /// Waits until something comes in to one of `drivers`, whose time has one start, but not beyond `deadline`. Takes in what
+    /// came, and returns the numbers of those that it came to.
+    pub(crate) fn wait_for_any(drivers: &mut [&mut Self], deadline: Option<Monotonic>) -> Vec<usize> {
+        let Some(now) = drivers.first().map(|driver| driver.now()) else { return Vec::new() };
+        let mut fds = Vec::new();
+        for driver in drivers.iter() {
+            fds.push(PollFd::new(&*driver.waker.0, PollFlags::IN));
+            for socket in driver.sockets.values() {
+                let flags = if socket.is_full { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+                fds.push(PollFd::new(&socket.stream, flags));
+            }
+        }
+        let wait = deadline.map(|deadline| Duration::from_nanos(deadline.since_ns(now)));
+        // A time that no timespec holds is as good as none.
+        let timeout = wait.and_then(|wait| Timespec::try_from(wait).ok());
+        if poll(&mut fds, timeout.as_ref()).is_err() {
+            // A signal: whoever waits for one looks after every turn.
+            return Vec::new();
+        }
+        let mut flags = fds.iter().map(PollFd::revents);
+        let mut ready = Vec::new();
+        for (index, driver) in drivers.iter().enumerate() {
+            let is_woken = flags.next().is_some_and(|wakes| !wakes.is_empty());
+            let sockets = driver.sockets.keys().copied().zip(flags.by_ref());
+            let sockets: Vec<_> = sockets.filter(|(_, flags)| !flags.is_empty()).collect();
+            if is_woken || !sockets.is_empty() {
+                ready.push((index, is_woken, sockets));
+            }
+        }
+        let mut came = Vec::with_capacity(ready.len());
+        for (index, is_woken, sockets) in ready {
+            if let Some(driver) = drivers.get_mut(index) {
+                driver.take_in(is_woken, sockets);
+                came.push(index);
+            }
+        }
+        came
+    }
+
+    fn take_in(&mut self, is_woken: bool, ready: Vec<(LinkId, PollFlags)>) {
+        if is_woken {
+            let _ = rustix::io::read(&self.waker.0, &mut [0; 8]);
+        }
         while let Ok((link, result)) = self.connected.try_recv() {
             self.take_connected(link, result);
         }
@@ -171,30 +227,6 @@ impl Driver {
                 self.receive(link);
             }
         }
-        self.client.advance(self.now());
-        self.flush();
-    }
-
-    /// Waits for a socket, a wake or the deadline; gives the sockets that are ready.
-    fn wait(&self, deadline: Option<Monotonic>) -> Vec<(LinkId, PollFlags)> {
-        let mut fds = Vec::with_capacity(self.sockets.len() + 1);
-        fds.push(PollFd::new(&*self.waker.0, PollFlags::IN));
-        for socket in self.sockets.values() {
-            let flags = if socket.is_full { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
-            fds.push(PollFd::new(&socket.stream, flags));
-        }
-        let wait = deadline.map(|deadline| Duration::from_nanos(deadline.since_ns(self.now())));
-        // A time that no timespec holds is as good as none.
-        let timeout = wait.and_then(|wait| Timespec::try_from(wait).ok());
-        if poll(&mut fds, timeout.as_ref()).is_err() {
-            // A signal: whoever waits for one looks after every turn.
-            return Vec::new();
-        }
-        let mut ready = fds.iter().map(PollFd::revents);
-        if ready.next().is_some_and(|wakes| !wakes.is_empty()) {
-            let _ = rustix::io::read(&self.waker.0, &mut [0; 8]);
-        }
-        self.sockets.keys().copied().zip(ready).filter(|(_, flags)| !flags.is_empty()).collect()
     }
 
     fn take_connected(&mut self, link: LinkId, result: io::Result<TcpStream>) {

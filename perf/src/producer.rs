@@ -7,13 +7,14 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use corelane_core::base::Monotonic;
 use corelane_core::client::{
     Acks, AppendError, Delivery, DeliveryError, ErrorCode, Producer, ProducerOptions, RecordToSend, RequestError,
     TransactionOptions,
 };
+use corelane_core::record::Header;
 
 use crate::crew::{self, Course, Placement, PlacementError, Slot, Watch};
 use crate::driver::{Cluster, Driver, Traffic};
@@ -22,7 +23,7 @@ use crate::report::{Report, pace, wall_clock};
 
 /// Time that a topic which is not there has to appear: a broker may create it when it is named.
 const TOPIC_APPEARS_MS: u64 = 5_000;
-/// Records that are made in one go before the sockets are looked at.
+/// Records that a thread makes in one go before the sockets are looked at.
 const BURST_RECORDS_MAX: u64 = 1_000;
 /// Milliseconds after which a thread looks whether another one has failed.
 const LOOK_MS: u64 = 100;
@@ -34,8 +35,10 @@ pub struct ProducerLoad {
     pub cluster: Cluster,
     /// The topics; records go to each in turn.
     pub topics: Vec<String>,
-    /// How many producers share the records, each with connections and a thread of its own.
+    /// How many producers share the records, each with connections of its own.
     pub producers: u64,
+    /// How many threads the producers are spread over, in turn; no more than there are producers.
+    pub threads: usize,
     /// Where those run.
     pub placement: Placement,
     /// Records in all.
@@ -123,10 +126,10 @@ pub struct Produced {
 pub fn run(load: &ProducerLoad, interim: impl FnMut(&Report)) -> Result<Produced, LoadError> {
     let text = Arc::new(Text::of(&load.spec));
     let watch = Watch::new(load.interval, interim);
-    let threads = usize::try_from(load.producers).unwrap_or(usize::MAX);
-    let (course, shares) = crew::run(&load.placement, threads, watch, |slot| produce(load, &text, slot))?;
+    let threads = load.threads.min(usize::try_from(load.producers).unwrap_or(usize::MAX));
+    let (course, shares) = crew::run(&load.placement, threads, watch, |slot| produce(load, &text, slot, threads))?;
     let (mut steady, mut traffic) = (Report::new(), Traffic::default());
-    for (its_steady, its_traffic) in &shares {
+    for (its_steady, its_traffic) in shares.iter().flatten() {
         steady.merge(its_steady);
         traffic.add(its_traffic);
     }
@@ -164,99 +167,184 @@ impl Underway {
     }
 }
 
-/// Sends the share of one producer, which is every so many-th record; gives the report of what came after the warm-up.
-fn produce(load: &ProducerLoad, text: &Arc<Text>, slot: &Slot<'_>) -> Result<(Report, Traffic), LoadError> {
-    let mut driver = load.cluster.driver();
-    for topic in &load.topics {
-        wait_for_topic(&mut driver, topic)?;
-    }
-    let stream = slot.index as u64;
-    let mut maker = RecordMaker::new(&load.spec, text.clone(), stream);
-    let headers = load.spec.headers.list();
-    let mut producer = producer_of(load, slot.index);
-    wait_until_initialized(&mut driver, &mut producer)?;
-    let mut transaction = load.transactions.as_ref().map(|each| Transaction::new(each.duration));
-    let mut underway = Underway::default();
-    let unacknowledged_max = load.unacknowledged_max.unwrap_or(usize::MAX);
-    let mut steady = Report::new();
-    let mut steady_start = None;
-    let start = driver.now();
-    let mut number = stream;
+/// Has every so many-th producer send its share; gives of each the report of what came after the warm-up.
+fn produce(
+    load: &ProducerLoad,
+    text: &Arc<Text>,
+    slot: &Slot<'_>,
+    threads: usize,
+) -> Result<Vec<(Report, Traffic)>, LoadError> {
+    let indices = (slot.index as u64..load.producers).step_by(threads);
+    let burst_max = (BURST_RECORDS_MAX / indices.clone().count() as u64).max(1);
+    let epoch = Instant::now();
+    let mut shares = indices.map(|index| Share::new(load, text, index, epoch)).collect::<Result<Vec<_>, _>>()?;
+    let mut ended = Vec::with_capacity(shares.len());
+    let start = shares.first().map_or(Monotonic(0), |share| share.driver.now());
+    let mut ready: Vec<usize> = (0..shares.len()).collect();
     loop {
-        // What was answered makes room for the records behind it.
-        while let Some((id, result)) = driver.poll_answer() {
-            let _ = producer.handle_answer(driver.now(), &mut driver.client, id, result);
+        // From behind, so that those which have ended leave the numbers of the others as they are.
+        for &index in ready.iter().rev() {
+            let Some(share) = shares.get_mut(index) else { continue };
+            if let Some(end) = share.turn(slot, start, burst_max)? {
+                ended.push(end);
+                shares.remove(index);
+            }
         }
-        while let Some(Delivery { records, result, .. }) = producer.poll_delivery() {
+        if shares.is_empty() {
+            return Ok(ended);
+        }
+        let deadline = shares.iter().map(|share| share.wake).min();
+        let mut drivers: Vec<&mut Driver> = shares.iter_mut().map(|share| &mut share.driver).collect();
+        ready = Driver::wait_for_any(&mut drivers, deadline);
+        let now = shares.first().map_or(start, |share| share.driver.now());
+        let due = shares.iter().enumerate().filter(|(_, share)| share.wake <= now).map(|(index, _)| index);
+        ready.extend(due);
+        ready.sort_unstable();
+        ready.dedup();
+    }
+}
+
+/// The share of one producer, which is every so many-th record.
+struct Share<'a> {
+    load: &'a ProducerLoad,
+    driver: Driver,
+    producer: Producer,
+    maker: RecordMaker,
+    headers: Vec<Header<'a>>,
+    transaction: Option<Transaction>,
+    underway: Underway,
+    /// Number of its next record among all of the load.
+    number: u64,
+    steady: Report,
+    /// When the first record behind the warm-up was due.
+    steady_start: Option<Monotonic>,
+    /// When there is something to do though nothing has come in.
+    wake: Monotonic,
+}
+
+impl<'a> Share<'a> {
+    fn new(load: &'a ProducerLoad, text: &Arc<Text>, index: u64, epoch: Instant) -> Result<Self, LoadError> {
+        let mut driver = load.cluster.driver_since(epoch);
+        for topic in &load.topics {
+            wait_for_topic(&mut driver, topic)?;
+        }
+        let mut producer = producer_of(load, index);
+        wait_until_initialized(&mut driver, &mut producer)?;
+        Ok(Self {
+            load,
+            driver,
+            producer,
+            maker: RecordMaker::new(&load.spec, Arc::clone(text), index),
+            headers: load.spec.headers.list(),
+            transaction: load.transactions.as_ref().map(|each| Transaction::new(each.duration)),
+            underway: Underway::default(),
+            number: index,
+            steady: Report::new(),
+            steady_start: None,
+            wake: Monotonic(0),
+        })
+    }
+
+    /// Takes in what was answered and sends what is due, at most `burst_max` records. Gives what it came to once all of it is
+    /// acknowledged.
+    fn turn(
+        &mut self,
+        slot: &Slot<'_>,
+        start: Monotonic,
+        burst_max: u64,
+    ) -> Result<Option<(Report, Traffic)>, LoadError> {
+        // What was answered makes room for the records behind it.
+        self.driver.client.advance(self.driver.now());
+        while let Some((id, result)) = self.driver.poll_answer() {
+            let _ = self.producer.handle_answer(self.driver.now(), &mut self.driver.client, id, result);
+        }
+        self.count_deliveries(slot)?;
+        let load = self.load;
+        let unacknowledged_max = load.unacknowledged_max.unwrap_or(usize::MAX);
+        let burst = self.send_due(start, burst_max, unacknowledged_max)?;
+        let is_sent = self.number >= load.records;
+        if is_sent {
+            self.producer.flush();
+        }
+        if let Some(transaction) = &mut self.transaction {
+            transaction.turn(self.driver.now(), is_sent, &mut self.producer)?;
+        }
+        let now = self.driver.now();
+        let is_open = self.transaction.as_ref().is_some_and(|transaction| transaction.due.is_some());
+        if (is_sent && self.producer.is_idle() && !is_open) || slot.is_over() {
+            if load.options.acks == Acks::None {
+                self.driver.wait_until_taken(&load.topics).map_err(LoadError::Cluster)?;
+            }
+            let end = self.driver.now();
+            self.steady.seconds = self.steady_start.map_or(0.0, |begun| end.since_ns(begun) as f64 / 1e9);
+            return Ok(Some((std::mem::replace(&mut self.steady, Report::new()), self.driver.traffic())));
+        }
+        self.producer.advance(now, &mut self.driver.client);
+        let of_client = self.driver.advance();
+        let is_ending = self.transaction.as_ref().is_some_and(|transaction| transaction.is_ending);
+        let may_send = !is_sent && self.underway.count < unacknowledged_max && !is_ending;
+        let ends_at = self.transaction.as_ref().and_then(|transaction| transaction.due).filter(|_| !is_ending);
+        let next_due = load.rate.filter(|_| may_send).map(|rate| due_at(start, self.number, rate));
+        let more_now = load.rate.is_none() && may_send && burst == burst_max;
+        let wake = [of_client, self.producer.poll_timeout(now), next_due, more_now.then_some(now), ends_at];
+        let look = now.plus_ms(LOOK_MS);
+        self.wake = wake.into_iter().flatten().fold(look, Monotonic::min);
+        Ok(None)
+    }
+
+    /// Counts what was acknowledged.
+    fn count_deliveries(&mut self, slot: &Slot<'_>) -> Result<(), LoadError> {
+        while let Some(Delivery { records, result, .. }) = self.producer.poll_delivery() {
             result.map_err(LoadError::Delivery)?;
-            let now = driver.now();
+            let now = self.driver.now();
             for id in records {
-                let Some((number, due, bytes)) = underway.settle(id.0) else { continue };
+                let Some((number, due, bytes)) = self.underway.settle(id.0) else { continue };
                 let latency = Duration::from_nanos(now.since_ns(due));
                 slot.add(bytes, latency);
-                if load.warmup_records > 0 && number >= load.warmup_records {
-                    steady_start = Some(steady_start.map_or(due, |first: Monotonic| first.min(due)));
-                    steady.add(bytes, latency);
+                if self.load.warmup_records > 0 && number >= self.load.warmup_records {
+                    self.steady_start = Some(self.steady_start.map_or(due, |first| first.min(due)));
+                    self.steady.add(bytes, latency);
                 }
             }
         }
-        let now = driver.now();
+        Ok(())
+    }
+
+    /// Hands the records that are due to the producer, as far as there is room; how many that were.
+    fn send_due(&mut self, start: Monotonic, burst_max: u64, unacknowledged_max: usize) -> Result<u64, LoadError> {
+        let load = self.load;
+        let now = self.driver.now();
         let timestamp = wall_clock();
         let mut burst = 0;
-        let is_ending = transaction.as_ref().is_some_and(|transaction| transaction.is_ending);
-        while number < load.records && burst < BURST_RECORDS_MAX && underway.count < unacknowledged_max && !is_ending {
-            let due = load.rate.map_or(now, |rate| due_at(start, number, rate));
+        let is_ending = self.transaction.as_ref().is_some_and(|transaction| transaction.is_ending);
+        while self.number < load.records && burst < burst_max && self.underway.count < unacknowledged_max && !is_ending
+        {
+            let due = load.rate.map_or(now, |rate| due_at(start, self.number, rate));
             if due > now {
                 break;
             }
-            let Some(topic) = load.topics.get((number % load.topics.len() as u64) as usize) else { break };
-            let (key, value) = maker.make(number);
-            let record = RecordToSend { timestamp, key, value: Some(value), headers: &headers };
+            let Some(topic) = load.topics.get((self.number % load.topics.len() as u64) as usize) else { break };
+            let (key, value) = self.maker.make(self.number);
+            let record = RecordToSend { timestamp, key, value: Some(value), headers: &self.headers };
             // Any bits do for spreading records over partitions.
-            let random = (now.0 >> 10) as u32 ^ number as u32;
-            match producer.append(now, &driver.client, topic, None, &record, random) {
+            let random = (now.0 >> 10) as u32 ^ self.number as u32;
+            match self.producer.append(now, &self.driver.client, topic, None, &record, random) {
                 Ok(id) => {
-                    underway.add(id.0, number, due, value.len());
-                    transaction.iter_mut().for_each(|transaction| transaction.begin(now));
+                    self.underway.add(id.0, self.number, due, value.len());
+                    self.transaction.iter_mut().for_each(|transaction| transaction.begin(now));
                 }
                 Err(AppendError::BufferFull | AppendError::TopicUnknown) => break,
                 Err(AppendError::Topic(code)) if code.is_retriable() => break,
                 Err(error) => return Err(LoadError::Record(error)),
             }
-            number += load.producers;
+            self.number += load.producers;
             burst += 1;
         }
-        let is_sent = number >= load.records;
-        if is_sent {
-            producer.flush();
-        }
-        if let Some(transaction) = &mut transaction {
-            transaction.turn(driver.now(), is_sent, &mut producer)?;
-        }
-        let now = driver.now();
-        let is_open = transaction.as_ref().is_some_and(|transaction| transaction.due.is_some());
-        if (is_sent && producer.is_idle() && !is_open) || slot.is_over() {
-            if load.options.acks == Acks::None {
-                driver.wait_until_taken(&load.topics).map_err(LoadError::Cluster)?;
-            }
-            let end = driver.now();
-            steady.seconds = steady_start.map_or(0.0, |begun| end.since_ns(begun) as f64 / 1e9);
-            return Ok((steady, driver.traffic()));
-        }
-        producer.advance(now, &mut driver.client);
-        let is_ending = transaction.as_ref().is_some_and(|transaction| transaction.is_ending);
-        let may_send = !is_sent && underway.count < unacknowledged_max && !is_ending;
-        let ends_at = transaction.as_ref().and_then(|transaction| transaction.due).filter(|_| !is_ending);
-        let next_due = load.rate.filter(|_| may_send).map(|rate| due_at(start, number, rate));
-        let more_now = load.rate.is_none() && may_send && burst == BURST_RECORDS_MAX;
-        let look = Some(now.plus_ms(LOOK_MS));
-        let wake = [producer.poll_timeout(now), next_due, more_now.then_some(now), ends_at, look];
-        let wake = wake.into_iter().flatten().min();
-        driver.turn(wake);
+        Ok(burst)
     }
 }
 
-fn producer_of(load: &ProducerLoad, index: usize) -> Producer {
+fn producer_of(load: &ProducerLoad, index: u64) -> Producer {
     match &load.transactions {
         None => Producer::new(load.options),
         Some(TransactionLoad { transactional_id, timeout_ms, .. }) => {

@@ -71,6 +71,7 @@ fn many_producers_and_consumers_share_their_load() {
         broker.ok("topics create", &[topic, "--partitions", "2"], b"");
     }
     let sent = ["--topic", "many-a,many-b", "--num-records", "3000", "--record-size", "uniform:0-300", "--json"];
+    // On one processor all three have one thread.
     let more = ["--producers", "3", "--keys", "zipf:50,1.1", "--num-headers", "2", "--record-header-key-size", "3"];
     let report = broker.ok("perf producer", &[&sent[..], &more[..], &["--cpus", "0"]].concat(), b"");
     assert_eq!(field(&report, "records"), 3_000.0, "{report}");
@@ -176,7 +177,8 @@ fn records_of_transactions_are_committed() {
     let ends = broker.ok("offsets", &["ledger", "--json"], b"");
     let end: f64 = ends.lines().map(|line| field(line, "offset")).sum();
     assert!((602.0..700.0).contains(&end), "{ends}");
-    let several = ["--topic", "ledger", "--num-records", "400", "--record-size", "10", "--producers", "4"];
+    let several =
+        ["--topic", "ledger", "--num-records", "400", "--record-size", "10", "--producers", "4", "--threads", "3"];
     let properties = ["--transaction-duration-ms", "20", "--command-property", "transaction.timeout.ms=5000"];
     broker.ok("perf producer", &[&several[..], &properties].concat(), b"");
     for (arguments, part) in [

@@ -1,6 +1,7 @@
 //! `corelane perf producer`.
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use clap::Args;
@@ -43,9 +44,12 @@ pub(crate) struct ProducerArguments {
     /// Milliseconds between two lines about what was sent since.
     #[arg(long, value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..))]
     reporting_interval: u64,
-    /// Producers that share the records, each with connections and a thread of its own.
+    /// Producers that share the records, each with connections of its own.
     #[arg(long, value_name = "COUNT", default_value = "1", value_parser = parse_threads)]
     producers: usize,
+    /// Threads that the producers are spread over; by default as many as there are processors, at most one for each.
+    #[arg(long, value_name = "COUNT", value_parser = parse_threads)]
+    threads: Option<usize>,
     /// Records of each producer that may wait for their acknowledgement; 1 sends one at a time.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     unacknowledged: Option<u64>,
@@ -132,6 +136,7 @@ impl ProducerArguments {
             cluster: properties.cluster(&self.cluster, true)?,
             topics: self.topic.clone(),
             producers: self.producers as u64,
+            threads: self.threads(),
             placement: self.placement.placement(),
             records: self.num_records,
             warmup_records: self.warmup_records,
@@ -148,6 +153,14 @@ impl ProducerArguments {
         }
         properties.finish()?;
         Ok(load)
+    }
+
+    fn threads(&self) -> usize {
+        let processors = match self.placement.cpus.len() {
+            0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            pinned_to => pinned_to,
+        };
+        self.threads.unwrap_or(processors).min(self.producers)
     }
 
     fn transactions(&self, properties: &mut Properties) -> Result<Option<TransactionLoad>, Failure> {
@@ -172,6 +185,7 @@ impl ProducerArguments {
             setting("warmup-records", self.warmup_records),
             setting("throughput", self.throughput),
             setting("producers", self.producers),
+            setting("threads", load.threads),
         ];
         settings.extend(self.unacknowledged.map(|count| setting("unacknowledged", count)));
         if let Some(transactions) = &load.transactions {

@@ -186,7 +186,7 @@ fn read_values(path: &Path, delimiter: &str) -> Result<Vec<Vec<u8>>, Failure> {
 pub(super) struct PlacementArguments {
     /// Processors to pin the threads of the load to, in turn, as 0,1; by default the system places them.
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
-    cpus: Vec<usize>,
+    pub(super) cpus: Vec<usize>,
 }
 
 impl PlacementArguments {
